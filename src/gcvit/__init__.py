@@ -1,0 +1,1 @@
+"""GC ViT, Global Context Vision Transformers: the public surface."""

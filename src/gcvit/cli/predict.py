@@ -1,0 +1,179 @@
+"""`gcvit predict`: names what is in images, thousands of them if need be."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from tyro.conf import Positional
+
+from gcvit.cli.arguments import parse
+from gcvit.cli.arguments import device as device_named
+from gcvit.cli.output import complain, next_steps, say
+from gcvit.data.augment import eval_transform
+from gcvit.data.images import ImageError, list_images, load_image
+from gcvit.factory import OpenedModel, open_model
+from gcvit.model.gcvit import GCViT
+from gcvit.weights.preprocessing import Preprocessing
+
+Transform = Callable[..., torch.Tensor]
+Loaded = tuple[Path, torch.Tensor | ImageError]
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Name what is in images: a line for each, with the likeliest classes and their probabilities."""
+
+    model: Positional[str]
+    """a model's name (its published weights are fetched), a checkpoint file or a hub directory"""
+    images: Positional[tuple[Path, ...]]
+    """image files, and folders that are searched for images"""
+    top_k: int = 5
+    """how many classes to give for each image"""
+    json: bool = False
+    """one JSON object a line: {"file", "predictions": [{"label", "index", "probability"}]}"""
+    size: int | None = None
+    """side of the square shown to the model, in pixels, at least 32 (default: the checkpoint's own)"""
+    batch_size: int = 32
+    """images computed at once"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps"""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of one image, best first: (label, index, probability in 0..1)."""
+
+    file: Path
+    classes: tuple[tuple[str, int, float], ...]
+
+
+def run(argv: Sequence[str]) -> int:
+    """Show predictions as they come; 1 when an image could not be read, after all the others."""
+    argv = argv[1:] if argv[:1] == ["classify"] else argv
+    arguments = parse(Predict, "predict", argv)
+    if arguments.top_k < 1 or arguments.batch_size < 1:
+        raise ValueError("--top-k and --batch-size are at least 1")
+    files = [file for path in arguments.images for file in list_images(path)]
+    if not files:
+        raise ValueError("name at least one image or folder: gcvit predict MODEL photo.jpg")
+    device = device_named(arguments.device)
+    opened = open_model(arguments.model)
+    transform = transform_for(resized(opened.preprocessing, arguments.size))
+
+    writer = as_json if arguments.json else Lines(files)
+    unreadable = 0
+    for item in predict(opened, files, transform, arguments.top_k, arguments.batch_size, device):
+        if isinstance(item, Prediction):
+            say(writer(item))
+        else:
+            complain(str(item))
+            unreadable += 1
+    if unreadable:
+        complain(f"{unreadable} of {len(files)} images could not be read; see the messages above")
+        return 1
+    if not arguments.json and sys.stdout.isatty():
+        next_steps(["gcvit", "info", arguments.model], ["gcvit", "predict", arguments.model, "…", "--json"])
+    return 0
+
+
+def resized(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
+    """The checkpoint's preprocessing at another side in pixels. Raises `ValueError` below 32."""
+    if size is None:
+        return preprocessing
+    if size < 32:
+        raise ValueError(f"--size {size}: the smallest image that GC ViT can see is 32 pixels a side")
+    return replace(preprocessing, size=(size, size))
+
+
+def transform_for(preprocessing: Preprocessing) -> Transform:
+    """PIL image → normalised tensor (3, H, W), as the checkpoint was evaluated."""
+    return eval_transform(
+        size=preprocessing.size,
+        crop_pct=preprocessing.crop_pct,
+        crop_mode=preprocessing.crop_mode,
+        interpolation=preprocessing.interpolation,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+    )
+
+
+@torch.inference_mode()
+def predict(
+    opened: OpenedModel,
+    files: Sequence[Path],
+    transform: Transform,
+    top_k: int,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[Prediction | ImageError]:
+    """One item for each file, in order: its prediction, or why it could not be read."""
+    model = opened.model.fold().to(device).eval()
+    for batch in read_ahead(files, transform, batch_size):
+        images = [image for _, image in batch if not isinstance(image, ImageError)]
+        best = iter(likeliest(model, torch.stack(images).to(device), top_k) if images else ())
+        for file, image in batch:
+            if isinstance(image, ImageError):
+                yield image
+            else:
+                named = ((label(opened, index), index, probability) for index, probability in next(best))
+                yield Prediction(file, tuple(named))
+
+
+def read_ahead(files: Sequence[Path], transform: Transform, batch_size: int) -> Iterator[list[Loaded]]:
+    """Batches of decoded images; while one is computed, threads (Pillow releases the lock) decode the next."""
+
+    def load(file: Path) -> Loaded:
+        try:
+            return file, transform(load_image(file))
+        except ImageError as error:
+            return file, error
+
+    with ThreadPoolExecutor() as pool:
+        waiting: list[Future[Loaded]] = []
+        for start in range(0, len(files), batch_size):
+            ready, waiting = waiting, [pool.submit(load, file) for file in files[start : start + batch_size]]
+            if ready:
+                yield [future.result() for future in ready]
+        yield [future.result() for future in waiting]
+
+
+def likeliest(model: GCViT, images: torch.Tensor, top_k: int) -> list[list[tuple[int, float]]]:
+    """(index, probability) of the `top_k` best classes of each image, best first."""
+    probabilities = model(images).float().softmax(dim=-1)
+    best = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)
+    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [list(zip(indices, values, strict=True)) for indices, values in rows]
+
+
+def label(opened: OpenedModel, index: int) -> str:
+    """The class's name, or its number where the checkpoint has no names."""
+    return opened.labels[index] if opened.labels else str(index)
+
+
+def as_json(prediction: Prediction) -> str:
+    """The prediction as one line of JSON."""
+    classes = [
+        {"label": label, "index": index, "probability": probability}
+        for label, index, probability in prediction.classes
+    ]
+    return json.dumps({"file": str(prediction.file), "predictions": classes}, ensure_ascii=False)
+
+
+class Lines:
+    """Predictions as aligned lines that stream, unlike a table, which would wait for the last image."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.width = min(max(len(str(file)) for file in files), 40)
+        say(f"{'file':{self.width}}  {'label':20}  prob.  next best")
+
+    def __call__(self, prediction: Prediction) -> str:
+        (name, _, probability), *others = prediction.classes
+        file = str(prediction.file)
+        if sys.stdout.isatty() and len(file) > self.width:
+            file = "…" + file[1 - self.width :]
+        rest = ", ".join(f"{name} {100 * probability:.1f}%" for name, _, probability in others)
+        return f"{file:{self.width}}  {name:20}  {100 * probability:4.1f}%  {rest}".rstrip()

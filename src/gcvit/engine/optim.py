@@ -1,0 +1,65 @@
+"""AdamW with the settings of one run, and the parts of it that are functions of the step."""
+
+from dataclasses import dataclass
+
+import torch
+from timm.optim import create_optimizer_v2
+from torch import nn
+
+from gcvit.engine.config import require
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights are optimised: AdamW, warm-up and cosine by step, clipping, a moving average of the weights.
+
+    lr: peak learning rate, for the batch size as it is (nothing is scaled).
+    weight_decay: decoupled; not applied to biases, norms and layer scales, but to the relative position bias
+        tables, as in the published training.
+    clip_grad: largest norm of all gradients together; null: no limit.
+    warmup_epochs: epochs (fractions allowed) of linear warm-up from `warmup_lr`, inside `epochs`.
+    cooldown_epochs: last epochs at `min_lr`, inside `epochs`.
+    ema_decay: decay per step of the moving average that is evaluated and saved; it warms up from 0 as
+        1 - (1 + step)^(-2/3). null: the weights themselves.
+
+    Raises ValueError, naming the setting, for a value out of range.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    clip_grad: float | None = 5.0
+    warmup_epochs: float = 1.0
+    cooldown_epochs: float = 0.0
+    warmup_lr: float = 1e-6
+    min_lr: float = 5e-6
+    ema_decay: float | None = 0.9998
+
+    def __post_init__(self) -> None:
+        require(0 < self.lr < float("inf"), "lr", self.lr, "above 0")
+        require(self.eps > 0, "eps", self.eps, "above 0")
+        require(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "two numbers from 0 to below 1")
+        require(self.clip_grad is None or self.clip_grad > 0, "clip_grad", self.clip_grad, "above 0, or none")
+        for key in ("weight_decay", "warmup_epochs", "cooldown_epochs", "warmup_lr", "min_lr"):
+            require(0 <= getattr(self, key) < float("inf"), key, getattr(self, key), "at least 0")
+        require(
+            self.ema_decay is None or 0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "from 0 to below 1, or none"
+        )
+
+
+def create_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """AdamW over the model's trainable parameters, fused, with timm's split into decayed and not decayed ones.
+
+    One-dimensional parameters (biases, norms, layer scales) and those that the model itself lists in
+    `no_weight_decay()` are not decayed.
+    """
+    return create_optimizer_v2(
+        model,
+        opt="adamw",
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        betas=config.betas,
+        eps=config.eps,
+        fused=True,
+    )

@@ -1,0 +1,128 @@
+"""Local and global window attention (section 2.2, Eq. 3-6, Figure 6).
+
+Tokens are (batch, windows, tokens, channels), the global query is (batch, heads, tokens, head_dim).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from gcvit.model.config import Pair
+
+Tokens = Float[Tensor, "batch windows tokens channels"]
+Query = Float[Tensor, "batch heads tokens head_dim"]
+Heads = Float[Tensor, "batch windows heads tokens head_dim"]
+Padding = Bool[Tensor, "windows tokens"] | None
+
+
+class RelativePositionBias(nn.Module):
+    """The learned b of Eq. 6: a number for every head and every offset between two tokens of a window."""
+
+    def __init__(self, window: Pair, heads: int) -> None:
+        super().__init__()
+        self.window = window
+        self.table = nn.Parameter(torch.zeros((2 * window[0] - 1) * (2 * window[1] - 1), heads))
+
+    def forward(self) -> Float[Tensor, "heads tokens tokens"]:
+        """Row i, column j: the entry for the offset of token i from token j.
+
+        Sliding a window over the flipped table lists, for each query position, the biases of all keys: strided
+        views and one copy, cheaper than an index buffer and a gather.
+        """
+        h, w = self.window
+        table = self.table.view(2 * h - 1, 2 * w - 1, -1).flip(0, 1)
+        windows = table.unfold(0, h, 1).unfold(1, w, 1).flip(0, 1)  # query rows, columns, heads, key rows, columns
+        return windows.permute(2, 0, 1, 3, 4).reshape(-1, h * w, h * w)
+
+    def resize(self, window: Pair) -> None:
+        """Change the window; the learned table is interpolated."""
+        self.table = nn.Parameter(
+            resize_table(self.table.detach(), self.window, window), requires_grad=self.table.requires_grad
+        )
+        self.window = window
+
+
+def resize_table(
+    table: Float[Tensor, "offsets heads"], old: Pair, new: Pair
+) -> Float[Tensor, "new_offsets heads"]:
+    """A bias table for windows of another size, both (height, width): bicubic over the grid of offsets, as published."""
+    if old == new:
+        return table.clone()
+    rows, columns = 2 * old[0] - 1, 2 * old[1] - 1
+    image = table.float().t().reshape(1, -1, rows, columns)
+    image = F.interpolate(image, (2 * new[0] - 1, 2 * new[1] - 1), mode="bicubic", align_corners=False)
+    return image.flatten(2)[0].t().to(table.dtype).contiguous()
+
+
+class WindowAttention(nn.Module):
+    """Softmax(q kᵀ / √d + b) v within each window, then a projection; what the queries are is the subclass's matter."""
+
+    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (channels // heads) ** -0.5
+        self.attention_dropout = attention_dropout
+        self.bias = RelativePositionBias(window, heads)
+        self.proj = nn.Linear(channels, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def queries_keys_values(self, tokens: Tokens, query: Query) -> tuple[Heads, Heads, Heads]:
+        raise AssertionError("a subclass says what the queries are")
+
+    def forward(self, tokens: Tokens, query: Query, padding: Padding) -> Tokens:
+        """`padding` is True for tokens outside the picture, which nothing may attend to."""
+        q, k, v = self.queries_keys_values(tokens, query)
+        bias, dropout = self.bias(), self.attention_dropout if self.training else 0.0
+        # The kernels take four axes. The bias is the same in every window, so windows join the batch; with padding
+        # it differs from window to window but not from image to image, so they join the heads.
+        if padding is None:
+            bias, merged = bias[None], 0
+        else:
+            bias, merged = self.mask(bias, padding).flatten(0, 1)[None], 1
+        axes = q.shape[merged : merged + 2]
+        q, k, v = (x.flatten(merged, merged + 1) for x in (q, k, v))
+        x = F.scaled_dot_product_attention(q, k, v, bias, dropout, scale=self.scale)
+        x = x.unflatten(merged, axes).transpose(2, 3).flatten(3)
+        return self.dropout(self.proj(x))
+
+    def weights(
+        self, tokens: Tokens, query: Query, padding: Padding
+    ) -> Float[Tensor, "batch windows heads tokens tokens"]:
+        """What each token of a window attends to: rows sum to 1, columns of padding are 0."""
+        q, k, _ = self.queries_keys_values(tokens, query)
+        bias = self.bias()
+        bias = bias if padding is None else self.mask(bias, padding)
+        return (q @ k.transpose(-1, -2) * self.scale + bias).softmax(-1)
+
+    @staticmethod
+    def mask(
+        bias: Float[Tensor, "heads tokens tokens"], padding: Bool[Tensor, "windows tokens"]
+    ) -> Float[Tensor, "windows heads tokens tokens"]:
+        """The bias of each window, −∞ where the key is padding; every window has at least one key that is not."""
+        return bias.masked_fill(padding[:, None, None, :], float("-inf"))
+
+
+class LocalAttention(WindowAttention):
+    """Queries, keys and values from the window's own tokens."""
+
+    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
+        super().__init__(channels, heads, window, attention_dropout, dropout)
+        self.qkv = nn.Linear(channels, 3 * channels)
+
+    def queries_keys_values(self, tokens: Tokens, query: Query) -> tuple[Heads, Heads, Heads]:
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        return q, k, v
+
+
+class GlobalAttention(WindowAttention):
+    """Keys and values from the window's tokens; the image's one global query, shared by all its windows (Eq. 3)."""
+
+    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
+        super().__init__(channels, heads, window, attention_dropout, dropout)
+        self.kv = nn.Linear(channels, 2 * channels)
+
+    def queries_keys_values(self, tokens: Tokens, query: Query) -> tuple[Heads, Heads, Heads]:
+        k, v = self.kv(tokens).unflatten(-1, (2, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        # Expanded over windows inside each image, never tiled: Algorithm 1's repeat mixes the images of a batch.
+        return query[:, None].expand(-1, tokens.shape[1], -1, -1, -1), k, v

@@ -1,0 +1,243 @@
+"""GC ViT: four stages of alternating local and global blocks (Figure 2)."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from gcvit.model.attention import GlobalAttention, LocalAttention, Padding, Query, Tokens, WindowAttention
+from gcvit.model.config import STAGES, GCViTConfig, Pair, Windows, check_sides
+from gcvit.model.folding import fold
+from gcvit.model.global_query import GlobalQuery
+from gcvit.model.layers import MLP, Downsample, DropPath, LayerScale, Stem, as_nchw, as_nhwc
+from gcvit.model.windows import merge, padding_mask, split
+
+Images = Float[Tensor, "batch in_chans height width"]
+Map = Float[Tensor, "batch channels rows columns"]
+Position = tuple[int, int]  # (stage, block)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each with a norm before it and a residual around it (Figure 6)."""
+
+    def __init__(
+        self,
+        attention: WindowAttention,
+        channels: int,
+        mlp_ratio: float,
+        layer_scale: float | None,
+        drop_path: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+
+        def scale() -> nn.Module:
+            return nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
+
+        self.norm1 = nn.LayerNorm(channels)
+        self.attention = attention
+        self.scale1 = scale()
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = MLP(channels, int(channels * mlp_ratio), dropout)
+        self.scale2 = scale()
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tokens, query: Query, padding: Padding) -> Tokens:
+        tokens = tokens + self.drop_path(self.scale1(self.attention(self.norm1(tokens), query, padding)))
+        return tokens + self.drop_path(self.scale2(self.mlp(self.norm2(tokens))))
+
+
+class Stage(nn.Module):
+    """Local and global blocks in turn, on windows that are cut once and put together once.
+
+    No block lets tokens of different windows meet, so the stage can stay in windows from its first block to its
+    last; the image's other windows speak through the global query alone, computed from the stage's input.
+    `downsample`, which leads to the next stage, is called by the parent: the stage's map is its output before it.
+    """
+
+    def __init__(self, config: GCViTConfig, index: int, drop_path: Sequence[float]) -> None:
+        super().__init__()
+        channels, heads = config.channels[index], config.heads[index]
+        self.window = config.stage_windows[index]
+        self.grad_checkpointing = False
+        self.query = GlobalQuery(channels, heads, self.window, config.query_mbconvs[index], config.poolings[index])
+        self.blocks = nn.ModuleList()
+        for position, rate in enumerate(drop_path):
+            kind = LocalAttention if position % 2 == 0 else GlobalAttention
+            attention = kind(channels, heads, self.window, config.attention_dropout, config.dropout)
+            self.blocks.append(
+                Block(attention, channels, config.mlp_ratio, config.layer_scale, rate, config.dropout)
+            )
+        self.downsample = Downsample(channels, 2 * channels) if index + 1 < STAGES else nn.Identity()
+
+    def forward(
+        self, x: Float[Tensor, "batch rows columns channels"], record: "StageRecord | None" = None
+    ) -> Float[Tensor, "batch rows columns channels"]:
+        size = (x.shape[1], x.shape[2])
+        query = self.query(x)
+        padding = padding_mask(size, self.window, x.device)
+        tokens = split(x, self.window)
+        for position, block in enumerate(self.blocks):
+            if record is not None and position in record.blocks:
+                record.attention[position] = block.attention.weights(block.norm1(tokens), query, padding)
+            if self.grad_checkpointing and self.training:
+                tokens = checkpoint(block, tokens, query, padding, use_reentrant=False)
+            else:
+                tokens = block(tokens, query, padding)
+        if record is not None:
+            record.query = query
+        return merge(tokens, self.window, size)
+
+    def set_window(self, window: Pair, poolings: int) -> None:
+        """Change the window and the number of poolings; bias tables are resized."""
+        self.window = self.query.window = window
+        self.query.poolings = poolings
+        for block in self.blocks:
+            block.attention.bias.resize(window)
+
+
+class StageRecord:
+    """What `trace` asks a stage to note down: its query, and the attention of the chosen blocks."""
+
+    def __init__(self, blocks: Collection[int]) -> None:
+        self.blocks = blocks
+        self.query: Tensor | None = None
+        self.attention: dict[int, Tensor] = {}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the model did with a batch.
+
+    logits: what `forward` returns, or None for a backbone.
+    maps: what `pyramid` returns.
+    queries: each stage's global query, (batch, heads, tokens, head_dim); tokens are the window's, row by row.
+    attention: for each chosen (stage, block), (batch, windows, heads, tokens, tokens): rows are queries and sum
+        to 1; windows row by row over the map, tokens row by row in the window.
+    """
+
+    logits: Tensor | None
+    maps: list[Tensor]
+    queries: list[Tensor]
+    attention: dict[Position, Tensor]
+
+
+class GCViT(nn.Module):
+    """Global Context Vision Transformer.
+
+    Works at once on images of any height and width of at least 32 px; `config.img_size` and `config.windows` only
+    choose the windows. Initialised as published: truncated normal of 0.02 on linear weights and bias tables,
+    zeros on biases, torch's default on convolutions.
+    """
+
+    def __init__(self, config: GCViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = Stem(config.in_chans, config.dim)
+        rates = [config.drop_path * i / (sum(config.depths) - 1) for i in range(sum(config.depths))]
+        self.stages = nn.ModuleList()
+        for index, depth in enumerate(config.depths):
+            start = sum(config.depths[:index])
+            self.stages.append(Stage(config, index, rates[start : start + depth]))
+        if config.head:
+            self.norm = nn.LayerNorm(config.channels[-1])
+            self.head_dropout = nn.Dropout(config.head_dropout)
+            self.head = _linear_head(config)
+        self.apply(_initialise)
+        for stage in self.stages:
+            for block in stage.blocks:
+                nn.init.trunc_normal_(block.attention.bias.table, std=0.02)
+
+    def forward(self, images: Images) -> Tensor | list[Tensor]:
+        """Logits (batch, num_classes); pooled features (batch, 8 dim) with `num_classes=0`; for a backbone
+        (`head=False`) what `pyramid` returns. Raises ValueError for images below 32 px or with other channels."""
+        maps = self.pyramid(images)
+        return self.classify(maps[-1]) if self.config.head else maps
+
+    def pyramid(self, images: Images) -> list[Map]:
+        """The four stages' maps, before any final norm: NCHW views of NHWC memory with dim, 2 dim, 4 dim, 8 dim
+        channels and sides of ceil(H / 4) to ceil(H / 32)."""
+        return self._stages(images, [None] * STAGES)
+
+    def trace(self, images: Images, blocks: str | Iterable[Position] | None = None) -> Trace:
+        """Logits, maps and global queries, and the attention of `blocks`: (stage, block) pairs counted from 0, or
+        "all". Attention weights are computed for these blocks only, beside the ordinary forward pass.
+        Raises ValueError for a block that the model does not have."""
+        everything = [(s, b) for s, depth in enumerate(self.config.depths) for b in range(depth)]
+        if isinstance(blocks, str) and blocks != "all":
+            raise ValueError(f'blocks must be "all" or (stage, block) pairs, not {blocks!r}')
+        chosen = everything if blocks == "all" else list(blocks or ())
+        if unknown := [block for block in chosen if block not in everything]:
+            raise ValueError(f"no such (stage, block): {unknown}; the depths of this model are {self.config.depths}")
+        records = [StageRecord({b for s, b in chosen if s == stage}) for stage in range(STAGES)]
+        maps = self._stages(images, records)
+        return Trace(
+            logits=self.classify(maps[-1]) if self.config.head else None,
+            maps=maps,
+            queries=[record.query for record in records if record.query is not None],
+            attention={(s, b): weights for s, record in enumerate(records) for b, weights in record.attention.items()},
+        )
+
+    def _stages(self, images: Images, records: Sequence[StageRecord | None]) -> list[Map]:
+        check_sides(images.shape[-2], images.shape[-1])
+        if images.shape[1] != self.config.in_chans:
+            raise ValueError(f"the model takes images of {self.config.in_chans} channels, not {images.shape[1]}")
+        x, maps = self.stem(images), []
+        for stage, record in zip(self.stages, records, strict=True):
+            x = stage(x, record)
+            maps.append(as_nchw(x))
+            x = stage.downsample(x)
+        return maps
+
+    def classify(self, last: Map) -> Float[Tensor, "batch classes"]:
+        """Logits from the last stage's map: norm, average over the picture, linear."""
+        x = self.norm(as_nhwc(last)).mean((1, 2))
+        return self.head(self.head_dropout(x))
+
+    def fold(self) -> "GCViT":
+        """A frozen copy for inference that computes the same with less work (see `gcvit.model.folding`)."""
+        return fold(self)
+
+    def set_input_size(self, img_size: int | Pair | None = None, windows: Windows | None = None) -> None:
+        """Choose windows and poolings anew, for `img_size` in pixels (None: as it is) and `windows` (None: the
+        published share of `img_size`); learned bias tables are resized bicubically. Any input size works without
+        it: this changes what a window is, not what is accepted. Raises ValueError for a folded copy."""
+        if any(not isinstance(getattr(b.attention.bias, "table", None), nn.Parameter) for b in self._blocks()):
+            raise ValueError("a folded copy has fixed windows; set the size on the model and fold it again")
+        size = self.config.img_size if img_size is None else img_size
+        self.config = replace(self.config, img_size=size, windows=windows)  # type: ignore[arg-type]
+        for stage, window, poolings in zip(
+            self.stages, self.config.stage_windows, self.config.poolings, strict=True
+        ):
+            stage.set_window(window, poolings)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A fresh head for `num_classes` outputs; 0 for pooled features. Raises ValueError for a backbone."""
+        if not self.config.head:
+            raise ValueError("this is a backbone (head=False): it has no classifier to replace")
+        self.config = replace(self.config, num_classes=num_classes)
+        parameter = next(self.parameters())
+        self.head = _linear_head(self.config).to(parameter.device, parameter.dtype)
+        self.head.apply(_initialise)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """In training, keep only each block's input and compute the rest again in the backward pass."""
+        for stage in self.stages:
+            stage.grad_checkpointing = enable
+
+    def _blocks(self) -> list[Block]:
+        return [block for stage in self.stages for block in stage.blocks]
+
+
+def _linear_head(config: GCViTConfig) -> nn.Module:
+    return nn.Linear(config.channels[-1], config.num_classes) if config.num_classes else nn.Identity()
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

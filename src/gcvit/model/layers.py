@@ -1,0 +1,121 @@
+"""The convolutional parts (Figure 3, Eq. 1) and the small pieces of a block.
+
+Everything takes and returns NHWC tensors; a convolution sees the same memory as channels-last NCHW.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def as_nchw(x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch channels height width"]:
+    """A view of NHWC memory that convolutions accept."""
+    return x.permute(0, 3, 1, 2)
+
+
+def as_nhwc(x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch height width channels"]:
+    """The way back."""
+    return x.permute(0, 2, 3, 1)
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by a gate in 0..1 computed from all channels' means (Hu et al., 2018); reduces by 4."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        reduced = max(channels // 4, 1)
+        self.reduce = nn.Linear(channels, reduced, bias=False)
+        self.expand = nn.Linear(reduced, channels, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch height width channels"]:
+        gate = self.expand(F.gelu(self.reduce(x.mean((1, 2)))))
+        return x * gate.sigmoid()[:, None, None, :]
+
+
+class FusedMBConv(nn.Module):
+    """The modified Fused-MBConv of Eq. 1: depthwise 3×3, GELU, squeeze-and-excite, 1×1, residual; no norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.squeeze_excite = SqueezeExcite(channels)
+        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch height width channels"]:
+        y = F.gelu(as_nhwc(self.depthwise(as_nchw(x))))
+        y = self.squeeze_excite(y)
+        return x + as_nhwc(self.pointwise(as_nchw(y)))
+
+
+class Downsample(nn.Module):
+    """Figure 3: norm, fused MBConv, 3×3 convolution of stride 2, norm.
+
+    Section 2 speaks of max-pooling here; section 5.2, Table 5 and the published weights have the strided convolution.
+    """
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.mbconv = FusedMBConv(channels)
+        self.conv = nn.Conv2d(channels, out_channels, 3, stride=2, padding=1, bias=False)
+        self.norm2 = nn.LayerNorm(out_channels)
+
+    def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch rows columns outs"]:
+        x = self.mbconv(self.norm1(x))
+        return self.norm2(as_nhwc(self.conv(as_nchw(x))))
+
+
+class Stem(nn.Module):
+    """Overlapping patches (section 2): a 3×3 convolution of stride 2, then a downsampler that keeps the width."""
+
+    def __init__(self, in_chans: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, channels, 3, stride=2, padding=1)
+        self.downsample = Downsample(channels, channels)
+
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch rows columns outs"]:
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self.downsample(as_nhwc(self.conv(images)))
+
+
+class MLP(nn.Module):
+    """Linear, GELU, linear, on the last axis."""
+
+    def __init__(self, channels: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes channels"]:
+        return self.dropout(self.fc2(self.dropout(F.gelu(self.fc1(x)))))
+
+
+class LayerScale(nn.Module):
+    """A learned scale per channel (CaiT), in the models from S upwards."""
+
+    def __init__(self, channels: int, value: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((channels,), value))
+
+    def forward(self, x: Float[Tensor, "*axes channels"]) -> Float[Tensor, "*axes channels"]:
+        return x * self.gamma
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, a branch is left out for whole images with probability `rate`."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Float[Tensor, "batch *axes"]) -> Float[Tensor, "batch *axes"]:
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * (mask / keep)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.3f}"

@@ -1,0 +1,58 @@
+"""Windows: pure functions between a map and its windows, and the mask of what is not picture.
+
+A map is (batch, height, width, channels). Its windows are (batch, windows, tokens, channels): windows row by
+row within each image, tokens row by row within each window. Batch and windows stay two axes, so that nothing
+can be repeated over the one that belongs to the other.
+"""
+
+from math import ceil
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gcvit.model.config import Pair
+
+
+def grid(size: Pair, window: Pair) -> Pair:
+    """(rows, columns) of windows that cover a map of `size`, both in tokens."""
+    return ceil(size[0] / window[0]), ceil(size[1] / window[1])
+
+
+def pad(x: Float[Tensor, "batch height width channels"], window: Pair) -> Float[Tensor, "batch rows columns channels"]:
+    """Zeros on the right and at the bottom until whole windows cover the map."""
+    height, width = x.shape[1:3]
+    rows, columns = grid((height, width), window)
+    below, right = rows * window[0] - height, columns * window[1] - width
+    return F.pad(x, (0, 0, 0, right, 0, below)) if below or right else x
+
+
+def split(
+    x: Float[Tensor, "batch height width channels"], window: Pair
+) -> Float[Tensor, "batch windows tokens channels"]:
+    """Cut a map into windows, padding it where it does not fill the last ones."""
+    x = pad(x, window)
+    (batch, height, width, channels), (h, w) = x.shape, window
+    x = x.view(batch, height // h, h, width // w, w, channels).transpose(2, 3)
+    return x.reshape(batch, -1, h * w, channels)
+
+
+def merge(
+    tokens: Float[Tensor, "batch windows tokens channels"], window: Pair, size: Pair
+) -> Float[Tensor, "batch height width channels"]:
+    """Put the windows back together and drop the padding: merge(split(x, window), window, size of x) is x."""
+    (batch, _, _, channels), (h, w), (rows, columns) = tokens.shape, window, grid(size, window)
+    x = tokens.view(batch, rows, columns, h, w, channels).transpose(2, 3)
+    return x.reshape(batch, rows * h, columns * w, channels)[:, : size[0], : size[1]]
+
+
+def padding_mask(size: Pair, window: Pair, device: torch.device) -> Bool[Tensor, "windows tokens"] | None:
+    """True where a token of a window lies outside the map of `size`; None when none does."""
+    (rows, columns), (h, w) = grid(size, window), window
+    if (rows * h, columns * w) == size:
+        return None
+    below = torch.arange(rows * h, device=device) >= size[0]
+    right = torch.arange(columns * w, device=device) >= size[1]
+    outside = below[:, None] | right[None, :]
+    return outside.view(rows, h, columns, w).transpose(1, 2).reshape(rows * columns, h * w)

@@ -1,0 +1,1 @@
+"""Properties that every GC ViT must have, and a plain reference that it must equal."""

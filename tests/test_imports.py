@@ -1,0 +1,119 @@
+"""Imports go one way between the rooms of the package, and `import gcvit` stays light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gcvit
+
+PACKAGE = Path(gcvit.__file__).parent
+
+# DESIGN's picture: a room may import itself and whatever can be reached by these arrows.
+ARROWS: dict[str, set[str]] = {
+    "__main__": {"cli"},
+    "__init__": {"factory", "timm_models"},
+    "cli": {"bench", "demo"},
+    "bench": {"recipes", "explain", "export"},
+    "demo": {"recipes", "explain", "export"},
+    "recipes": {"tasks"},
+    "explain": {"tasks"},
+    "export": {"tasks"},
+    "tasks": {"engine", "factory"},
+    "engine": {"data", "metrics"},
+    "data": {"distributed"},
+    "metrics": {"distributed"},
+    "distributed": set(),
+    "timm_models": {"factory"},
+    "factory": {"weights"},
+    "weights": {"model"},
+    "model": {"kernels"},
+    "kernels": set(),
+}
+
+
+def reachable(room: str) -> set[str]:
+    """The room itself and all rooms further along the arrows."""
+    return {room}.union(*(reachable(further) for further in ARROWS[room]))
+
+
+def imported_modules(tree: ast.AST, package: list[str]) -> Iterator[tuple[int, str]]:
+    """(line, absolute dotted name) of every import, those inside functions included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{origin}.{alias.name}") for alias in node.names)
+
+
+def room_of(parts: list[str]) -> str:
+    """The room of a module, given its dotted name below `gcvit` as parts."""
+    return parts[0] if parts else "__init__"
+
+
+def violations(root: Path) -> list[str]:
+    """Every import in the package at `root` that goes against the arrows, as "file:line: from → to"."""
+    found = []
+    modules = {".".join(path.relative_to(root).with_suffix("").parts) for path in root.rglob("*.py")}
+    rooms = {module.split(".")[0] for module in modules}
+    for path in sorted(root.rglob("*.py")):
+        parts = list(path.relative_to(root).with_suffix("").parts)
+        room = room_of(parts)
+        if room not in ARROWS:
+            found.append(f"{path.name}: the room {room!r} is not in the picture; add it to ARROWS")
+            continue
+        for line, name in imported_modules(ast.parse(path.read_text("utf8")), ["gcvit", *parts[:-1]]):
+            top, *rest = name.split(".")
+            if top != "gcvit":
+                continue
+            target = rest[0] if rest and rest[0] in rooms else "__init__"
+            if target not in reachable(room):
+                found.append(f"{path.relative_to(root)}:{line}: {room} → {target}")
+    return found
+
+
+def test_imports_go_one_way() -> None:
+    assert violations(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "arrow"),
+    [
+        ("model/gcvit.py", "from gcvit.weights.loading import load_weights", "model → weights"),
+        ("engine/loop.py", "def step():\n    import gcvit.tasks.classify", "engine → tasks"),
+        ("data/images.py", "from ..engine import loop", "data → engine"),
+        ("weights/loading.py", "from gcvit import create_model", "weights → __init__"),
+        ("tasks/classify.py", "from gcvit import cli", "tasks → cli"),
+        ("helpers/strings.py", "", "not in the picture"),
+    ],
+)
+def test_a_planted_violation_is_found(tmp_path: Path, file: str, source: str, arrow: str) -> None:
+    for room in ("model", "engine", "data", "weights", "tasks", "cli"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "__init__.py").touch()
+    (tmp_path / "cli" / "main.py").write_text("import gcvit.tasks.classify\nfrom gcvit.model import gcvit\n")
+    assert violations(tmp_path) == []
+    planted = tmp_path / file
+    planted.parent.mkdir(exist_ok=True)
+    planted.write_text(source)
+    (violation,) = violations(tmp_path)
+    assert arrow in violation
+
+
+def test_the_model_needs_only_torch() -> None:
+    allowed = {"torch", "jaxtyping", "gcvit"} | set(sys.stdlib_module_names)
+    for path in (PACKAGE / "model").rglob("*.py"):
+        for line, name in imported_modules(ast.parse(path.read_text("utf8")), ["gcvit", "model"]):
+            assert name.split(".")[0] in allowed, f"{path.name}:{line} imports {name}"
+
+
+def test_import_gcvit_is_light() -> None:
+    heavy = ("matplotlib", "tyro", "rich", "sklearn", "gcvit.cli", "gcvit.tasks")
+    code = f"import gcvit, sys; print(*(name for name in {heavy} if name in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
