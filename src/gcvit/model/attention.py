@@ -32,7 +32,9 @@ class RelativePositionBias(nn.Module):
         """
         h, w = self.window
         table = self.table.view(2 * h - 1, 2 * w - 1, -1).flip(0, 1)
-        windows = table.unfold(0, h, 1).unfold(1, w, 1).flip(0, 1)  # query rows, columns, heads, key rows, columns
+        windows = (
+            table.unfold(0, h, 1).unfold(1, w, 1).flip(0, 1)
+        )  # query rows, columns, heads, key rows, columns
         return windows.permute(2, 0, 1, 3, 4).reshape(-1, h * w, h * w)
 
     def resize(self, window: Pair) -> None:
@@ -58,7 +60,9 @@ def resize_table(
 class WindowAttention(nn.Module):
     """Softmax(q kᵀ / √d + b) v within each window, then a projection; what the queries are is the subclass's matter."""
 
-    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
+    def __init__(
+        self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.scale = (channels // heads) ** -0.5
@@ -106,7 +110,9 @@ class WindowAttention(nn.Module):
 class LocalAttention(WindowAttention):
     """Queries, keys and values from the window's own tokens."""
 
-    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
+    def __init__(
+        self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float
+    ) -> None:
         super().__init__(channels, heads, window, attention_dropout, dropout)
         self.qkv = nn.Linear(channels, 3 * channels)
 
@@ -118,7 +124,9 @@ class LocalAttention(WindowAttention):
 class GlobalAttention(WindowAttention):
     """Keys and values from the window's tokens; the image's one global query, shared by all its windows (Eq. 3)."""
 
-    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
+    def __init__(
+        self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float
+    ) -> None:
         super().__init__(channels, heads, window, attention_dropout, dropout)
         self.kv = nn.Linear(channels, 2 * channels)
 

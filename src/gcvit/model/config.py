@@ -56,7 +56,9 @@ class GCViTConfig:
         for name in ("depths", "heads", "query_mbconvs"):
             value = tuple(getattr(self, name))
             if len(value) != STAGES or not all(_is_count(v) for v in value):
-                raise ValueError(f"{name} must be {STAGES} whole numbers of at least 1, one per stage, not {value}")
+                raise ValueError(
+                    f"{name} must be {STAGES} whole numbers of at least 1, one per stage, not {value}"
+                )
             object.__setattr__(self, name, value)
         for name in ("dim", "in_chans"):
             if not _is_count(getattr(self, name)):
@@ -96,7 +98,9 @@ class GCViTConfig:
         if self.windows is not None:
             return self.windows
         (height, width), rows = self.img_size, zip(PUBLISHED_RATIOS, self.map_sizes, strict=True)
-        return tuple((max(ceil(height / r), min(h, 4)), max(ceil(width / r), min(w, 4))) for r, (h, w) in rows)
+        return tuple(
+            (max(ceil(height / r), min(h, 4)), max(ceil(width / r), min(w, 4))) for r, (h, w) in rows
+        )
 
     @property
     def poolings(self) -> tuple[int, ...]:
@@ -127,7 +131,9 @@ def _is_count(value: object) -> bool:
 def _pair(value: object, what: str) -> Pair:
     pair = (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[arg-type]
     if len(pair) != 2 or not all(_is_count(side) for side in pair):
-        raise ValueError(f"{what} must be a whole number of at least 1 or a (height, width) pair, not {value!r}")
+        raise ValueError(
+            f"{what} must be a whole number of at least 1 or a (height, width) pair, not {value!r}"
+        )
     return pair
 
 

@@ -63,7 +63,9 @@ class Stage(nn.Module):
         channels, heads = config.channels[index], config.heads[index]
         self.window = config.stage_windows[index]
         self.grad_checkpointing = False
-        self.query = GlobalQuery(channels, heads, self.window, config.query_mbconvs[index], config.poolings[index])
+        self.query = GlobalQuery(
+            channels, heads, self.window, config.query_mbconvs[index], config.poolings[index]
+        )
         self.blocks = nn.ModuleList()
         for position, rate in enumerate(drop_path):
             kind = LocalAttention if position % 2 == 0 else GlobalAttention
@@ -171,20 +173,26 @@ class GCViT(nn.Module):
             raise ValueError(f'blocks must be "all" or (stage, block) pairs, not {blocks!r}')
         chosen = everything if blocks == "all" else list(blocks or ())
         if unknown := [block for block in chosen if block not in everything]:
-            raise ValueError(f"no such (stage, block): {unknown}; the depths of this model are {self.config.depths}")
+            raise ValueError(
+                f"no such (stage, block): {unknown}; the depths of this model are {self.config.depths}"
+            )
         records = [StageRecord({b for s, b in chosen if s == stage}) for stage in range(STAGES)]
         maps = self._stages(images, records)
         return Trace(
             logits=self.classify(maps[-1]) if self.config.head else None,
             maps=maps,
             queries=[record.query for record in records if record.query is not None],
-            attention={(s, b): weights for s, record in enumerate(records) for b, weights in record.attention.items()},
+            attention={
+                (s, b): weights for s, record in enumerate(records) for b, weights in record.attention.items()
+            },
         )
 
     def _stages(self, images: Images, records: Sequence[StageRecord | None]) -> list[Map]:
         check_sides(images.shape[-2], images.shape[-1])
         if images.shape[1] != self.config.in_chans:
-            raise ValueError(f"the model takes images of {self.config.in_chans} channels, not {images.shape[1]}")
+            raise ValueError(
+                f"the model takes images of {self.config.in_chans} channels, not {images.shape[1]}"
+            )
         x, maps = self.stem(images), []
         for stage, record in zip(self.stages, records, strict=True):
             x = stage(x, record)
@@ -205,7 +213,9 @@ class GCViT(nn.Module):
         """Choose windows and poolings anew, for `img_size` in pixels (None: as it is) and `windows` (None: the
         published share of `img_size`); learned bias tables are resized bicubically. Any input size works without
         it: this changes what a window is, not what is accepted. Raises ValueError for a folded copy."""
-        if any(not isinstance(getattr(b.attention.bias, "table", None), nn.Parameter) for b in self._blocks()):
+        if any(
+            not isinstance(getattr(b.attention.bias, "table", None), nn.Parameter) for b in self._blocks()
+        ):
             raise ValueError("a folded copy has fixed windows; set the size on the model and fold it again")
         size = self.config.img_size if img_size is None else img_size
         self.config = replace(self.config, img_size=size, windows=windows)  # type: ignore[arg-type]

@@ -40,7 +40,11 @@ def nearest_variant(config: GCViTConfig) -> tuple[str, dict[str, object]]:
 
     def overrides(name: str) -> dict[str, object]:
         row = VARIANTS[name]
-        return {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != getattr(row, f.name)}
+        return {
+            f.name: getattr(config, f.name)
+            for f in fields(config)
+            if getattr(config, f.name) != getattr(row, f.name)
+        }
 
     name = min(VARIANTS, key=lambda name: len(overrides(name)))
     return name, overrides(name)
