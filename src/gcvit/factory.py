@@ -98,12 +98,7 @@ def open_model(source: str | Path, *, ema: bool = False) -> OpenedModel:
     source: a variant's or catalogue name (published weights, fetched when needed), a hub directory or repository, or a
     checkpoint file, whose variant is read off its shapes. Raises ValueError when it cannot be opened.
     """
-    if (
-        isinstance(source, str)
-        and not Path(source).exists()
-        and source not in CATALOGUE
-        and "/" not in source
-    ):
+    if isinstance(source, str) and not Path(source).exists() and source not in CATALOGUE and "/" not in source:
         variant(source)  # an unknown name is answered with the near ones
         _entry(source, True)
     checkpoint = find(source, ema=ema)
@@ -164,10 +159,6 @@ def _entry(name: str, pretrained: bool | str) -> CatalogueEntry | None:
     entry = default_entry(name) if pretrained is True else CATALOGUE.get(pretrained)
     if entry is None or entry.model != name:
         known = [e.name for e in CATALOGUE.values() if e.model == name]
-        choices = (
-            f"there are {', '.join(known)}" if known else "nobody has published any; train it, or pass a path"
-        )
-        raise ValueError(
-            f"no published weights {'' if pretrained is True else pretrained!r} for {name}: {choices}"
-        )
+        choices = f"there are {', '.join(known)}" if known else "nobody has published any; train it, or pass a path"
+        raise ValueError(f"no published weights {'' if pretrained is True else pretrained!r} for {name}: {choices}")
     return entry

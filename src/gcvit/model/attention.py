@@ -32,9 +32,7 @@ class RelativePositionBias(nn.Module):
         """
         h, w = self.window
         table = self.table.view(2 * h - 1, 2 * w - 1, -1).flip(0, 1)
-        windows = (
-            table.unfold(0, h, 1).unfold(1, w, 1).flip(0, 1)
-        )  # query rows, columns, heads, key rows, columns
+        windows = table.unfold(0, h, 1).unfold(1, w, 1).flip(0, 1)  # query rows, columns, heads, key rows, columns
         return windows.permute(2, 0, 1, 3, 4).reshape(-1, h * w, h * w)
 
     def resize(self, window: Pair) -> None:
@@ -45,10 +43,20 @@ class RelativePositionBias(nn.Module):
         self.window = window
 
 
-def resize_table(
-    table: Float[Tensor, "offsets heads"], old: Pair, new: Pair
-) -> Float[Tensor, "new_offsets heads"]:
-    """A bias table for windows of another size, both (height, width): bicubic over the grid of offsets, as published."""
+class FixedBias(nn.Module):
+    """A bias that has been gathered from its table once and for all, for a folded copy."""
+
+    def __init__(self, bias: Float[Tensor, "heads tokens tokens"]) -> None:
+        super().__init__()
+        self.value: Tensor
+        self.register_buffer("value", bias)
+
+    def forward(self) -> Float[Tensor, "heads tokens tokens"]:
+        return self.value
+
+
+def resize_table(table: Float[Tensor, "offsets heads"], old: Pair, new: Pair) -> Float[Tensor, "new_offsets heads"]:
+    """A bias table for windows of another size, both (height, width): bicubic over the offsets, as published."""
     if old == new:
         return table.clone()
     rows, columns = 2 * old[0] - 1, 2 * old[1] - 1
@@ -60,14 +68,12 @@ def resize_table(
 class WindowAttention(nn.Module):
     """Softmax(q kᵀ / √d + b) v within each window, then a projection; what the queries are is the subclass's matter."""
 
-    def __init__(
-        self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float
-    ) -> None:
+    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.scale = (channels // heads) ** -0.5
         self.attention_dropout = attention_dropout
-        self.bias = RelativePositionBias(window, heads)
+        self.bias: RelativePositionBias | FixedBias = RelativePositionBias(window, heads)
         self.proj = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(dropout)
 
@@ -110,9 +116,7 @@ class WindowAttention(nn.Module):
 class LocalAttention(WindowAttention):
     """Queries, keys and values from the window's own tokens."""
 
-    def __init__(
-        self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float
-    ) -> None:
+    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
         super().__init__(channels, heads, window, attention_dropout, dropout)
         self.qkv = nn.Linear(channels, 3 * channels)
 
@@ -124,9 +128,7 @@ class LocalAttention(WindowAttention):
 class GlobalAttention(WindowAttention):
     """Keys and values from the window's tokens; the image's one global query, shared by all its windows (Eq. 3)."""
 
-    def __init__(
-        self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float
-    ) -> None:
+    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
         super().__init__(channels, heads, window, attention_dropout, dropout)
         self.kv = nn.Linear(channels, 2 * channels)
 

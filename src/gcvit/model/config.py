@@ -56,9 +56,7 @@ class GCViTConfig:
         for name in ("depths", "heads", "query_mbconvs"):
             value = tuple(getattr(self, name))
             if len(value) != STAGES or not all(_is_count(v) for v in value):
-                raise ValueError(
-                    f"{name} must be {STAGES} whole numbers of at least 1, one per stage, not {value}"
-                )
+                raise ValueError(f"{name} must be {STAGES} whole numbers of at least 1, one per stage, not {value}")
             object.__setattr__(self, name, value)
         for name in ("dim", "in_chans"):
             if not _is_count(getattr(self, name)):
@@ -66,9 +64,7 @@ class GCViTConfig:
         if not isinstance(self.num_classes, int) or self.num_classes < 0:
             raise ValueError(f"num_classes must be a whole number of at least 0, not {self.num_classes!r}")
         if min(self.depths) < 2:
-            raise ValueError(
-                f"depths must be at least 2 per stage, one local and one global block, not {self.depths}"
-            )
+            raise ValueError(f"depths must be at least 2 per stage, one local and one global block, not {self.depths}")
         for stage, (channels, heads) in enumerate(zip(self.channels, self.heads, strict=True)):
             if channels % heads:
                 raise ValueError(f"stage {stage} has {channels} channels, which {heads} heads do not divide")
@@ -98,9 +94,7 @@ class GCViTConfig:
         if self.windows is not None:
             return self.windows
         (height, width), rows = self.img_size, zip(PUBLISHED_RATIOS, self.map_sizes, strict=True)
-        return tuple(
-            (max(ceil(height / r), min(h, 4)), max(ceil(width / r), min(w, 4))) for r, (h, w) in rows
-        )
+        return tuple((max(ceil(height / r), min(h, 4)), max(ceil(width / r), min(w, 4))) for r, (h, w) in rows)
 
     @property
     def poolings(self) -> tuple[int, ...]:
@@ -109,9 +103,7 @@ class GCViTConfig:
         short = 0 if self.img_size[0] <= self.img_size[1] else 1
         return tuple(
             min(max(round(log2(sides[short] / window[short])), 0), mbconvs)
-            for sides, window, mbconvs in zip(
-                self.map_sizes, self.stage_windows, self.query_mbconvs, strict=True
-            )
+            for sides, window, mbconvs in zip(self.map_sizes, self.stage_windows, self.query_mbconvs, strict=True)
         )
 
 
@@ -131,9 +123,7 @@ def _is_count(value: object) -> bool:
 def _pair(value: object, what: str) -> Pair:
     pair = (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[arg-type]
     if len(pair) != 2 or not all(_is_count(side) for side in pair):
-        raise ValueError(
-            f"{what} must be a whole number of at least 1 or a (height, width) pair, not {value!r}"
-        )
+        raise ValueError(f"{what} must be a whole number of at least 1 or a (height, width) pair, not {value!r}")
     return pair
 
 

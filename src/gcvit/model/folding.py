@@ -8,25 +8,13 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from gcvit.model.attention import LocalAttention
+from gcvit.model.attention import FixedBias, LocalAttention
 from gcvit.model.layers import LayerScale
 
 if TYPE_CHECKING:
     from gcvit.model.gcvit import Block, GCViT
-
-
-class FixedBias(nn.Module):
-    """A relative position bias that has been gathered from its table."""
-
-    def __init__(self, bias: Float[Tensor, "heads tokens tokens"]) -> None:
-        super().__init__()
-        self.register_buffer("value", bias)
-
-    def forward(self) -> Float[Tensor, "heads tokens tokens"]:
-        return self.value
 
 
 @torch.no_grad()

@@ -3,12 +3,19 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gcvit.model.attention import GlobalAttention, LocalAttention, Padding, Query, Tokens, WindowAttention
+from gcvit.model.attention import (
+    FixedBias,
+    GlobalAttention,
+    LocalAttention,
+    Padding,
+    Query,
+    RelativePositionBias,
+    Tokens,
+)
 from gcvit.model.config import STAGES, GCViTConfig, Pair, Windows, check_sides
 from gcvit.model.folding import fold
 from gcvit.model.global_query import GlobalQuery
@@ -23,25 +30,21 @@ Position = tuple[int, int]  # (stage, block)
 class Block(nn.Module):
     """Attention and MLP, each with a norm before it and a residual around it (Figure 6)."""
 
-    def __init__(
-        self,
-        attention: WindowAttention,
-        channels: int,
-        mlp_ratio: float,
-        layer_scale: float | None,
-        drop_path: float,
-        dropout: float,
-    ) -> None:
+    def __init__(self, config: GCViTConfig, stage: int, position: int, drop_path: float) -> None:
         super().__init__()
+        channels, heads, window = config.channels[stage], config.heads[stage], config.stage_windows[stage]
+        kind = LocalAttention if position % 2 == 0 else GlobalAttention
 
         def scale() -> nn.Module:
-            return nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
+            return nn.Identity() if config.layer_scale is None else LayerScale(channels, config.layer_scale)
 
         self.norm1 = nn.LayerNorm(channels)
-        self.attention = attention
+        self.attention: LocalAttention | GlobalAttention = kind(
+            channels, heads, window, config.attention_dropout, config.dropout
+        )
         self.scale1 = scale()
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = MLP(channels, int(channels * mlp_ratio), dropout)
+        self.mlp = MLP(channels, int(channels * config.mlp_ratio), config.dropout)
         self.scale2 = scale()
         self.drop_path = DropPath(drop_path)
 
@@ -58,21 +61,17 @@ class Stage(nn.Module):
     `downsample`, which leads to the next stage, is called by the parent: the stage's map is its output before it.
     """
 
+    blocks: Sequence[Block]
+
     def __init__(self, config: GCViTConfig, index: int, drop_path: Sequence[float]) -> None:
         super().__init__()
         channels, heads = config.channels[index], config.heads[index]
         self.window = config.stage_windows[index]
         self.grad_checkpointing = False
-        self.query = GlobalQuery(
-            channels, heads, self.window, config.query_mbconvs[index], config.poolings[index]
+        self.query = GlobalQuery(channels, heads, self.window, config.query_mbconvs[index], config.poolings[index])
+        self.blocks = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
+            Block(config, index, position, rate) for position, rate in enumerate(drop_path)
         )
-        self.blocks = nn.ModuleList()
-        for position, rate in enumerate(drop_path):
-            kind = LocalAttention if position % 2 == 0 else GlobalAttention
-            attention = kind(channels, heads, self.window, config.attention_dropout, config.dropout)
-            self.blocks.append(
-                Block(attention, channels, config.mlp_ratio, config.layer_scale, rate, config.dropout)
-            )
         self.downsample = Downsample(channels, 2 * channels) if index + 1 < STAGES else nn.Identity()
 
     def forward(
@@ -98,7 +97,9 @@ class Stage(nn.Module):
         self.window = self.query.window = window
         self.query.poolings = poolings
         for block in self.blocks:
-            block.attention.bias.resize(window)
+            bias = block.attention.bias
+            assert isinstance(bias, RelativePositionBias)
+            bias.resize(window)
 
 
 class StageRecord:
@@ -135,23 +136,22 @@ class GCViT(nn.Module):
     zeros on biases, torch's default on convolutions.
     """
 
+    stages: Sequence[Stage]
+
     def __init__(self, config: GCViTConfig) -> None:
         super().__init__()
         self.config = config
         self.stem = Stem(config.in_chans, config.dim)
         rates = [config.drop_path * i / (sum(config.depths) - 1) for i in range(sum(config.depths))]
-        self.stages = nn.ModuleList()
-        for index, depth in enumerate(config.depths):
-            start = sum(config.depths[:index])
-            self.stages.append(Stage(config, index, rates[start : start + depth]))
+        starts = [sum(config.depths[:index]) for index in range(STAGES)]
+        self.stages = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
+            Stage(config, index, rates[starts[index] : starts[index] + config.depths[index]]) for index in range(STAGES)
+        )
         if config.head:
             self.norm = nn.LayerNorm(config.channels[-1])
             self.head_dropout = nn.Dropout(config.head_dropout)
-            self.head = _linear_head(config)
+            self.head: nn.Module = _linear_head(config)
         self.apply(_initialise)
-        for stage in self.stages:
-            for block in stage.blocks:
-                nn.init.trunc_normal_(block.attention.bias.table, std=0.02)
 
     def forward(self, images: Images) -> Tensor | list[Tensor]:
         """Logits (batch, num_classes); pooled features (batch, 8 dim) with `num_classes=0`; for a backbone
@@ -171,28 +171,22 @@ class GCViT(nn.Module):
         everything = [(s, b) for s, depth in enumerate(self.config.depths) for b in range(depth)]
         if isinstance(blocks, str) and blocks != "all":
             raise ValueError(f'blocks must be "all" or (stage, block) pairs, not {blocks!r}')
-        chosen = everything if blocks == "all" else list(blocks or ())
+        chosen = everything if isinstance(blocks, str) else list(blocks or ())
         if unknown := [block for block in chosen if block not in everything]:
-            raise ValueError(
-                f"no such (stage, block): {unknown}; the depths of this model are {self.config.depths}"
-            )
+            raise ValueError(f"no such (stage, block): {unknown}; the depths of this model are {self.config.depths}")
         records = [StageRecord({b for s, b in chosen if s == stage}) for stage in range(STAGES)]
         maps = self._stages(images, records)
         return Trace(
             logits=self.classify(maps[-1]) if self.config.head else None,
             maps=maps,
             queries=[record.query for record in records if record.query is not None],
-            attention={
-                (s, b): weights for s, record in enumerate(records) for b, weights in record.attention.items()
-            },
+            attention={(s, b): weights for s, record in enumerate(records) for b, weights in record.attention.items()},
         )
 
     def _stages(self, images: Images, records: Sequence[StageRecord | None]) -> list[Map]:
         check_sides(images.shape[-2], images.shape[-1])
         if images.shape[1] != self.config.in_chans:
-            raise ValueError(
-                f"the model takes images of {self.config.in_chans} channels, not {images.shape[1]}"
-            )
+            raise ValueError(f"the model takes images of {self.config.in_chans} channels, not {images.shape[1]}")
         x, maps = self.stem(images), []
         for stage, record in zip(self.stages, records, strict=True):
             x = stage(x, record)
@@ -213,15 +207,11 @@ class GCViT(nn.Module):
         """Choose windows and poolings anew, for `img_size` in pixels (None: as it is) and `windows` (None: the
         published share of `img_size`); learned bias tables are resized bicubically. Any input size works without
         it: this changes what a window is, not what is accepted. Raises ValueError for a folded copy."""
-        if any(
-            not isinstance(getattr(b.attention.bias, "table", None), nn.Parameter) for b in self._blocks()
-        ):
+        if any(isinstance(block.attention.bias, FixedBias) for stage in self.stages for block in stage.blocks):
             raise ValueError("a folded copy has fixed windows; set the size on the model and fold it again")
         size = self.config.img_size if img_size is None else img_size
         self.config = replace(self.config, img_size=size, windows=windows)  # type: ignore[arg-type]
-        for stage, window, poolings in zip(
-            self.stages, self.config.stage_windows, self.config.poolings, strict=True
-        ):
+        for stage, window, poolings in zip(self.stages, self.config.stage_windows, self.config.poolings, strict=True):
             stage.set_window(window, poolings)
 
     def reset_classifier(self, num_classes: int) -> None:
@@ -238,9 +228,6 @@ class GCViT(nn.Module):
         for stage in self.stages:
             stage.grad_checkpointing = enable
 
-    def _blocks(self) -> list[Block]:
-        return [block for stage in self.stages for block in stage.blocks]
-
 
 def _linear_head(config: GCViTConfig) -> nn.Module:
     return nn.Linear(config.channels[-1], config.num_classes) if config.num_classes else nn.Identity()
@@ -251,3 +238,5 @@ def _initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, RelativePositionBias):
+        nn.init.trunc_normal_(module.table, std=0.02)

@@ -20,9 +20,7 @@ class GlobalQuery(nn.Module):
         self.heads, self.window, self.poolings = heads, window, poolings
         self.mbconvs = nn.ModuleList(FusedMBConv(channels) for _ in range(mbconvs))
 
-    def forward(
-        self, x: Float[Tensor, "batch height width channels"]
-    ) -> Float[Tensor, "batch heads tokens head_dim"]:
+    def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch heads tokens head_dim"]:
         for layer, mbconv in enumerate(self.mbconvs):
             x = mbconv(x)
             if layer < self.poolings:

@@ -28,9 +28,7 @@ class SqueezeExcite(nn.Module):
         self.reduce = nn.Linear(channels, reduced, bias=False)
         self.expand = nn.Linear(reduced, channels, bias=False)
 
-    def forward(
-        self, x: Float[Tensor, "batch height width channels"]
-    ) -> Float[Tensor, "batch height width channels"]:
+    def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch height width channels"]:
         gate = self.expand(F.gelu(self.reduce(x.mean((1, 2)))))
         return x * gate.sigmoid()[:, None, None, :]
 
@@ -44,9 +42,7 @@ class FusedMBConv(nn.Module):
         self.squeeze_excite = SqueezeExcite(channels)
         self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
 
-    def forward(
-        self, x: Float[Tensor, "batch height width channels"]
-    ) -> Float[Tensor, "batch height width channels"]:
+    def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch height width channels"]:
         y = F.gelu(as_nhwc(self.depthwise(as_nchw(x))))
         y = self.squeeze_excite(y)
         return x + as_nhwc(self.pointwise(as_nchw(y)))
@@ -65,9 +61,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, out_channels, 3, stride=2, padding=1, bias=False)
         self.norm2 = nn.LayerNorm(out_channels)
 
-    def forward(
-        self, x: Float[Tensor, "batch height width channels"]
-    ) -> Float[Tensor, "batch rows columns outs"]:
+    def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch rows columns outs"]:
         x = self.mbconv(self.norm1(x))
         return self.norm2(as_nhwc(self.conv(as_nchw(x))))
 
@@ -80,9 +74,7 @@ class Stem(nn.Module):
         self.conv = nn.Conv2d(in_chans, channels, 3, stride=2, padding=1)
         self.downsample = Downsample(channels, channels)
 
-    def forward(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch rows columns outs"]:
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch rows columns outs"]:
         images = images.contiguous(memory_format=torch.channels_last)
         return self.downsample(as_nhwc(self.conv(images)))
 

@@ -7,9 +7,7 @@ from gcvit.model.config import GCViTConfig
 XXTINY = GCViTConfig(dim=64, depths=(2, 2, 6, 2), heads=(2, 4, 8, 16), mlp_ratio=3.0, drop_path=0.2)
 XTINY = replace(XXTINY, depths=(3, 4, 6, 5))
 TINY = replace(XXTINY, depths=(3, 4, 19, 5))
-SMALL = GCViTConfig(
-    dim=96, depths=(3, 4, 19, 5), heads=(3, 6, 12, 24), mlp_ratio=2.0, layer_scale=1e-5, drop_path=0.3
-)
+SMALL = GCViTConfig(dim=96, depths=(3, 4, 19, 5), heads=(3, 6, 12, 24), mlp_ratio=2.0, layer_scale=1e-5, drop_path=0.3)
 BASE = replace(SMALL, dim=128, heads=(4, 8, 16, 32), drop_path=0.5)
 LARGE = replace(SMALL, dim=192, heads=(6, 12, 24, 48), drop_path=0.5)
 
@@ -41,9 +39,7 @@ def nearest_variant(config: GCViTConfig) -> tuple[str, dict[str, object]]:
     def overrides(name: str) -> dict[str, object]:
         row = VARIANTS[name]
         return {
-            f.name: getattr(config, f.name)
-            for f in fields(config)
-            if getattr(config, f.name) != getattr(row, f.name)
+            f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != getattr(row, f.name)
         }
 
     name = min(VARIANTS, key=lambda name: len(overrides(name)))

@@ -20,9 +20,7 @@ def grid(size: Pair, window: Pair) -> Pair:
     return ceil(size[0] / window[0]), ceil(size[1] / window[1])
 
 
-def pad(
-    x: Float[Tensor, "batch height width channels"], window: Pair
-) -> Float[Tensor, "batch rows columns channels"]:
+def pad(x: Float[Tensor, "batch height width channels"], window: Pair) -> Float[Tensor, "batch rows columns channels"]:
     """Zeros on the right and at the bottom until whole windows cover the map."""
     height, width = x.shape[1:3]
     rows, columns = grid((height, width), window)

@@ -92,9 +92,7 @@ def model_config(hub: dict, origin: str) -> GCViTConfig:
     architecture = str(hub.get("architecture", ""))
     name = "gcvit_" + architecture.removeprefix(TIMM_PREFIX).removeprefix("gcvit_")
     if name not in VARIANTS:
-        raise ValueError(
-            f"{origin}: its architecture is {architecture!r}, which is not a GC ViT that we know"
-        )
+        raise ValueError(f"{origin}: its architecture is {architecture!r}, which is not a GC ViT that we know")
     ours = {theirs: mine for mine, theirs in TIMM_FIELDS.items()}
     known = {f.name for f in fields(GCViTConfig)}
     arguments = {ours.get(key, key): value for key, value in hub.get("model_args", {}).items()}

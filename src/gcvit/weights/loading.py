@@ -1,7 +1,7 @@
 """Strict loading of any known format into a GC ViT, with a report of everything that was changed on the way."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isqrt
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from gcvit.weights.reading import Checkpoint, State, read_checkpoint, unwrap
 
 Source = str | Path | Mapping[str, object] | Checkpoint
 HEAD = ("head.weight", "head.bias")
+NORM = ("norm.weight", "norm.bias")
 TABLE = ".attention.bias.table"
 
 
@@ -52,9 +53,7 @@ class LoadReport:
         return "\n  ".join(lines)
 
 
-def load_weights(
-    model: GCViT, source: Source, *, ema: bool = False, replace_head: bool = False
-) -> LoadReport:
+def load_weights(model: GCViT, source: Source, *, ema: bool = False, replace_head: bool = False) -> LoadReport:
     """Load weights into a model, strictly; the model is changed only when everything fits.
 
     source: a path (`.pth.tar`, `.pth`, `.safetensors`, a hub directory), a catalogue name ("gcvit_tiny.nvlabs"), a
@@ -70,9 +69,7 @@ def load_weights(
     checkpoint = find(source, ema=ema)
     layout = layout_of(checkpoint.state)
     if layout is None:
-        raise ValueError(
-            f"{checkpoint.origin}: not a GC ViT; its first names are {_list(list(checkpoint.state)[:4])}"
-        )
+        raise ValueError(f"{checkpoint.origin}: not a GC ViT; its first names are {_list(list(checkpoint.state)[:4])}")
     report = LoadReport(checkpoint.origin, layout)
     state = _rename(checkpoint.state, layout, model)
     target = model.state_dict()
@@ -114,20 +111,15 @@ def _is_hub_repository(name: str) -> bool:
 def _rename(state: State, layout: Layout, model: GCViT) -> State:
     """Our names where the table has one; names it does not know stay, to be listed as left over."""
     state = {name: tensor for name, tensor in state.items() if not name.endswith(DERIVED)}
-    ours = {getattr(row, layout): row.gcvit for row in table(model.config)}
-    for name in HEAD + (
-        "norm.weight",
-        "norm.bias",
-    ):  # a backbone's table lacks them, a classifier's weights do not
-        ours.setdefault(
-            {"timm": name.replace("head", "head.fc").replace("norm", "stages.3.norm")}.get(layout, name), name
-        )
+    # With a head, even where the model has none: its names are needed to drop it.
+    rows = table(replace(model.config, head=True, num_classes=1))
+    ours = {getattr(row, layout): row.gcvit for row in rows}
     return {ours.get(name, name): tensor for name, tensor in state.items()}
 
 
 def _settle_head(state: State, target: State, replace: bool, report: LoadReport) -> None:
     """Drop a head that the model has no use for; keep the model's own where `replace` allows it."""
-    unused = [n for n in (*HEAD, "norm.weight", "norm.bias") if n in state and n not in target]
+    unused = [n for n in (*HEAD, *NORM) if n in state and n not in target]
     report.dropped += unused
     for name in unused:
         del state[name]
@@ -174,20 +166,10 @@ def _fit(
         if tensor.shape[1] == target.shape[1]:
             report.resized.append((name, old, new))
             return resize_table(tensor, old, new)
-    if (
-        name == "stem.conv.weight"
-        and tensor.shape[1] != target.shape[1]
-        and tensor.shape[0] == target.shape[0]
-    ):
-        report.adapted.append(
-            f"the first convolution adapted from {tensor.shape[1]} to {target.shape[1]} channels"
-        )
+    if name == "stem.conv.weight" and tensor.shape[1] != target.shape[1] and tensor.shape[0] == target.shape[0]:
+        report.adapted.append(f"the first convolution adapted from {tensor.shape[1]} to {target.shape[1]} channels")
         return adapt_channels(tensor, target.shape[1])
-    if (
-        tensor.shape != target.shape
-        and tensor.numel() == target.numel()
-        and _squeezed(tensor) == _squeezed(target)
-    ):
+    if tensor.shape != target.shape and tensor.numel() == target.numel() and _squeezed(tensor) == _squeezed(target):
         tensor = tensor.reshape(target.shape)  # squeeze-and-excite as 1×1 convolutions
     if tensor.shape != target.shape:
         raise ValueError(
@@ -226,11 +208,7 @@ def _classes(count: int | None) -> str:
 
 
 def _list(names: list[str]) -> str:
-    return (
-        ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        if names
-        else "none"
-    )
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") if names else "none"
 
 
 def _by(window: Pair) -> str:

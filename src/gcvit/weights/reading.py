@@ -74,9 +74,7 @@ def _read_safetensors(path: Path) -> State:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path}: not a whole safetensors file ({error}); copy or download it again"
-        ) from error
+        raise ValueError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from error
 
 
 def _read_torch(path: Path) -> object:
@@ -104,9 +102,7 @@ def _read_torch(path: Path) -> object:
         ) as error:
             # What torch raises for a damaged file depends on where the damage is.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
-                f"{path}: not a whole checkpoint ({reason}); copy or download it again"
-            ) from error
+            raise ValueError(f"{path}: not a whole checkpoint ({reason}); copy or download it again") from error
 
 
 def unwrap(content: object, origin: str, *, ema: bool = False) -> State:
@@ -121,9 +117,7 @@ def unwrap(content: object, origin: str, *, ema: bool = False) -> State:
     if key := next((key for key in keys if isinstance(content.get(key), Mapping)), None):
         found = content[key]
     elif ema:
-        raise ValueError(
-            f"{origin}: no averaged weights ({' or '.join(EMA_WRAPPERS)}) in it, only {_some(content)}"
-        )
+        raise ValueError(f"{origin}: no averaged weights ({' or '.join(EMA_WRAPPERS)}) in it, only {_some(content)}")
     assert isinstance(found, Mapping)
     state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     if not state or len(state) < len(found):
@@ -136,8 +130,4 @@ def unwrap(content: object, origin: str, *, ema: bool = False) -> State:
 
 def _some(content: Mapping) -> str:
     names = [str(name) for name in content]
-    return (
-        ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        if names
-        else "nothing"
-    )
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
