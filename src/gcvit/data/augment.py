@@ -1,0 +1,123 @@
+"""Transforms from a PIL image to a normalised float tensor (3, h, w): thin over timm's, so equal to them."""
+
+import math
+from collections.abc import Callable
+
+from PIL import Image
+from timm.data import create_transform
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor
+
+Transform = Callable[[Image.Image], Tensor]
+
+# Beyond this ratio of sides the whole image, resized by its short side, would need gigabytes.
+_LONGEST = 64
+
+
+def eval_transform(
+    *,
+    size: int | tuple[int, int],
+    crop_pct: float = 0.875,
+    crop_mode: str = "center",
+    interpolation: str = "bicubic",
+    mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN,
+    std: tuple[float, ...] = IMAGENET_DEFAULT_STD,
+) -> Transform:
+    """Evaluation's transform, pixel by pixel equal to timm's for the same settings.
+
+    Args:
+        size: of the result, a side or (height, width), in pixels.
+        crop_pct: share of the resized image's side that the crop keeps, in (0, 1].
+        crop_mode: "center" (resize the short side, cut the middle), "squash" (resize both sides; as the 384
+            and 512 px models were evaluated) or "border" (resize the long side, pad).
+        interpolation: "bicubic", "bilinear", "nearest" …, timm's names.
+        mean, std: per channel, on a scale of 0 to 1.
+
+    Images whose sides differ by more than 64 times lose their ends before "center" resizes them.
+    """
+    height, width = _sides(size)
+    if not 0 < crop_pct <= 1:
+        raise ValueError(f"crop_pct must be above 0 and at most 1, got {crop_pct}")
+    if crop_mode not in ("center", "squash", "border"):
+        raise ValueError(f'crop_mode must be "center", "squash" or "border", got {crop_mode!r}')
+    transform = create_transform(
+        (height, width),
+        crop_pct=crop_pct,
+        crop_mode=crop_mode,
+        interpolation=interpolation,
+        mean=mean,
+        std=std,
+    )
+    longest = _LONGEST * math.ceil(max(height, width) / min(height, width))
+    return _ShortenedFirst(transform, longest) if crop_mode == "center" else transform
+
+
+def train_transform(
+    *,
+    size: int | tuple[int, int],
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    hflip: float = 0.5,
+    color_jitter: float = 0.4,
+    rand_augment: str | None = "rand-m9-mstd0.5-inc1",
+    random_erasing: float = 0.25,
+    interpolation: str = "random",
+    mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN,
+    std: tuple[float, ...] = IMAGENET_DEFAULT_STD,
+) -> Transform:
+    """Training's random transform, timm's; the defaults are those of the published ImageNet runs.
+
+    Args:
+        size: of the result, a side or (height, width), in pixels.
+        scale: range of the cut's share of the area. (1, 1) with ratio (1, 1) keeps square images whole.
+        ratio: range of the cut's width / height.
+        hflip: probability of a left-right flip.
+        color_jitter: strength for brightness, contrast and saturation; unused with ``rand_augment``, as in
+            timm. 0 turns it off.
+        rand_augment: timm's RandAugment string, or None.
+        random_erasing: probability of erasing a rectangle (with random pixels).
+        interpolation: "random" takes bilinear or bicubic at each draw.
+        mean, std: per channel, on a scale of 0 to 1.
+    """
+    if rand_augment is not None and not rand_augment.startswith("rand-"):
+        raise ValueError(f'rand_augment must be like "rand-m9-mstd0.5-inc1" or None, got {rand_augment!r}')
+    for name, chance in (("hflip", hflip), ("random_erasing", random_erasing)):
+        if not 0 <= chance <= 1:
+            raise ValueError(f"{name} is a probability, from 0 to 1; got {chance}")
+    return create_transform(
+        _sides(size),
+        is_training=True,
+        scale=scale,
+        ratio=ratio,
+        hflip=hflip,
+        color_jitter=color_jitter,
+        auto_augment=rand_augment,
+        re_prob=random_erasing,
+        re_mode="pixel",
+        interpolation=interpolation,
+        mean=mean,
+        std=std,
+    )
+
+
+class _ShortenedFirst:
+    """Cuts the ends off very long images; the centre crop would throw them away anyway."""
+
+    def __init__(self, transform: Transform, longest: int):
+        self.transform = transform
+        self.longest = longest  # in multiples of the short side
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        width, height = image.size
+        longest = min(image.size) * self.longest
+        if max(image.size) > longest:
+            left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+            image = image.crop((left, top, left + min(width, longest), top + min(height, longest)))
+        return self.transform(image)
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise ValueError(f"size must be at least 1 pixel a side, got {size}")
+    return height, width

@@ -1,0 +1,111 @@
+"""The order and the randomness of the samples depend on (seed, epoch, index) and on nothing else."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset
+
+from gcvit.data.augment import train_transform
+from gcvit.data.sampling import EpochSampler, Reseeded, derive_seed, permutation
+from gcvit.data.shapes import ShapesDataset
+
+SEEDS = st.integers(0, 2**63 - 1)
+
+
+class Draws(Dataset):
+    """Gives what the three generators give."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+@given(st.integers(0, 300), SEEDS, st.integers(0, 1000))
+def test_an_epoch_visits_every_sample_once(length, seed, epoch):
+    visited = list(EpochSampler(length, seed, epoch))
+    assert sorted(index for index, _ in visited) == list(range(length))
+    assert len(EpochSampler(length, seed, epoch)) == length
+    assert len({seed for _, seed in visited}) == length
+    assert all(0 <= seed < 2**63 for _, seed in visited)
+
+
+def test_seed_and_epoch_change_order_and_sample_seeds():
+    runs = [dict(EpochSampler(200, seed, epoch)) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    orders = [tuple(run) for run in runs]
+    assert len(set(orders)) == 4
+    assert all(len({run[index] for run in runs}) == 4 for index in range(200))
+    assert list(EpochSampler(200, 1, 1)) == list(runs[3].items())
+
+
+def test_the_shuffle_is_fair():
+    """Each of 6 samples comes first about as often as any other, and next to each other about as often."""
+    orders = np.array([permutation(6, seed, 0) for seed in range(3000)])
+    for position in range(6):
+        assert np.abs(np.bincount(orders[:, position], minlength=6) - 500).max() < 100
+    following = np.bincount((orders[:, 1] - orders[:, 0]) % 6, minlength=6)
+    assert following[0] == 0
+    assert np.abs(following[1:] - 600).max() < 110
+
+
+def test_the_order_is_the_same_in_every_release():
+    assert permutation(8, 0, 0).tolist() == [6, 2, 7, 0, 5, 4, 1, 3]
+    assert derive_seed(1, 2, 3) == 7510213797696614745
+
+
+@given(SEEDS, st.integers(0, 40))
+def test_a_later_start_is_the_rest_of_the_epoch(seed, start):
+    assert list(EpochSampler(40, seed, 3, start=start)) == list(EpochSampler(40, seed, 3))[start:]
+
+
+def test_start_beyond_the_end():
+    with pytest.raises(ValueError, match="start must be in 0…5"):
+        EpochSampler(5, 0, 0, start=6)
+
+
+def test_without_shuffle_the_order_is_the_dataset_s():
+    assert [index for index, _ in EpochSampler(9, 5, 2, shuffle=False)] == list(range(9))
+
+
+@given(st.lists(SEEDS, min_size=1, max_size=4), st.lists(SEEDS, min_size=1, max_size=4))
+def test_derived_seeds_differ(one, other):
+    assert 0 <= derive_seed(*one) < 2**63
+    assert (derive_seed(*one) == derive_seed(*other)) == (one == other)
+
+
+def test_all_three_generators_follow_the_seed_and_are_put_back():
+    data = Reseeded(Draws())
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    undisturbed = Draws()[0]
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+    first, again, other = data[0, 7], data[3, 7], data[0, 8]
+    assert first == again
+    assert all(a != b for a, b in zip(first, other, strict=True))
+    assert Draws()[0] == undisturbed
+
+
+def test_batches_are_the_same_with_any_number_of_workers():
+    transform = train_transform(size=32, random_erasing=0.5)  # uses all three generators
+    data = Reseeded(ShapesDataset("train", 24, size=32, transform=transform))
+    epochs = {}
+    for workers in (0, 1, 2):
+        torch.manual_seed(workers)  # must not matter
+        random.seed(workers)
+        loader = DataLoader(data, batch_size=5, sampler=EpochSampler(24, 3, 1), num_workers=workers)
+        epochs[workers] = [(images, labels) for images, labels in loader]
+        assert len(epochs[workers]) == 5
+    for workers in (1, 2):
+        for (images, labels), (plain, plain_labels) in zip(epochs[workers], epochs[0], strict=True):
+            assert torch.equal(images, plain)
+            assert torch.equal(labels, plain_labels)
+    plain = ShapesDataset("train", 24, size=32, transform=transform)
+    assert not torch.equal(torch.stack([plain[i][0] for i, _ in EpochSampler(24, 3, 1)][:5]), epochs[0][0][0])
