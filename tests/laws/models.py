@@ -34,13 +34,27 @@ def random_images(count, height, width, channels=3, seed=1, dtype=torch.float64)
 
 
 def relative_error(actual, expected):
-    """‖actual − expected‖ / ‖expected‖, in float64."""
+    """‖actual − expected‖ / ‖expected‖, in float64; a norm below 1e-6 is rounding noise and counts as 1e-6."""
     assert actual.shape == expected.shape, f"shapes {tuple(actual.shape)} and {tuple(expected.shape)} differ"
     actual, expected = actual.detach().double(), expected.detach().double()
-    return ((actual - expected).norm() / expected.norm().clamp_min(1e-300)).item()
+    return ((actual - expected).norm() / expected.norm().clamp_min(1e-6)).item()
 
 
 def assert_equal(actual, expected, what, tolerance=1e-10):
     """Equal up to rounding, tensor by tensor; NaN is never equal."""
     error = relative_error(actual, expected)
     assert error <= tolerance, f"{what}: relative error {error:.2e} > {tolerance:.0e}"
+
+
+def real_tokens(size, window):
+    """For each window in reading order, the indices of its tokens that lie on the map."""
+    return [
+        [
+            y * window[1] + x
+            for y in range(window[0])
+            for x in range(window[1])
+            if top + y < size[0] and left + x < size[1]
+        ]
+        for top in range(0, size[0], window[0])
+        for left in range(0, size[1], window[1])
+    ]

@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import next_steps, say
+from gcvit.cli.output import next_steps, say, track
 from gcvit.data.shapes import CLASSES, write_class_folders
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Write the built-in images as class folders: OUT/train/CLASS/0001.png and OUT/val/CLASS/0001.png."""
+    """Write the built-in images as class folders: OUT/train/ring/0001.png …"""
 
     out: Positional[Path]
     """a folder that does not exist yet, or is empty"""
-    train: int = 4000
+    train: int = 8000
     """images to train on"""
     val: int = 1000
     """held-out images, drawn from other seeds"""
@@ -28,14 +29,11 @@ class Shapes:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Write the folders and say what to do with them."""
+    """Write the folders and say what to do with them. A run that is stopped leaves nothing behind."""
     arguments = parse(Shapes, "data shapes", argv)
-    counts = {"train": arguments.train, "val": arguments.val}
-    for split, number in counts.items():
-        if number < len(CLASSES):
-            raise ValueError(f"--{split} {number}: there are {len(CLASSES)} classes; ask for one image of each at least")
     if arguments.size < 32:
         raise ValueError(f"--size {arguments.size}: the smallest image that GC ViT can see is 32 pixels a side")
-    write_class_folders(arguments.out, counts, arguments.size)
-    say(f"{arguments.train} images to train on and {arguments.val} held out, {len(CLASSES)} classes: {arguments.out}")
+    counts = {"train": arguments.train, "val": arguments.val}
+    write_class_folders(arguments.out, counts, arguments.size, arguments.seed, partial(track, what="drawing"))
+    say(f"{arguments.out}: {arguments.train} images to train on, {arguments.val} held out, {len(CLASSES)} classes")
     next_steps(["gcvit", "train", "classify", "--data", arguments.out])

@@ -2,11 +2,13 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import version
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
+
+import gcvit
 
 
 class Command(NamedTuple):
@@ -36,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _dispatch(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = _dispatch(arguments)
         sys.stdout.flush()  # so that a closed pipe shows here and not at the interpreter's exit
     except KeyboardInterrupt as stop:
         print(f"\ngcvit: stopped. {stop}".rstrip(), file=sys.stderr)
@@ -59,7 +63,7 @@ def _dispatch(arguments: list[str]) -> int | None:
         print(_overview())
         return None
     if arguments[0] == "--version":
-        print(f"gcvit {version('gcvit')}")
+        print(f"gcvit {gcvit.__version__}")
         return None
     name, rest = _split(arguments)
     return import_module(COMMANDS[name].module).run(rest)
@@ -109,3 +113,19 @@ def _message(error: Exception) -> str:
     if type(error).__name__ == "OutOfMemoryError":
         return f"the device's memory is full; lower the batch size. ({str(error).splitlines()[0]})"
     return str(error)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own notices (a licence) without the place in the source, which says nothing to a user."""
+    if category.__module__.startswith("gcvit."):
+        text = f"gcvit: note: {message}\n"
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)

@@ -1,11 +1,17 @@
 """How the commands speak: plain lines, tables, and the next command to type, within 80 columns."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import Progress
+from rich.progress import track as rich_track
 from rich.table import Table
+
+Item = TypeVar("Item")
 
 
 def say(text: str = "") -> None:
@@ -18,15 +24,50 @@ def complain(text: str) -> None:
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"gcvit: {text}", style="yellow")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under headings. A heading that starts with ">" is set to the right, as numbers are."""
-    grid = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         right = column.startswith(">")
-        grid.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+        grid.add_column(column.removeprefix(">"), justify="right" if right else "left")
     for row in rows:
         grid.add_row(*row)
-    Console(highlight=False, markup=False).print(grid)
+    say()
+    # So wide that rich never breaks a name to fit it; the terminal wraps what is longer than its lines.
+    Console(highlight=False, markup=False, width=1000).print(grid)
+
+
+def track(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """The items in turn, with a bar and the time left on stderr when that is a terminal."""
+    console = Console(stderr=True)
+    return iter(rich_track(items, what, console=console, transient=True, disable=not console.is_terminal))
+
+
+@contextmanager
+def counter(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yields `progress(done, total)`, which moves a bar on stderr when that is a terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(what)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """Yields `progress(text)`, which says on stderr what is going on: in one place on a terminal, else in lines."""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield console.print
+        return
+    with console.status("starting") as spinner:
+        yield spinner.update
+
+
+def per_class(shares: Mapping[str, float], worst: int = 10) -> None:
+    """Table of the classes with the lowest top-1 shares, the lowest first."""
+    ranked = sorted(shares.items(), key=lambda item: item[1])
+    title = f"the {worst} worst of {len(ranked)} classes" if len(ranked) > worst else "classes, the worst first"
+    table([title, ">top-1"], [[name, percent(share)] for name, share in ranked[:worst]])
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
@@ -39,8 +80,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
 
 def next_steps(*commands: Sequence[object]) -> None:
     """Print commands, each given as its words, ready to be copied."""
-    say()
-    say("Next:")
+    say("\nNext:")
     for command in commands:
         say("  " + shlex.join(str(word) for word in command))
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from timm.data import ImageNetInfo
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
-from gcvit.cli.arguments import device as device_named
 from gcvit.cli.output import complain, next_steps, say
 from gcvit.data.augment import eval_transform
 from gcvit.data.images import ImageError, list_images, load_image
+from gcvit.engine.device import resolve_device
 from gcvit.factory import OpenedModel, open_model
 from gcvit.model.gcvit import GCViT
 from gcvit.weights.preprocessing import Preprocessing
@@ -25,7 +26,7 @@ Loaded = tuple[Path, torch.Tensor | ImageError]
 
 @dataclass(frozen=True)
 class Predict:
-    """Name what is in images: a line for each, with the likeliest classes and their probabilities."""
+    """Name what is in images: for each the likeliest classes and their shares."""
 
     model: Positional[str]
     """a model's name (its published weights are fetched), a checkpoint file or a hub directory"""
@@ -36,11 +37,11 @@ class Predict:
     json: bool = False
     """one JSON object a line: {"file", "predictions": [{"label", "index", "probability"}]}"""
     size: int | None = None
-    """side of the square shown to the model, in pixels, at least 32 (default: the checkpoint's own)"""
+    """side of the square shown to the model, in pixels, at least 32; none: the checkpoint's own"""
     batch_size: int = 32
     """images computed at once"""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps"""
+    """auto (a GPU if there is one), cpu, cuda or cuda:1"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def run(argv: Sequence[str]) -> int:
     files = [file for path in arguments.images for file in list_images(path)]
     if not files:
         raise ValueError("name at least one image or folder: gcvit predict MODEL photo.jpg")
-    device = device_named(arguments.device)
+    device = resolve_device(arguments.device)
     opened = open_model(arguments.model)
     transform = transform_for(resized(opened.preprocessing, arguments.size))
 
@@ -75,8 +76,9 @@ def run(argv: Sequence[str]) -> int:
     if unreadable:
         complain(f"{unreadable} of {len(files)} images could not be read; see the messages above")
         return 1
-    if not arguments.json and sys.stdout.isatty():
-        next_steps(["gcvit", "info", arguments.model], ["gcvit", "predict", arguments.model, "…", "--json"])
+    if not arguments.json:
+        again = ["gcvit", "predict", arguments.model, *arguments.images[:1], "--json"]
+        next_steps(again, ["gcvit", "info", arguments.model])
     return 0
 
 
@@ -111,7 +113,7 @@ def predict(
     device: torch.device,
 ) -> Iterator[Prediction | ImageError]:
     """One item for each file, in order: its prediction, or why it could not be read."""
-    model = opened.model.fold().to(device).eval()
+    names, model = class_names(opened), opened.model.fold().to(device).eval()
     for batch in read_ahead(files, transform, batch_size):
         images = [image for _, image in batch if not isinstance(image, ImageError)]
         best = iter(likeliest(model, torch.stack(images).to(device), top_k) if images else ())
@@ -119,8 +121,7 @@ def predict(
             if isinstance(image, ImageError):
                 yield image
             else:
-                named = ((label(opened, index), index, probability) for index, probability in next(best))
-                yield Prediction(file, tuple(named))
+                yield Prediction(file, tuple((names[index], index, share) for index, share in next(best)))
 
 
 def read_ahead(files: Sequence[Path], transform: Transform, batch_size: int) -> Iterator[list[Loaded]]:
@@ -149,16 +150,21 @@ def likeliest(model: GCViT, images: torch.Tensor, top_k: int) -> list[list[tuple
     return [list(zip(indices, values, strict=True)) for indices, values in rows]
 
 
-def label(opened: OpenedModel, index: int) -> str:
-    """The class's name, or its number where the checkpoint has no names."""
-    return opened.labels[index] if opened.labels else str(index)
+def class_names(opened: OpenedModel) -> list[str]:
+    """The checkpoint's labels; ImageNet's for published weights, which carry none; else the classes' numbers."""
+    classes = opened.model.config.num_classes
+    if opened.labels:
+        return opened.labels
+    if opened.entry is not None and classes == 1000:
+        imagenet = ImageNetInfo("imagenet-1k")
+        return [imagenet.index_to_description(index).split(",")[0] for index in range(classes)]
+    return [str(index) for index in range(classes)]
 
 
 def as_json(prediction: Prediction) -> str:
     """The prediction as one line of JSON."""
     classes = [
-        {"label": label, "index": index, "probability": probability}
-        for label, index, probability in prediction.classes
+        {"label": label, "index": index, "probability": probability} for label, index, probability in prediction.classes
     ]
     return json.dumps({"file": str(prediction.file), "predictions": classes}, ensure_ascii=False)
 

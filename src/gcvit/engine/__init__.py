@@ -1,1 +1,1 @@
-"""The training engine: it knows no model; a task offers batches, a loss, an evaluation and how to save itself."""
+"""The training engine. It knows no model: a task offers batches, a loss, an evaluation and a way to save."""

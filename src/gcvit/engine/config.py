@@ -1,7 +1,7 @@
 """Configuration files: a frozen dataclass, changed by a TOML or JSON file and written back as JSON.
 
-The order is dataclass < recipe < file < flags: a recipe returns a dataclass, `load_config` lays a file over it,
-and the command line lays its flags over that.
+The order is dataclass < recipe < file < flags: a recipe returns a dataclass, `load_config` lays a file over
+it, and the command line lays its flags over that.
 """
 
 import dataclasses
@@ -20,9 +20,10 @@ Config = TypeVar("Config")
 def load_config(base: Config, path: str | Path) -> Config:
     """`base` with the values of a `.toml` or `.json` file laid over it; what the file leaves out stays.
 
-    A nested dataclass is a table in the file. JSON's null (TOML has none) stands for None. Raises ValueError,
-    naming file and key, for a file that cannot be parsed, an unknown key (with the nearest known one), a value
-    of the wrong type, and whatever the dataclass itself refuses.
+    A nested dataclass is a table in the file. JSON's null (TOML has none) stands for None.
+
+    Raises ValueError, naming file and key, for a file that cannot be parsed, an unknown key (with the nearest
+    known one), a value of the wrong type, and whatever the dataclass itself refuses.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,7 +69,7 @@ def save_config(config: Any, path: str | Path) -> None:
 
 
 def require(holds: bool, key: str, value: object, expected: str) -> None:
-    """Raise ValueError "key must be expected, not value" unless it holds: for the `__post_init__` of a config."""
+    """Raise ValueError "key must be expected, not value" unless it holds; for a config's `__post_init__`."""
     if not holds:
         raise ValueError(f"{key} must be {expected}, not {value!r}")
 
@@ -91,7 +92,7 @@ def _override(base: Config, values: Mapping[str, Any], *, root: Any, prefix: str
 
 
 def _suggestion(key: str, root: Any) -> str:
-    """", did you mean …?" with the known key of that name elsewhere, or the most similar one."""
+    """ ", did you mean …?" with the known key of that name elsewhere, or the most similar one."""
     known = list(_keys(root))
     leaf = key.rpartition(".")[2]
     near = [name for name in known if name.rpartition(".")[2] == leaf] or get_close_matches(key, known, n=1)
@@ -152,5 +153,11 @@ def _describe(hint: Any) -> str:
         if arguments[-1] is Ellipsis:
             return f"a list, each {_describe(arguments[0])}"
         return f"a list of {len(arguments)} ({', '.join(_describe(argument) for argument in arguments)})"
-    names = {type(None): "null", float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
+    names = {
+        type(None): "null",
+        float: "a number",
+        int: "a whole number",
+        bool: "true or false",
+        str: "a text",
+    }
     return names[hint]

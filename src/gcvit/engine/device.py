@@ -9,7 +9,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N` as a device; ValueError when it is not here."""
+    """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`. Raises ValueError for one not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -31,5 +31,5 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
-    """The context in which forward passes and losses run: weights stay fp32, products are taken in `precision`."""
+    """The context of forward passes and losses: weights stay fp32, products are taken in `precision`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=resolve_precision(precision, device) == "bf16")

@@ -11,30 +11,32 @@ from gcvit.engine.config import require
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """How the weights are optimised: AdamW, warm-up and cosine by step, clipping, a moving average of the weights.
-
-    lr: peak learning rate, for the batch size as it is (nothing is scaled).
-    weight_decay: decoupled; not applied to biases, norms and layer scales, but to the relative position bias
-        tables, as in the published training.
-    clip_grad: largest norm of all gradients together; null: no limit.
-    warmup_epochs: epochs (fractions allowed) of linear warm-up from `warmup_lr`, inside `epochs`.
-    cooldown_epochs: last epochs at `min_lr`, inside `epochs`.
-    ema_decay: decay per step of the moving average that is evaluated and saved; it warms up from 0 as
-        1 - (1 + step)^(-2/3). null: the weights themselves.
+    """How the weights are optimised: AdamW, warm-up and cosine, clipping, a moving average of the weights.
 
     Raises ValueError, naming the setting, for a value out of range.
     """
 
     lr: float = 1e-3
+    """Peak learning rate, for the batch size as it is: nothing is scaled."""
     weight_decay: float = 0.05
+    """Decoupled; on matrices, convolutions and position bias tables, not on biases, norms and scales."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of AdamW's two moments."""
     eps: float = 1e-8
+    """Added to the root of the second moment."""
     clip_grad: float | None = 5.0
+    """Largest norm of all gradients together; none: no limit."""
     warmup_epochs: float = 1.0
+    """Epochs, also fractions, of linear warm-up from warmup_lr; they are part of the run's epochs."""
     cooldown_epochs: float = 0.0
+    """Last epochs of the run, at min_lr."""
     warmup_lr: float = 1e-6
+    """Learning rate of the first step when there is a warm-up."""
     min_lr: float = 5e-6
+    """Learning rate at the end."""
     ema_decay: float | None = 0.9998
+    """Decay per step of the moving average of the weights that is evaluated and saved, at most 1 - n^(-2/3)
+    after n steps; none: no average, the weights themselves."""
 
     def __post_init__(self) -> None:
         require(0 < self.lr < float("inf"), "lr", self.lr, "above 0")
@@ -44,12 +46,15 @@ class OptimConfig:
         for key in ("weight_decay", "warmup_epochs", "cooldown_epochs", "warmup_lr", "min_lr"):
             require(0 <= getattr(self, key) < float("inf"), key, getattr(self, key), "at least 0")
         require(
-            self.ema_decay is None or 0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "from 0 to below 1, or none"
+            self.ema_decay is None or 0 <= self.ema_decay < 1,
+            "ema_decay",
+            self.ema_decay,
+            "from 0 to below 1, or none",
         )
 
 
 def create_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW over the model's trainable parameters, fused, with timm's split into decayed and not decayed ones.
+    """Fused AdamW over the model's trainable parameters, with timm's split into decayed and not decayed.
 
     One-dimensional parameters (biases, norms, layer scales) and those that the model itself lists in
     `no_weight_decay()` are not decayed.

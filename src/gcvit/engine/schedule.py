@@ -8,8 +8,8 @@ def learning_rate(
 ) -> float:
     """The learning rate of step 0, 1, …; of the first `warmup_steps`, linear from `start` towards `peak`.
 
-    The cosine counts from step 0 over `steps` steps, warm-up included, so it takes over a little below `peak`:
-    this is how the published models were trained. From `steps` on the rate stays at `floor`.
+    The cosine counts from step 0 over `steps` steps, warm-up included, so it takes over a little below
+    `peak`: this is how the published models were trained. From `steps` on the rate stays at `floor`.
     """
     if step < warmup_steps:
         return start + (peak - start) * step / warmup_steps

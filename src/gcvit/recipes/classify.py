@@ -1,0 +1,44 @@
+"""Recipes for classification."""
+
+from gcvit.engine.optim import OptimConfig
+from gcvit.tasks.classify import AugmentConfig, ClassifyConfig
+
+
+def quickstart() -> ClassifyConfig:
+    """The built-in shapes at 64 px."""
+    return ClassifyConfig(
+        model="gcvit_nano",
+        train_images=8000,
+        val_images=1000,
+        crop_pct=1.0,
+        epochs=12,
+        batch_size=64,
+        optim=OptimConfig(lr=1e-3, warmup_epochs=1.0, ema_decay=0.998),
+        augment=AugmentConfig(
+            scale=(0.6, 1.0),
+            ratio=(0.8, 1.25),
+            color_jitter=0.0,
+            interpolation="bilinear",
+            label_smoothing=0.0,
+        ),
+    )
+
+
+def small_images() -> ClassifyConfig:
+    """Class folders of small photographs."""
+    return ClassifyConfig(
+        model="gcvit_nano",
+        img_size=64,
+        crop_pct=1.0,
+        epochs=20,
+        batch_size=128,
+        optim=OptimConfig(lr=2e-3, warmup_epochs=2.0, ema_decay=0.999),
+        augment=AugmentConfig(
+            scale=(0.5, 1.0),
+            color_jitter=0.2,
+            interpolation="bilinear",
+            label_smoothing=0.1,
+            cutmix=1.0,
+            mix_prob=0.5,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""What the package trains and evaluates models for."""

@@ -1,0 +1,139 @@
+"""What a classification run is made of: one frozen dataclass, which recipes, files and flags fill in."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gcvit.engine.config import require
+from gcvit.engine.device import Precision
+from gcvit.engine.optim import OptimConfig
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training images are varied; evaluation sees them as they are.
+
+    Raises ValueError, naming the setting, for a value out of range.
+    """
+
+    scale: tuple[float, float] = (0.35, 1.0)
+    """Smallest and largest share of the image's area that a random crop keeps."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Smallest and largest width / height of a random crop."""
+    hflip: float = 0.5
+    """Probability of a left-right flip."""
+    color_jitter: float = 0.2
+    """Strength of random brightness, contrast and saturation; unused with rand_augment."""
+    rand_augment: str | None = None
+    """timm's name of a RandAugment policy, such as rand-m9-mstd0.5-inc1."""
+    random_erasing: float = 0.0
+    """Probability of erasing a rectangle."""
+    interpolation: Literal["random", "bilinear", "bicubic"] = "random"
+    """Of the random crop; random draws bilinear or bicubic."""
+    mixup: float = 0.0
+    """Alpha of mixup's beta distribution; 0: off."""
+    cutmix: float = 0.0
+    """Alpha of cutmix's beta distribution; 0: off."""
+    mix_prob: float = 1.0
+    """Probability that a batch is mixed at all."""
+    mix_switch_prob: float = 0.5
+    """Probability that it is cutmix, when both are on."""
+    label_smoothing: float = 0.1
+    """Share of each label that is spread over all classes."""
+
+    def __post_init__(self) -> None:
+        for key in ("hflip", "random_erasing", "mix_prob", "mix_switch_prob"):
+            require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a probability, 0 to 1")
+        for key in ("color_jitter", "mixup", "cutmix"):
+            require(0 <= getattr(self, key) < float("inf"), key, getattr(self, key), "at least 0")
+        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "from 0 to below 1")
+        require(0 < self.scale[0] <= self.scale[1] <= 1, "scale", self.scale, "two rising shares, above 0 to 1")
+        require(0 < self.ratio[0] <= self.ratio[1], "ratio", self.ratio, "two rising numbers above 0")
+        policy = self.rand_augment
+        require(policy is None or policy.startswith("rand-"), "rand_augment", policy, "like rand-m9-mstd0.5-inc1")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether pairs of images are mixed."""
+        return (self.mixup > 0 or self.cutmix > 0) and self.mix_prob > 0
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """One classification run.
+
+    Raises ValueError, naming the setting, for a value out of range.
+    """
+
+    model: str = "gcvit_nano"
+    """Name of the model; `gcvit info` lists them."""
+    pretrained: bool = False
+    """Start from the published weights of that model."""
+    weights: str | None = None
+    """Start from this checkpoint: a file, a hub folder (such as a run's best/) or a hub id."""
+    img_size: int | tuple[int, int] | None = None
+    """Side, or height and width, in pixels; none: the model's own."""
+    windows: tuple[int, int, int, int] | None = None
+    """Window side in tokens per stage; none: the published share of img_size."""
+    drop_path: float | None = None
+    """Stochastic depth of the last block; none: the model's own."""
+
+    data: str | None = None
+    """Folder with train/CLASS/… and val/CLASS/…, or CLASS/… that is divided; none: the built-in shapes."""
+    val_fraction: float = 0.1
+    """Share of each class that is held out where the folder has no val/."""
+    train_images: int = 8000
+    """Number of built-in training images."""
+    val_images: int = 1000
+    """Number of built-in held-out images."""
+    crop_pct: float = 0.875
+    """Share of the resized image that evaluation sees, above 0 to 1."""
+
+    epochs: int = 30
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images per forward pass."""
+    accumulate: int = 1
+    """Forward passes per update of the weights."""
+    eval_every: int = 1
+    """Epochs from one evaluation to the next."""
+    seed: int = 0
+    """Same seed, same result on the same machine."""
+    workers: int = 0
+    """Processes that load images; 0: the training process itself. The result does not depend on it."""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
+    precision: Precision = "auto"
+    """Of products in the forward pass; auto: bf16 on a GPU that has it, fp32 elsewhere."""
+    compile: bool = False
+    """Compile the model: slow to start, faster on a GPU."""
+
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        for key in ("train_images", "val_images", "epochs", "batch_size", "accumulate", "eval_every"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
+        for key in ("seed", "workers"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
+        require(0 < self.crop_pct <= 1, "crop_pct", self.crop_pct, "above 0, at most 1")
+        require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "above 0, below 1")
+        require(
+            self.drop_path is None or 0 <= self.drop_path < 1,
+            "drop_path",
+            self.drop_path,
+            "from 0 to below 1, or none",
+        )
+        require(
+            self.batch_size % 2 == 0 or not self.augment.mixes,
+            "batch_size",
+            self.batch_size,
+            "even, because mixup and cutmix take images in pairs",
+        )
+        if self.pretrained and self.weights:
+            raise ValueError("pretrained and weights are two starting points; give one of them")
+        optim = self.optim
+        if optim.warmup_epochs + optim.cooldown_epochs > self.epochs:
+            raise ValueError(
+                f"warmup_epochs ({optim.warmup_epochs:g}) and cooldown_epochs ({optim.cooldown_epochs:g}) are "
+                f"more than epochs ({self.epochs})"
+            )

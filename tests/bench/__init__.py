@@ -1,0 +1,1 @@
+"""Tests of what the bench counts and times."""

@@ -1,0 +1,171 @@
+"""Timing: whole runs on small models, and the arithmetic on a clock of our own."""
+
+import json
+
+import pytest
+import torch
+
+from gcvit.bench import speed
+from gcvit.bench.speed import SpeedConfig, as_json, describe, run, table
+
+BRIEF = {"size": 64, "batch_sizes": (2,), "rounds": 2, "turn_seconds": 0.01, "device": "cpu", "threads": 1}
+
+
+class Clock:
+    """Stands for `perf_counter`; steps of known length move it, and are noted."""
+
+    def __init__(self, milliseconds):
+        self.now, self.milliseconds, self.calls = 0.0, milliseconds, []
+
+    def __call__(self):
+        return self.now
+
+    def prepare(self, contender, model, batch_size, config, device):
+        def step():
+            self.calls.append(contender.name)
+            self.now += next(self.milliseconds[contender.name]) / 1e3
+
+        return step, None
+
+
+def always(value):
+    while True:
+        yield value
+
+
+def timed(monkeypatch, lengths, **settings):
+    clock = Clock(lengths)
+    monkeypatch.setattr(speed, "perf_counter", clock)
+    monkeypatch.setattr(speed, "_prepare", clock.prepare)
+    config = SpeedConfig(tuple(lengths), **(BRIEF | {"same_weights": False} | settings))
+    return run(config), clock.calls
+
+
+@pytest.mark.parametrize(("mode", "precision"), [("inference", "fp32"), ("inference", "bf16"), ("train", "fp32")])
+def test_small_models_run(mode, precision):
+    threads = torch.get_num_threads()
+    said = []
+    ours = "gcvit_pico:channels_last" if mode == "train" else "gcvit_pico:folded"
+    config = SpeedConfig(("timm/test_vit", "gcvit_pico", ours), mode=mode, precision=precision, **BRIEF)
+    rows = run(config, said.append)
+    assert [row.model for row in rows] == ["timm/test_vit", "gcvit_pico", ours]
+    assert torch.get_num_threads() == threads
+    assert said
+    for row in rows:
+        assert len(row.turns_ms) == 2
+        assert 0 < min(row.turns_ms) <= row.quartiles_ms[0] <= row.median_ms <= row.quartiles_ms[1]
+        assert row.images_per_second == pytest.approx(2e3 / row.median_ms)
+        assert row.speedup == pytest.approx(rows[0].median_ms / row.median_ms)
+        assert row.peak_memory is None
+        assert row.macs > 0
+        assert row.parameters > 0
+    assert rows[0].speedup == rows[0].paired_speedup == 1
+    assert [row.difference is None for row in rows] == [True, True, False]
+    assert rows[2].difference < 1e-5
+
+
+def test_training_changes_weights_and_leaves_no_gradients(monkeypatch):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 1000))
+    before = model[1].weight.detach().clone()
+    config = SpeedConfig(("gcvit_pico",), mode="train", **(BRIEF | {"size": 32}))
+    step, _ = speed._prepare(config.contenders[0], model, 2, config, torch.device("cpu"))
+    step()
+    assert model.training
+    assert not torch.equal(model[1].weight, before)
+    assert model[1].weight.grad is None
+
+
+def test_medians_ratios_and_throughput(monkeypatch):
+    rows, _ = timed(monkeypatch, {"gcvit_pico": always(10), "gcvit_nano": always(4)}, rounds=3)
+    assert [row.median_ms for row in rows] == pytest.approx([10, 4])
+    assert [row.images_per_second for row in rows] == pytest.approx([200, 500])
+    assert [row.speedup for row in rows] == pytest.approx([1, 2.5])
+    assert [row.paired_speedup for row in rows] == pytest.approx([1, 2.5])
+
+
+def test_paired_ratios_cancel_what_slows_a_whole_round(monkeypatch):
+    # The first step finds out how long one takes; then three rounds, of which the machine halves its speed in two.
+    lengths = {"gcvit_pico": iter([10, 10, 20, 20]), "gcvit_nano": iter([5, 5, 10, 10])}
+    rows, _ = timed(monkeypatch, lengths, rounds=3, turn_seconds=0)
+    assert rows[1].turns_ms == pytest.approx((5, 10, 10))
+    assert rows[1].paired_speedup == pytest.approx(2)
+    assert rows[1].speedup == pytest.approx(2)
+    lengths = {"gcvit_pico": iter([10, 10, 20, 40]), "gcvit_nano": iter([5, 20, 10, 20])}
+    rows, _ = timed(monkeypatch, lengths, rounds=3, turn_seconds=0)
+    assert rows[1].speedup == pytest.approx(1)
+    assert rows[1].paired_speedup == pytest.approx(2)
+
+
+def test_turns_alternate_and_are_long_enough(monkeypatch):
+    _, calls = timed(monkeypatch, {"gcvit_pico": always(10), "gcvit_nano": always(20)}, rounds=2, turn_seconds=0.04)
+    a, b = ["gcvit_pico"], ["gcvit_nano"]
+    assert calls == a + b + 4 * a + 2 * b + 2 * b + 4 * a
+
+
+def test_every_batch_size_has_its_own_baseline(monkeypatch):
+    rows, _ = timed(monkeypatch, {"gcvit_pico": always(3), "gcvit_nano": always(6)}, batch_sizes=(1, 4))
+    assert [(row.batch_size, row.speedup) for row in rows] == [(1, 1), (1, 0.5), (4, 1), (4, 0.5)]
+    assert rows[2].images_per_second == pytest.approx(4e3 / 3)
+
+
+def test_compiled_models_are_compiled_for_one_batch_size(monkeypatch):
+    compiled = []
+
+    def compile_(model, *, dynamic):
+        compiled.append(dynamic)
+        return model
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    run(SpeedConfig(("gcvit_pico", "gcvit_pico:compiled"), **(BRIEF | {"batch_sizes": (1, 2), "rounds": 1})))
+    assert compiled == [False, False]
+
+
+def test_table_and_json(monkeypatch):
+    rows, _ = timed(monkeypatch, {"gcvit_pico": always(10), "gcvit_nano": always(4)})
+    headings, cells = table(rows)
+    assert headings == [">batch", "model", ">ms", ">quartiles", ">images/s", ">×", ">paired ×"]
+    assert cells[1] == ["2", "gcvit_nano", "4.00", "4.00–4.00", "500", "2.50", "2.50"]
+    config = SpeedConfig(("gcvit_pico",), **BRIEF)
+    found = json.loads(json.dumps(as_json(config, rows)))
+    assert found["rows"][1]["turns_ms"] == pytest.approx([4, 4])
+    assert found["settings"]["models"] == ["gcvit_pico"]
+    assert found["machine"]["threads"] == "1"
+    assert torch.__version__.split("+")[0] in found["machine"]["software"]
+    assert describe(config)["processor"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_sizes": ()}, "batch_sizes"),
+        ({"batch_sizes": (1, 0)}, "batch_sizes"),
+        ({"size": 31}, "size"),
+        ({"rounds": 0}, "rounds"),
+        ({"turn_seconds": -1.0}, "turn_seconds"),
+        ({"threads": 0}, "threads"),
+        ({"models": ("gcvit_pico:folded",), "mode": "train"}, "cannot be trained"),
+        ({"models": ("gcvit_picco",)}, "gcvit_pico"),
+    ],
+)
+def test_mistakes_in_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SpeedConfig(**settings)
+
+
+def test_images_that_a_model_does_not_take():
+    with pytest.raises(ValueError, match="timm/gcvit_xxtiny does not take images of 72 px"):
+        run(SpeedConfig(("timm/gcvit_xxtiny",), **(BRIEF | {"size": 72, "same_weights": False})))
+
+
+def test_the_default_models_suit_the_mode():
+    assert "gcvit_tiny:folded" in [str(contender) for contender in SpeedConfig().contenders]
+    assert all(not contender.folded for contender in SpeedConfig(mode="train").contenders)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_memory_on_a_gpu():
+    config = SpeedConfig(("gcvit_pico", "gcvit_pico"), **(BRIEF | {"device": "cuda"}))
+    first, second = run(config)
+    assert first.peak_memory > 4 * first.parameters
+    assert first.peak_memory == pytest.approx(second.peak_memory, rel=0.2)

@@ -1,0 +1,65 @@
+"""One small trained run and its class folders, and a way to call a command as a person would."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gcvit.cli.main import main
+from gcvit.data.shapes import CLASSES, write_class_folders
+
+# One epoch of a tiny model on few images: what a run leaves behind matters here, not what it learns.
+SHORT = ["--model", "gcvit_pico", "--epochs", "1", "--batch-size", "20", "--warmup-epochs", "0", "--device", "cpu"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command ended with: exit code and the text on stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def message(self) -> str:
+        """stderr on one line, without the frame that tyro draws."""
+        return " ".join(self.err.replace("│", " ").split())
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def gcvit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Call `gcvit WORDS…` in an empty folder; an exception that a user would see as a traceback passes through."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*words: object) -> Outcome:
+        capsys.readouterr()
+        code = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in images as class folders: four of each class to train on, two held out. Do not change them."""
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    write_class_folders(root, {"train": 4 * len(CLASSES), "val": 2 * len(CLASSES)}, 64)
+    return root
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run on the built-in images. Do not change it."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    main(["train", "classify", "--out", str(out), "--train-images", "40", "--val-images", "20", *SHORT])
+    return out

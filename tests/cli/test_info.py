@@ -1,0 +1,63 @@
+"""`gcvit info`: the list and the descriptions, all without a network."""
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from gcvit.factory import list_models
+
+from .conftest import Command
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("`gcvit info` opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_the_list(gcvit: Command) -> None:
+    result = gcvit("info")
+    assert result.code == 0, result.err
+    rows = {line.split()[0]: line for line in result.out.splitlines() if line.startswith("gcvit_")}
+    assert list(rows) == list_models()
+    assert re.search(r"28\.2 M +224×224 +83\.5%", rows["gcvit_tiny"])  # the paper's Table S.1, NVlabs' top-1
+    assert all(len(line) <= 80 for line in result.out.splitlines())
+
+
+def test_a_published_model(gcvit: Command) -> None:
+    result = gcvit("info", "gcvit_tiny")
+    assert result.code == 0, result.err
+    assert "28.2 M (28,2" in result.out
+    assert "4.8 G for one image of 224×224" in result.out  # MACs, which the paper calls FLOPs
+    assert "BY-NC-SA" in result.out
+    assert "ImageNet-1K" in result.out
+    stages = [line.split() for line in result.out.splitlines() if re.match(r" *[1-4] ", line)]
+    assert [stage[1] for stage in stages] == ["56×56", "28×28", "14×14", "7×7"]
+    assert [stage[2] for stage in stages] == ["7×7", "7×7", "14×14", "7×7"]
+    assert [stage[3] for stage in stages] == ["8×8", "4×4", "1×1", "1×1"]
+    assert all(len(line) <= 80 for line in result.out.splitlines() if "https://" not in line)
+
+
+def test_another_size_changes_the_windows(gcvit: Command) -> None:
+    result = gcvit("info", "gcvit_tiny", "--size", "384")
+    assert result.code == 0, result.err
+    assert "384×384" in result.out
+    assert "24×24" in result.out  # the third stage's window, as in the published models at 384
+
+
+def test_a_checkpoint(gcvit: Command, run_folder: Path) -> None:
+    result = gcvit("info", run_folder / "best")
+    assert result.code == 0, result.err
+    assert "gcvit_pico" in result.out
+    assert "10 classes: disc, ring" in result.out
+    assert f"gcvit predict {run_folder}/best" in result.out
+
+
+def test_a_size_below_32(gcvit: Command) -> None:
+    result = gcvit("info", "gcvit_tiny", "--size", "31")
+    assert result.code == 2
+    assert "32" in result.err

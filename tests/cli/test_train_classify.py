@@ -1,0 +1,127 @@
+"""`gcvit train classify`: where settings come from, and what a run leaves and says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gcvit.cli import train_classify
+from gcvit.recipes import RECIPES
+from gcvit.tasks.classify import ClassifyConfig
+from gcvit.tasks.classify.task import ClassifyTask
+
+from .conftest import SHORT, Command
+
+
+def test_a_run_shows_its_result_and_what_to_type_next(gcvit: Command, folders: Path) -> None:
+    result = gcvit("train", "classify", "--data", folders, "--out", "mine", *SHORT)
+    assert result.code == 0, result.err
+    assert "of 20 held-out images" in result.out
+    for file in ("best/model.safetensors", "best/config.json", "curves.png", "predictions.png"):
+        assert Path("mine", file).is_file()
+    assert "mine/best" in result.out
+    assert "mine/curves.png" in result.out
+    assert f"gcvit eval classify mine/best --data {folders}" in result.out.split("Next:")[1]
+    assert "0.48 M parameters" in result.err  # what is trained, on what, is said before it starts
+    assert "10 classes" in result.err
+
+
+def test_flags_win_over_the_file_over_the_recipe(gcvit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[ClassifyConfig] = []
+
+    def train(config: ClassifyConfig, out: Path | None, *, name: str) -> None:
+        used.append(config)
+        raise ValueError(f"{name} would train into {out}")
+
+    monkeypatch.setattr(train_classify, "train", train)
+    Path("mine.toml").write_text("epochs = 7\nseed = 5\n[optim]\nlr = 1e-4\nwarmup_epochs = 0\n")
+    words = [
+        "small_images",
+        "--config=mine.toml",
+        "--out",
+        "o",
+        "--epochs",
+        "1",
+        "--lr",
+        "0.5e-3",
+        "--clip-grad",
+        "none",
+    ]
+    assert "small_images would train into o" in gcvit("train", "classify", *words).err
+    recipe = RECIPES["small_images"]()
+    expected = replace(
+        recipe,
+        epochs=1,  # flag over file
+        seed=5,  # file over recipe
+        optim=replace(recipe.optim, lr=0.5e-3, warmup_epochs=0.0, clip_grad=None),  # the same, in a nested table
+    )
+    assert used == [expected]
+    assert recipe != RECIPES["quickstart"]()
+
+
+def test_the_config_of_a_run_repeats_it_in_a_folder_of_its_own(gcvit: Command, run_folder: Path) -> None:
+    result = gcvit("train", "classify", "--config", run_folder / "train.json")
+    assert result.code == 0, result.err
+    (again,) = Path("gcvit-runs").iterdir()
+    assert again.name == "quickstart-001"
+    before, after = (load_file(folder / "last" / "model.safetensors") for folder in (run_folder, again))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_ctrl_c_says_what_was_kept(gcvit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassifyTask, "loss", stop)
+    result = gcvit("train", "classify", "--out", "out", "--train-images", "20", "--val-images", "10", *SHORT)
+    assert result.code == 130
+    assert "gcvit: stopped. No epoch was finished" in result.err
+    assert "out" in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["quikstart"], "did you mean quickstart"),
+        (["xyzzy"], "there are quickstart, small_images"),
+        (["empty"], "--data empty"),
+        (["--seed", "3", "small_images"], "give the recipe first"),
+        (["--epoch", "3"], "--epochs"),
+        (["--epochs", "three"], "--epochs"),
+        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--model", "gcvit_tyny"], "gcvit_tiny"),
+        (["--img-size", "31"], "32"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--config", "absent.toml"], "absent.toml"),
+        (["--config", "broken.toml"], "broken.toml"),
+        (["--config", "unknown.toml"], "did you mean 'optim.lr'"),
+        (["--config", "mine.yaml"], ".toml or .json"),
+        (["--data", "absent"], "absent"),
+        (["--weights", "note.safetensors"], "note.safetensors"),
+        (["--data", "empty"], "empty"),
+        (["--out", "note.safetensors"], "note.safetensors"),
+    ],
+)
+def test_a_mistake_is_answered_before_anything_is_written(gcvit: Command, words: list[str], said: str) -> None:
+    Path("broken.toml").write_text("epochs = = 3")
+    Path("unknown.toml").write_text("[optim]\nlrr = 1\n")
+    Path("mine.yaml").write_text("epochs: 3")
+    Path("note.safetensors").write_text("not weights")
+    Path("empty").mkdir()
+    before = sorted(Path().rglob("*"))
+    result = gcvit("train", "classify", *words)
+    assert result.code == 2
+    assert said in result.err
+    assert "Traceback" not in result.err
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_folder_with_results_is_left_alone(gcvit: Command, run_folder: Path) -> None:
+    before = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
+    result = gcvit("train", "classify", "--out", run_folder, *SHORT)
+    assert result.code == 2
+    assert str(run_folder) in result.err
+    assert {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()} == before

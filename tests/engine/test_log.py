@@ -1,0 +1,64 @@
+"""The log: every line is JSON, and a person sees progress with and without a terminal."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gcvit.engine import log as log_module
+from gcvit.engine.log import RunLog, read_log
+
+
+def run(path: Path, *, terminal: bool) -> str:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=120, soft_wrap=True)
+    with RunLog(path, epochs=2, steps=4, console=console) as log:
+        log.event("start", classes=["☂", "b"])
+        assert list(log.track("drawing", 3, range(3))) == [0, 1, 2]
+        for step in range(1, 5):
+            log.steps(step, (step + 1) // 2, images=32, seconds=0.25, loss=1 / 3, lr=1e-3)
+        log.evaluation(1, {"top1": 0.5, "loss": 1 / 3}, best=True, seconds=0.1)
+        assert (log.images, log.seconds) == (128, 1.0)
+    return screen.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_every_line_is_an_event(tmp_path: Path, terminal: bool) -> None:
+    run(tmp_path / "log.jsonl", terminal=terminal)
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [event["event"] for event in events] == ["start", *["steps"] * 4, "evaluation"]
+    assert events[0]["classes"] == ["☂", "b"]
+    assert events[1] | {"time": 0} == {
+        "event": "steps", "time": 0, "step": 1, "epoch": 1, "loss": 0.333333, "lr": 0.001, "images_per_second": 128.0,
+    }  # fmt: skip
+    assert events[5]["best"] is True
+    assert read_log(tmp_path / "log.jsonl") == events
+
+
+def test_plain_lines_without_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "PLAIN_EVERY", 0.0)
+    text = run(tmp_path / "log.jsonl", terminal=False)
+    assert "drawing: 3\n" in text
+    assert "epoch 2/2  step 3/4  loss 0.333  128 images/s  0:00:00 left\n" in text
+    assert "epoch 1/2  held-out: top1 0.5000  loss 0.3333  (best)\n" in text
+    assert "\x1b" not in text
+
+
+def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+    text = run(tmp_path / "log.jsonl", terminal=True)
+    assert "epoch 2/2" in text
+    assert "128 images/s" in text
+    assert "left" in text
+
+
+def test_an_error_is_the_last_event_and_a_cut_off_line_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with pytest.raises(OSError, match="full"), RunLog(path, epochs=1, steps=1) as log:
+        raise OSError("the disk is full")
+    with pytest.raises(ValueError, match="JSON compliant"), RunLog(path, epochs=1, steps=1) as log:
+        log.event("steps", loss=float("nan"))
+    with path.open("a") as file:
+        file.write('{"event": "st')
+    assert [event["error"].split(":")[0] for event in read_log(path)] == ["OSError", "ValueError"]

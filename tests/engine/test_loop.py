@@ -1,0 +1,154 @@
+"""The loop's laws: what a step computes, that a run is a function of its seed, and what survives a failure."""
+
+import copy
+from dataclasses import replace
+from math import inf, nan
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from engine.toy import ToyTask, quiet_log, toy_model, toy_plan
+from gcvit.engine.checkpoint import Checkpoints
+from gcvit.engine.log import read_log
+from gcvit.engine.loop import Plan, State, TrainingDiverged, fit, train_step
+from gcvit.engine.optim import OptimConfig, create_optimizer
+from gcvit.model import VARIANTS, GCViT
+
+
+def run(folder: Path, plan: Plan, task: ToyTask | None = None, dropout: float = 0.0) -> tuple[State, Checkpoints]:
+    folder.mkdir(exist_ok=True)
+    state, checkpoints = State(toy_model(dropout), plan.optim), Checkpoints(folder)
+    with quiet_log(folder, plan) as log:
+        fit(state, task or ToyTask(plan.batch_size), plan, log, checkpoints)
+    return state, checkpoints
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_a_step_is_the_optimisers_step_on_the_clipped_gradient_of_the_mean_loss() -> None:
+    plan = toy_plan(OptimConfig(lr=0.5, warmup_epochs=0, min_lr=0, ema_decay=None, clip_grad=0.1))
+    task, model = ToyTask(), toy_model()
+    state = State(model, plan.optim)
+    state.optimizer = torch.optim.SGD(model.parameters(), lr=123.0)
+    before = copy.deepcopy(model)
+    batch = next(task.batches(0))
+
+    expected_loss = task.loss(before, batch)
+    gradients = torch.autograd.grad(expected_loss, list(before.parameters()))
+    length = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    loss, norm = train_step(state, iter([batch]), task, plan)
+
+    assert length > 1
+    assert loss.item() == pytest.approx(expected_loss.item())
+    assert norm.item() == pytest.approx(length.item())
+    for old, new, gradient in zip(before.parameters(), model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(new, old - 0.5 * gradient * (0.1 / length))
+        assert new.grad is None
+    assert state.step == 1
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
+    large, _ = run(tmp_path / "large", toy_plan(batch_size=16))
+    small, _ = run(tmp_path / "small", toy_plan(batch_size=4, accumulate=4))
+    assert large.step == small.step == 6
+    for a, b in zip(large.model.parameters(), small.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_the_average_follows_its_formula() -> None:
+    plan, task = toy_plan(OptimConfig(lr=0.1, ema_decay=0.5)), ToyTask()
+    state = State(toy_model(), plan.optim)
+    expected = [parameter.detach().double() for parameter in state.model.parameters()]
+    for n in range(1, 7):
+        train_step(state, iter([next(task.batches(0))]), task, plan)
+        decay = min(0.5, 1 - n ** (-2 / 3))
+        weights = [parameter.detach().double() for parameter in state.model.parameters()]
+        expected = [decay * mean + (1 - decay) * weight for mean, weight in zip(expected, weights, strict=True)]
+        for ours, theirs in zip(state.result.parameters(), expected, strict=True):
+            torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-6)
+    assert not equal(state.result, state.model)
+
+
+def test_without_an_average_the_weights_themselves_are_evaluated() -> None:
+    state = State(toy_model(), OptimConfig(ema_decay=None))
+    assert state.result is state.model
+
+
+def test_decay_is_for_matrices_and_bias_tables_only() -> None:
+    model = GCViT(replace(VARIANTS["gcvit_pico"], layer_scale=1e-5))
+    optimizer = create_optimizer(model, OptimConfig(weight_decay=0.3))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0), name
+    assert decay[id(model.stages[0].blocks[1].attention.bias.table)] == 0.3
+
+
+def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    states = [run(tmp_path / str(i), toy_plan(seed=seed), dropout=0.5)[0] for i, seed in enumerate((1, 1, 2))]
+    assert equal(states[0].model, states[1].model)
+    assert equal(states[0].result, states[1].result)
+    assert not equal(states[0].model, states[2].model)
+
+
+def test_the_step_counter_is_the_only_position(tmp_path: Path) -> None:
+    """Weights, average, optimiser and counter of a run that stopped after an epoch, and nothing else, go on with."""
+    plan = toy_plan()
+    whole, _ = run(tmp_path / "whole", plan, dropout=0.5)
+    stopped = State(toy_model(0.5), plan.optim)
+    with quiet_log(tmp_path, plan) as log, pytest.raises(KeyboardInterrupt):
+        fit(
+            stopped,
+            ToyTask(fail_at=2 * plan.steps_per_epoch + 1, failure=KeyboardInterrupt()),
+            plan,
+            log,
+            Checkpoints(tmp_path),
+        )
+    assert stopped.step == 2 * plan.steps_per_epoch
+    torch.rand(17)  # the global generators' state does not matter
+    with quiet_log(tmp_path, plan) as log:
+        fit(stopped, ToyTask(), plan, log, Checkpoints(tmp_path))
+    assert equal(stopped.model, whole.model)
+    assert equal(stopped.result, whole.result)
+
+
+@pytest.mark.parametrize("bad", [nan, inf])
+def test_a_bad_loss_names_epoch_and_step_and_keeps_the_epochs_before(tmp_path: Path, bad: float) -> None:
+    plan = toy_plan(log_every=3)
+    task = ToyTask(fail_at=6, failure=bad)  # 4 steps an epoch: the second of the second epoch, between two log lines
+    with pytest.raises(TrainingDiverged, match=r"diverged in epoch 2, step 6: the loss is (nan|inf)"):
+        run(tmp_path, plan, task)
+    assert [name for name, _ in task.saved] == ["last", "best"]
+    weights = torch.load(tmp_path / "best" / "weights.pt", weights_only=True)
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert read_log(tmp_path / "log.jsonl")[-1]["error"].startswith("TrainingDiverged")
+
+
+def test_a_metric_that_is_not_a_number_is_not_saved(tmp_path: Path) -> None:
+    task = ToyTask()
+    task.scores = iter([0.5, nan])
+    with pytest.raises(TrainingDiverged, match="after epoch 2"):
+        run(tmp_path, toy_plan(), task)
+    assert [metadata["epoch"] for _, metadata in task.saved] == ["1", "1"]
+
+
+def test_best_and_last(tmp_path: Path) -> None:
+    task = ToyTask()
+    task.scores = iter([0.1, 0.5, 0.3, 0.5, 0.4])
+    _, checkpoints = run(tmp_path, toy_plan(epochs=5), task)
+    saves = [(name, int(metadata["epoch"])) for name, metadata in task.saved]
+    assert [epoch for name, epoch in saves if name == "last"] == [1, 2, 3, 4, 5]
+    assert [epoch for name, epoch in saves if name == "best"] == [1, 2, 4]  # of equals the later one
+    assert (checkpoints.best_epoch, checkpoints.best_metrics["score"]) == (4, 0.5)
+    events = [event for event in read_log(tmp_path / "log.jsonl") if event["event"] == "evaluation"]
+    assert [event["best"] for event in events] == [True, True, False, True, False]
+
+
+def test_the_last_epoch_is_always_evaluated(tmp_path: Path) -> None:
+    run(tmp_path, toy_plan(epochs=5, eval_every=2, log_every=3))
+    events = read_log(tmp_path / "log.jsonl")
+    assert [event["epoch"] for event in events if event["event"] == "evaluation"] == [2, 4, 5]
+    assert [event["step"] for event in events if event["event"] == "steps"][:4] == [3, 4, 7, 8]
