@@ -91,7 +91,7 @@ def test_timm_models_take_the_size():
 
 
 def test_a_model_that_timm_does_not_build_so():
-    with torch.device("meta"), pytest.raises(ValueError, match=r"does not build vgg11 .* drop_path_rate"):
+    with torch.device("meta"), pytest.raises(ValueError, match=r"does not build vgg11 for 64 px.*drop_path_rate"):
         build([parse("timm/vgg11")], 64, same_weights=False, no_drop_path=True)
 
 

@@ -44,7 +44,7 @@ def merge(
     """Put the windows back together and drop the padding: merge(split(x, window), window, size of x) is x."""
     (batch, _, _, channels), (h, w), (rows, columns) = tokens.shape, window, grid(size, window)
     x = tokens.view(batch, rows, columns, h, w, channels).transpose(2, 3)
-    return x.reshape(batch, rows * h, columns * w, channels)[:, : size[0], : size[1]]
+    return x.reshape(batch, rows * h, columns * w, channels)[:, : size[0], : size[1]].contiguous()
 
 
 def padding_mask(size: Pair, window: Pair, device: torch.device) -> Bool[Tensor, "windows tokens"] | None:
