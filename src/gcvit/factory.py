@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
 from gcvit.model.config import STAGES, Pair, Windows
+from gcvit.model.variants import nearest_variant
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry, entry_for_file
 from gcvit.weights.hub import labels_of, model_config, preprocessing_of
 from gcvit.weights.loading import find, load_weights
@@ -111,8 +112,7 @@ def open_model(source: str | Path, *, ema: bool = False) -> OpenedModel:
         preprocessing = entry.preprocessing if entry else Preprocessing(size=config.img_size)
     model = GCViT(config)
     load_weights(model, checkpoint)
-    name = next(n for n, row in VARIANTS.items() if _architecture(row) == _architecture(config))
-    name = entry.model if entry else name
+    name = entry.model if entry else nearest_variant(config)[0]
     return OpenedModel(model.eval(), name, preprocessing, labels, checkpoint.origin, entry)
 
 
@@ -147,10 +147,6 @@ def read_off(checkpoint: Checkpoint) -> GCViTConfig:
     raise ValueError(
         f"{checkpoint.origin}: a GC ViT, but of none of the sizes we know; use load_weights on a model of its size"
     )
-
-
-def _architecture(config: GCViTConfig) -> tuple:
-    return config.dim, config.depths, config.heads, config.mlp_ratio, config.layer_scale is None
 
 
 def _entry(name: str, pretrained: bool | str) -> CatalogueEntry | None:

@@ -16,7 +16,7 @@ from gcvit.model.attention import (
     RelativePositionBias,
     Tokens,
 )
-from gcvit.model.config import STAGES, GCViTConfig, Pair, Windows, check_sides
+from gcvit.model.config import STAGES, GCViTConfig, Pair, Windows
 from gcvit.model.folding import fold
 from gcvit.model.global_query import GlobalQuery
 from gcvit.model.layers import MLP, Downsample, DropPath, LayerScale, Stem, as_nchw, as_nhwc
@@ -162,7 +162,7 @@ class GCViT(nn.Module):
     def pyramid(self, images: Images) -> list[Map]:
         """The four stages' maps, before any final norm: NCHW views of NHWC memory with dim, 2 dim, 4 dim, 8 dim
         channels and sides of ceil(H / 4) to ceil(H / 32)."""
-        return self._stages(images, [None] * STAGES)
+        return self._stages(images, [None] * len(self.stages))
 
     def trace(self, images: Images, blocks: str | Iterable[Position] | None = None) -> Trace:
         """Logits, maps and global queries, and the attention of `blocks`: (stage, block) pairs counted from 0, or
@@ -184,14 +184,13 @@ class GCViT(nn.Module):
         )
 
     def _stages(self, images: Images, records: Sequence[StageRecord | None]) -> list[Map]:
-        check_sides(images.shape[-2], images.shape[-1])
-        if images.shape[1] != self.config.in_chans:
-            raise ValueError(f"the model takes images of {self.config.in_chans} channels, not {images.shape[1]}")
-        x, maps = self.stem(images), []
-        for stage, record in zip(self.stages, records, strict=True):
-            x = stage(x, record)
+        """The maps of as many stages, from the first, as there are records; nothing after them is computed."""
+        enter: nn.Module = self.stem
+        x, maps = images, []
+        for stage, record in zip(self.stages, records, strict=False):
+            x = stage(enter(x), record)
             maps.append(as_nchw(x))
-            x = stage.downsample(x)
+            enter = stage.downsample
         return maps
 
     def classify(self, last: Map) -> Float[Tensor, "batch classes"]:
@@ -211,7 +210,7 @@ class GCViT(nn.Module):
             raise ValueError("a folded copy has fixed windows; set the size on the model and fold it again")
         size = self.config.img_size if img_size is None else img_size
         self.config = replace(self.config, img_size=size, windows=windows)  # type: ignore[arg-type]
-        for stage, window, poolings in zip(self.stages, self.config.stage_windows, self.config.poolings, strict=True):
+        for stage, window, poolings in zip(self.stages, self.config.stage_windows, self.config.poolings, strict=False):
             stage.set_window(window, poolings)
 
     def reset_classifier(self, num_classes: int) -> None:
@@ -221,7 +220,7 @@ class GCViT(nn.Module):
         self.config = replace(self.config, num_classes=num_classes)
         parameter = next(self.parameters())
         self.head = _linear_head(self.config).to(parameter.device, parameter.dtype)
-        self.head.apply(_initialise)
+        self.head.apply(_initialise).train(self.training)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """In training, keep only each block's input and compute the rest again in the backward pass."""

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gcvit.model.config import check_sides
+
 
 def as_nchw(x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch channels height width"]:
     """A view of NHWC memory that convolutions accept."""
@@ -75,6 +77,9 @@ class Stem(nn.Module):
         self.downsample = Downsample(channels, channels)
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch rows columns outs"]:
+        check_sides(images.shape[-2], images.shape[-1])
+        if images.shape[1] != self.conv.in_channels:
+            raise ValueError(f"the model takes images of {self.conv.in_channels} channels, not {images.shape[1]}")
         images = images.contiguous(memory_format=torch.channels_last)
         return self.downsample(as_nhwc(self.conv(images)))
 

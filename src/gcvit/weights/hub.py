@@ -96,6 +96,7 @@ def model_config(hub: dict, origin: str) -> GCViTConfig:
     ours = {theirs: mine for mine, theirs in TIMM_FIELDS.items()}
     known = {f.name for f in fields(GCViTConfig)}
     arguments = {ours.get(key, key): value for key, value in hub.get("model_args", {}).items()}
+    arguments.pop("global_pool", None)  # timm writes its choice of head; ours always averages
     if unknown := sorted(set(arguments) - known):
         raise ValueError(f"{origin}: model_args that a GC ViT does not take: {', '.join(unknown)}")
     return replace(VARIANTS[name], **({"num_classes": hub.get("num_classes", 1000)} | arguments))
