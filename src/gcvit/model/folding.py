@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gcvit.model.attention import FixedBias, LocalAttention
+from gcvit.model.attention import FixedBias, GlobalAttention, LocalAttention
 from gcvit.model.layers import LayerScale
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def fold(model: "GCViT") -> "GCViT":
     """A copy in eval mode, without gradients, equal to 1e-5: each block's biases are gathered, the norms' scale and
-    shift and the attention's scale move into the linear that follows, layer scale into the one before it.
-    `model` stays as it is. Raises ValueError for a copy that is already folded."""
+    shift and the attention's scale move into the linear that follows, layer scale into the one before it, the keys'
+    shift disappears and the values' moves into the projection. `model` stays as it is.
+    Raises ValueError for a copy that is already folded."""
     folded = deepcopy(model).eval().requires_grad_(False)
     for stage in folded.stages:
         for block in stage.blocks:
             _fold_block(block)
-    return folded
+    return folded.to(memory_format=torch.channels_last)  # the convolutions' weights, as their images are
 
 
 def _fold_block(block: "Block") -> None:
@@ -42,6 +43,12 @@ def _fold_block(block: "Block") -> None:
     rows[: first.in_features] = attention.scale
     _set(first, rows * first.weight, rows[:, 0] * first.bias)
     attention.scale = 1.0
+    # Softmax takes no notice of what is added to all keys; its rows sum to 1, so a shift of the values comes out whole.
+    values = first.bias[-first.in_features :].double()
+    _set(attention.proj, attention.proj.weight, attention.proj.bias + attention.proj.weight.double() @ values)
+    first.bias[-2 * first.in_features :] = 0
+    if isinstance(attention, GlobalAttention):
+        first.register_parameter("bias", None)
     block.scale1 = _fold_scale(attention.proj, block.scale1)
     block.scale2 = _fold_scale(mlp.fc2, block.scale2)
 
