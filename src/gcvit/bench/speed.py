@@ -35,7 +35,7 @@ class SpeedConfig:
 
     models: tuple[str, ...] = ()
     """Written NAME[:folded][:channels_last][:compiled], with timm/ before a name of timm's; the first is the one
-    that the others are compared with. Left out: timm's gcvit_tiny, in both memory formats, and ours."""
+    that the others are compared with. Left out: timm's gcvit_tiny and ours."""
     batch_sizes: tuple[int, ...] = (1, 8)
     """Images in a batch, each of these in turn."""
     size: int = 224
@@ -70,7 +70,7 @@ class SpeedConfig:
     @property
     def contenders(self) -> list[Contender]:
         """The models, read; those to compare by default when none are named."""
-        named = self.models or ("timm/gcvit_tiny", "timm/gcvit_tiny:channels_last", "gcvit_tiny")
+        named = self.models or ("timm/gcvit_tiny", "gcvit_tiny")
         if not self.models and self.mode == "inference":
             named = (*named, "gcvit_tiny:folded")
         return [parse(name) for name in named]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from gcvit.kernels.linear import InferenceLinear
 from gcvit.model.attention import FixedBias, GlobalAttention, LocalAttention
-from gcvit.model.layers import LayerScale
+from gcvit.model.layers import MLP, LayerScale
 
 if TYPE_CHECKING:
     from gcvit.model.gcvit import Block, GCViT
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def fold(model: "GCViT") -> "GCViT":
     """A copy in eval mode, without gradients, equal to 1e-5: each block's biases are gathered, the norms' scale and
     shift and the attention's scale move into the linear that follows, layer scale into the one before it, the keys'
-    shift disappears and the values' moves into the projection. `model` stays as it is.
+    shift disappears and the values' moves into the projection; on the CPU, linears are computed with their bias and
+    GELU in one go. `model` stays as it is.
     Raises ValueError for a copy that is already folded."""
     folded = deepcopy(model).eval().requires_grad_(False)
     for stage in folded.stages:
@@ -34,6 +36,7 @@ def _fold_block(block: "Block") -> None:
     attention, mlp = block.attention, block.mlp
     if isinstance(attention.bias, FixedBias):
         raise ValueError("this model is folded already")
+    assert isinstance(mlp, MLP)
     attention.bias = FixedBias(attention.bias())
     first = attention.qkv if isinstance(attention, LocalAttention) else attention.kv
     block.norm1 = _fold_norm(block.norm1, first)
@@ -51,6 +54,12 @@ def _fold_block(block: "Block") -> None:
         first.register_parameter("bias", None)
     block.scale1 = _fold_scale(attention.proj, block.scale1)
     block.scale2 = _fold_scale(mlp.fc2, block.scale2)
+    if isinstance(attention, LocalAttention):
+        attention.qkv = InferenceLinear(attention.qkv)
+    else:
+        attention.kv = InferenceLinear(attention.kv)
+    attention.proj = InferenceLinear(attention.proj)
+    block.mlp = nn.Sequential(InferenceLinear(mlp.fc1, gelu=True), InferenceLinear(mlp.fc2))
 
 
 def _fold_norm(norm: nn.LayerNorm, linear: nn.Linear) -> nn.LayerNorm:

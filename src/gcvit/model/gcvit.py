@@ -44,7 +44,7 @@ class Block(nn.Module):
         )
         self.scale1 = scale()
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = MLP(channels, int(channels * config.mlp_ratio), config.dropout)
+        self.mlp: nn.Module = MLP(channels, int(channels * config.mlp_ratio), config.dropout)
         self.scale2 = scale()
         self.drop_path = DropPath(drop_path)
 

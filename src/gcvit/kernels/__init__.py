@@ -1,0 +1,1 @@
+"""Faster ways to compute what `gcvit.model` defines, each with a rule for when it applies."""
