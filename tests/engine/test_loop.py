@@ -1,10 +1,12 @@
 """The loop's laws: what a step computes, that a run is a function of its seed, and what survives a failure."""
 
 import copy
+import random
 from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -92,6 +94,24 @@ def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     assert equal(states[0].model, states[1].model)
     assert equal(states[0].result, states[1].result)
     assert not equal(states[0].model, states[2].model)
+
+
+def test_every_step_and_every_batch_of_it_draws_anew() -> None:
+    class Drawing(ToyTask):
+        def loss(self, model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            drawn.append((torch.rand(()).item(), random.random(), np.random.rand()))
+            return super().loss(model, batch)
+
+    drawn: list[tuple[float, float, float]] = []
+    plan, task = toy_plan(accumulate=2), Drawing()
+    for _ in range(2):
+        state = State(toy_model(), plan.optim)
+        for epoch in range(2):
+            batches = task.batches(epoch)
+            for _ in range(plan.steps_per_epoch):
+                train_step(state, batches, task, plan)
+    assert drawn[:8] == drawn[8:]
+    assert all(len(set(column)) == 8 for column in zip(*drawn, strict=True))
 
 
 def test_the_step_counter_is_the_only_position(tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ def test_a_recipe_is_a_model_we_have_says_what_it_costs_and_survives_a_file(name
     recipe = RECIPES[name]
     config = recipe()
     assert config.model in list_models()
-    assert "minutes" in (recipe.__doc__ or "")
-    assert "%" in (recipe.__doc__ or "")
+    assert "Cost: " in (recipe.__doc__ or "")
     save_config(config, tmp_path / "train.json")
     assert load_config(ClassifyConfig(), tmp_path / "train.json") == config
 

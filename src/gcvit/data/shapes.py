@@ -3,6 +3,8 @@
 A scene is a function of its seed and size on every platform and with every release of NumPy or Pillow: the
 random numbers are PCG64's doubles, and pixels come from element-wise +, −, ×, ÷ and square root only, which
 IEEE 754 rounds exactly. Neither colour nor texture, place, size or rotation says anything about the class.
+Objects are lighter than their ground: with lighter and darker ones mixed, no single pixel's value speaks for any
+class, and a network needs several times as many images before it begins to learn.
 """
 
 import math
@@ -25,6 +27,8 @@ SPLITS = ("train", "val", "test")
 
 MIN_VISIBLE = 0.5  # share of an object that later ones must leave visible
 TILT = math.pi / 6  # largest rotation of an object, either way
+DARK = 0.55  # largest value of a ground's channels, 0 to 1
+LIGHTER = 0.3  # least lead of an object over the ground in mean value
 CONTRAST = 0.55  # least distance between an object's colour and the ground's, in the RGB cube of side 1
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]  # a progress bar, or iter
@@ -71,7 +75,7 @@ def draw_scene(seed: int, size: int | tuple[int, int] = 64, objects: int = 1, la
         raise ValueError(f"label must be in 0…{len(CLASSES) - 1} (see CLASSES), got {label}")
     rng = np.random.Generator(np.random.PCG64(seed))
 
-    ground = rng.random(3)
+    ground = DARK * rng.random(3)
     image = ground + texture(rng, height, width)[..., None] * tint(rng, 0.2)
     taken: list[np.ndarray] = []
     labels: list[int] = []
@@ -238,10 +242,12 @@ def _place(
 
 
 def _colour(rng: np.random.Generator, ground: np.ndarray, taken: list[np.ndarray]) -> np.ndarray:
-    """A colour well apart from the ground's, and from other objects' as far as there is room."""
+    """A lighter colour than the ground's, well apart from it, and from other objects' as far as there is room."""
     apart = CONTRAST
     while True:
         colour = rng.random(3)
+        if colour.sum() < ground.sum() + 3 * LIGHTER:
+            continue
         if _distance(colour, ground) >= CONTRAST and all(_distance(colour, other) >= apart for other in taken):
             return colour
         apart *= 0.97
