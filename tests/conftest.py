@@ -2,8 +2,17 @@
 
 import os
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network; the hub client reads it on import
+
+import pytest
 import torch
 
+from gcvit.weights import catalogue
+
 torch.set_num_threads(1)
-# No test may reach for the network; where one looks at that path, it says so itself.
-os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_was_told(monkeypatch):
+    """Licences are told once a process; each test is a process of its own in this respect."""
+    monkeypatch.setattr(catalogue, "_told", set())

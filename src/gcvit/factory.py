@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from math import isqrt
 from pathlib import Path
 
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
+from gcvit.model.attention import table_window
 from gcvit.model.config import STAGES, Pair, Windows
 from gcvit.model.variants import nearest_variant
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry, entry_for_file
 from gcvit.weights.hub import labels_of, model_config, preprocessing_of
 from gcvit.weights.loading import find, load_weights
-from gcvit.weights.names import layout_of, table
+from gcvit.weights.names import DERIVED, layout_of, table
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
 
@@ -103,10 +103,14 @@ def open_model(source: str | Path, *, ema: bool = False) -> OpenedModel:
         variant(source)  # an unknown name is answered with the near ones
         _entry(source, True)
     checkpoint = find(source, ema=ema)
-    entry = CATALOGUE.get(str(source)) or default_entry(str(source)) or entry_for_file(Path(source).name)
+    entry = entry_for_file(Path(source).name)
+    if not Path(source).exists():
+        entry = entry or CATALOGUE.get(str(source)) or default_entry(str(source))
     if checkpoint.hub_config is not None:
         config = model_config(checkpoint.hub_config, checkpoint.origin)
         preprocessing, labels = preprocessing_of(checkpoint.hub_config), labels_of(checkpoint.hub_config)
+        if labels and len(labels) != config.num_classes:
+            raise ValueError(f"{checkpoint.origin}: {len(labels)} labels for {config.num_classes} classes")
     else:
         config, labels = read_off(checkpoint), None
         preprocessing = entry.preprocessing if entry else Preprocessing(size=config.img_size)
@@ -124,24 +128,24 @@ def read_off(checkpoint: Checkpoint) -> GCViTConfig:
     shapes = {name: tensor.shape for name, tensor in checkpoint.state.items()}
     for row in VARIANTS.values():
         names = {r.gcvit: getattr(r, layout) for r in table(row)}
-        learned = {name for name in shapes if not name.endswith("relative_position_index")}
+        learned = {name for name in shapes if not name.endswith(DERIVED)}
         if learned != set(names.values()) or shapes[names["stem.conv.weight"]][0] != row.dim:
             continue
         if shapes[names["stages.0.blocks.0.mlp.fc1.weight"]][0] != int(row.dim * row.mlp_ratio):
             continue
         tables = [shapes[names[f"stages.{stage}.blocks.0.attention.bias.table"]] for stage in range(STAGES)]
-        sides = [isqrt(rows) for rows, _ in tables]
-        if any(side * side != rows for side, (rows, _) in zip(sides, tables, strict=True)):
+        windows = tuple(table_window(rows) for rows, _ in tables)
+        if None in windows:
             raise ValueError(
                 f"{checkpoint.origin}: its windows are not square, and a bare file does not say what they are; "
                 f"build the model with create_model(img_size=…) and use load_weights"
             )
-        windows = tuple((side + 1) // 2 for side in sides)
         in_chans = shapes[names["stem.conv.weight"]][1]
         config = replace(row, num_classes=shapes[names["head.weight"]][0], in_chans=in_chans)
-        for size in {row.img_size, (windows[3] * 32, windows[3] * 32)}:
+        side = 32 * windows[-1][0]  # type: ignore[index]
+        for size in (row.img_size, (side, side)):
             sized = replace(config, img_size=size, windows=None)
-            if sized.stage_windows == tuple((w, w) for w in windows):
+            if sized.stage_windows == windows:
                 return sized
         return replace(config, windows=windows)  # type: ignore[arg-type]
     raise ValueError(

@@ -1,18 +1,20 @@
 """Loading: every format, strictly, with nothing changed in silence and nothing run."""
 
 import argparse
+import json
 import os
 import re
 import warnings
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 import gcvit
 from gcvit.factory import open_model, read_off
 from gcvit.model import VARIANTS, GCViT
-from gcvit.weights import catalogue, fetching
+from gcvit.weights import fetching, loading
 from gcvit.weights.catalogue import CATALOGUE, LicenceNotice
 from gcvit.weights.hub import save_hub
 from gcvit.weights.loading import adapt_channels
@@ -47,7 +49,7 @@ def test_each_layout_loads_exactly(layout):
     report = gcvit.load_weights(target, renamed(source, layout))
     assert same(source, target)
     assert report.loaded == len(source.state_dict())
-    assert not (report.resized or report.adapted or report.replaced or report.dropped)
+    assert [report.resized, report.adapted, report.replaced, report.dropped] == [[], [], [], []]
 
 
 def test_published_training_checkpoint(tmp_path):
@@ -85,7 +87,9 @@ def test_hostile_pickle_is_refused_and_not_run(tmp_path):
 
     for name in ("evil.pth", "evil.pth.tar"):
         torch.save({"state_dict": renamed(pico(), "nvlabs"), "extra": Hostile()}, tmp_path / name)
-        with pytest.raises(ValueError, match=rf"{name}: refused, because reading it could run code: it asks for \w+\.mkdir"):
+        with pytest.raises(
+            ValueError, match=rf"{name}: refused, because reading it could run code: it asks for \w+\.mkdir"
+        ):
             gcvit.load_weights(pico(), tmp_path / name)
     assert not witness.exists()
 
@@ -118,11 +122,13 @@ def test_names_missing_and_left_over_are_listed_and_nothing_changes():
     state = renamed(pico(), "nvlabs")
     del state["levels.1.blocks.0.norm1.weight"]
     state["extra.weight"] = torch.zeros(1)
-    with pytest.raises(ValueError, match=r"(?s)missing \(1\): stages.1.blocks.0.norm1.weight.*left over \(1\): extra.weight"):
+    with pytest.raises(
+        ValueError, match=r"(?s)missing \(1\): stages.1.blocks.0.norm1.weight.*left over \(1\): extra.weight"
+    ):
         gcvit.load_weights(target, state)
-    with pytest.raises(ValueError, match="mlp.fc1.weight has the shape"):
-        bad = renamed(pico(), "gcvit")
-        bad["stages.3.blocks.1.mlp.fc1.weight"] = torch.zeros(7, 7)
+    bad = renamed(pico(), "gcvit")
+    bad["stages.3.blocks.1.mlp.fc1.weight"] = torch.zeros(7, 7)
+    with pytest.raises(ValueError, match=r"mlp\.fc1\.weight has the shape"):
         gcvit.load_weights(target, bad)
     assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
 
@@ -241,7 +247,20 @@ def test_a_failed_save_leaves_the_old_model(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "not readable as JSON"), ("[]", "JSON object"), ('{"architecture": "resnet50"}', "not a GC ViT")],
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "JSON object"),
+        ('{"architecture": "resnet50"}', "not a GC ViT"),
+        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": null}', "model_args.*JSON object"),
+        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"drop_path_rate": "x"}}', "drop_path"),
+        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"img_size": 64.5}}', "img_size"),
+        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"depths": 2}}', "depths"),
+        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"mlp_ratio": null}}', "mlp_ratio"),
+        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"colour": 1}}', "colour"),
+        ('{"architecture": "gc_vit_pico", "num_classes": 5, "pretrained_cfg": []}', "pretrained_cfg.*JSON object"),
+        ('{"architecture": "gc_vit_pico", "num_classes": 5, "label_names": ["a"]}', "1 labels for 5"),
+        ('{"architecture": "gc_vit_pico", "num_classes": 7}', "5 classes"),
+    ],
 )
 def test_bad_hub_configurations(tmp_path, content, message):
     save_hub(pico(), tmp_path, preprocessing=PREPROCESSING)
@@ -250,13 +269,72 @@ def test_bad_hub_configurations(tmp_path, content, message):
         open_model(tmp_path)
 
 
+def test_labels_by_index_as_timm_may_write_them(tmp_path):
+    save_hub(pico(), tmp_path, preprocessing=PREPROCESSING)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["label_names"] = {"0": "cat", "2": "dog", "4": "owl"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert open_model(tmp_path).labels == ["cat", "1", "dog", "3", "owl"]
+
+
+def test_a_folded_copy_is_not_saved_over_a_good_checkpoint(tmp_path):
+    save_hub(pico(), tmp_path, preprocessing=PREPROCESSING)
+    with pytest.raises(ValueError, match="folded"):
+        save_hub(pico(seed=1).fold(), tmp_path, preprocessing=PREPROCESSING)
+    assert same(open_model(tmp_path).model, pico())
+
+
+def test_prefixes_of_wrappers_in_any_order():
+    for prefix in ("module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."):
+        source, target = pico(), pico(seed=1)
+        gcvit.load_weights(target, {prefix + name: tensor for name, tensor in source.state_dict().items()})
+        assert same(source, target)
+
+
+def test_timms_own_windows_for_small_images(tmp_path):
+    """timm's rule gives 2, 2, 4, 2 at 64 px, ours 4, 4, 4, 2: its directory must be opened with its windows."""
+    model = timm.create_model("gcvit_xxtiny", img_size=64, num_classes=5).eval()
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    config = {"architecture": "gcvit_xxtiny", "num_classes": 5, "model_args": {"img_size": 64}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    opened = open_model(tmp_path).model
+    assert opened.config.stage_windows == ((2, 2), (2, 2), (4, 4), (2, 2))
+    images = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(opened(images), model(images), atol=1e-4)
+
+
+def test_a_folder_named_like_a_model_is_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_hub(pico(), "gcvit_tiny", preprocessing=PREPROCESSING)
+    opened = open_model("gcvit_tiny")
+    assert (opened.name, opened.entry) == ("gcvit_pico", None)
+
+
+def test_setting_the_same_size_keeps_the_parameters():
+    model = pico()
+    before = [id(parameter) for parameter in model.parameters()]
+    model.set_input_size(64)
+    assert [id(parameter) for parameter in model.parameters()] == before
+
+
+def test_timms_hub_weights_have_the_same_licence(tmp_path, monkeypatch):
+    source = gcvit.create_model("gcvit_xxtiny")
+    save_hub(source, tmp_path, preprocessing=Preprocessing())
+    monkeypatch.setattr(loading, "fetch_hub_directory", lambda name: tmp_path)
+    with pytest.warns(LicenceNotice, match="non-commercial"):
+        gcvit.load_weights(gcvit.create_model("gcvit_xxtiny"), "timm/gcvit_xxtiny.in1k")
+
+
 def test_offline_says_how_to_place_the_file(tmp_path, monkeypatch):
     def offline(*args):
         raise OSError("no network")
 
     monkeypatch.setattr(fetching, "hf_hub_download", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=r"(?s)could not be fetched.*nvidia/GCViT.*gcvit_1k_tiny.pth.tar.*place it") as error:
+    with pytest.raises(
+        ValueError, match=r"(?s)could not be fetched.*nvidia/GCViT.*gcvit_1k_tiny.pth.tar.*place it"
+    ) as error:
         gcvit.create_model("gcvit_tiny", pretrained=True)
     # Doing what the message says works.
     place = next(line.strip() for line in str(error.value).splitlines() if line.strip().startswith(str(tmp_path)))
@@ -264,7 +342,6 @@ def test_offline_says_how_to_place_the_file(tmp_path, monkeypatch):
     os.makedirs(os.path.dirname(place))
     source = gcvit.create_model("gcvit_xxtiny")
     torch.save({"state_dict": renamed(source, "nvlabs")}, place)
-    catalogue._told.clear()
     with pytest.warns(LicenceNotice, match="non-commercial"):
         model = gcvit.create_model("gcvit_xxtiny", pretrained=True, num_classes=10)
     assert torch.equal(model.norm.weight, source.norm.weight)

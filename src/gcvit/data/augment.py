@@ -90,7 +90,7 @@ def train_transform(
         scale=scale,
         ratio=ratio,
         hflip=hflip,
-        color_jitter=color_jitter or None,
+        color_jitter=color_jitter or None,  # type: ignore[arg-type]  # timm: None for none
         auto_augment=rand_augment,
         re_prob=random_erasing,
         re_mode="pixel",

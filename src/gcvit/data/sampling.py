@@ -73,16 +73,16 @@ class Reseeded(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> Any:
         index, seed = item
-        before = random.getstate(), np.random.get_bit_generator(), torch.default_generator.get_state()
+        before = random.getstate(), np.random.get_bit_generator(), torch.default_generator.get_state()  # type: ignore[attr-defined]
         random.seed(seed)
-        np.random.set_bit_generator(self._numpy)
+        np.random.set_bit_generator(self._numpy)  # type: ignore[attr-defined]
         np.random.seed(seed & 0xFFFFFFFF)
         torch.default_generator.manual_seed(seed)
         try:
             return self.dataset[index]
         finally:
             random.setstate(before[0])
-            np.random.set_bit_generator(before[1])
+            np.random.set_bit_generator(before[1])  # type: ignore[attr-defined]
             torch.default_generator.set_state(before[2])
 
 

@@ -3,6 +3,8 @@
 Tokens are (batch, windows, tokens, channels), the global query is (batch, heads, tokens, head_dim).
 """
 
+from math import isqrt
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -36,7 +38,9 @@ class RelativePositionBias(nn.Module):
         return windows.permute(2, 0, 1, 3, 4).reshape(-1, h * w, h * w)
 
     def resize(self, window: Pair) -> None:
-        """Change the window; the learned table is interpolated."""
+        """Change the window; the learned table is interpolated, into a new parameter."""
+        if window == self.window:
+            return
         self.table = nn.Parameter(
             resize_table(self.table.detach(), self.window, window), requires_grad=self.table.requires_grad
         )
@@ -56,13 +60,26 @@ class FixedBias(nn.Module):
 
 
 def resize_table(table: Float[Tensor, "offsets heads"], old: Pair, new: Pair) -> Float[Tensor, "new_offsets heads"]:
-    """A bias table for windows of another size, both (height, width): bicubic over the offsets, as published."""
-    if old == new:
-        return table.clone()
+    """A bias table for windows of another size, both (height, width): bicubic over the offsets, as published.
+    Raises ValueError when the table is not one of windows of `old`."""
     rows, columns = 2 * old[0] - 1, 2 * old[1] - 1
+    if len(table) != rows * columns:
+        raise ValueError(f"a bias table of {len(table)} rows is not one for windows of {old[0]}×{old[1]}")
+    if old == new:
+        return table
     image = table.float().t().reshape(1, -1, rows, columns)
     image = F.interpolate(image, (2 * new[0] - 1, 2 * new[1] - 1), mode="bicubic", align_corners=False)
     return image.flatten(2)[0].t().to(table.dtype).contiguous()
+
+
+def table_window(rows: int, *stated: Pair) -> Pair | None:
+    """The window that a bias table of so many rows belongs to: the first of `stated` that fits it, else a square one;
+    None when none does."""
+    for h, w in stated:
+        if rows == (2 * h - 1) * (2 * w - 1):
+            return h, w
+    side = isqrt(rows)
+    return ((side + 1) // 2, (side + 1) // 2) if side * side == rows and side % 2 else None
 
 
 class WindowAttention(nn.Module):

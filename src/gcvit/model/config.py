@@ -54,7 +54,7 @@ class GCViTConfig:
 
     def __post_init__(self) -> None:
         for name in ("depths", "heads", "query_mbconvs"):
-            value = tuple(getattr(self, name))
+            value = _tuple(getattr(self, name))
             if len(value) != STAGES or not all(_is_count(v) for v in value):
                 raise ValueError(f"{name} must be {STAGES} whole numbers of at least 1, one per stage, not {value}")
             object.__setattr__(self, name, value)
@@ -68,6 +68,11 @@ class GCViTConfig:
         for stage, (channels, heads) in enumerate(zip(self.channels, self.heads, strict=True)):
             if channels % heads:
                 raise ValueError(f"stage {stage} has {channels} channels, which {heads} heads do not divide")
+        for name in ("mlp_ratio", "drop_path", "dropout", "attention_dropout", "head_dropout"):
+            if not isinstance(getattr(self, name), int | float):
+                raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
+        if not isinstance(self.layer_scale, int | float | None):
+            raise ValueError(f"layer_scale must be a number or None, not {self.layer_scale!r}")
         if int(self.dim * self.mlp_ratio) < 1:
             raise ValueError(f"mlp_ratio must give at least one hidden channel, not {self.mlp_ratio}")
         for name in ("drop_path", "dropout", "attention_dropout", "head_dropout"):
@@ -120,8 +125,13 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _tuple(value: object) -> tuple:
+    """The items of a list or tuple; none for anything else, which then has the wrong length."""
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
 def _pair(value: object, what: str) -> Pair:
-    pair = (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[arg-type]
+    pair = (value, value) if isinstance(value, int) else _tuple(value)
     if len(pair) != 2 or not all(_is_count(side) for side in pair):
         raise ValueError(f"{what} must be a whole number of at least 1 or a (height, width) pair, not {value!r}")
     return pair
@@ -136,7 +146,7 @@ def _img_size(value: object) -> Pair:
 def _windows(value: object) -> tuple[Pair, ...] | None:
     if value is None:
         return None
-    stages = (value,) * STAGES if isinstance(value, int) else tuple(value)  # type: ignore[arg-type]
+    stages = (value,) * STAGES if isinstance(value, int) else _tuple(value)
     if len(stages) != STAGES:
         raise ValueError(f"windows must be one number or {STAGES}, one per stage, not {value!r}")
     return tuple(_pair(window, f"the window of stage {stage}") for stage, window in enumerate(stages))

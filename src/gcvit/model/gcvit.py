@@ -205,7 +205,8 @@ class GCViT(nn.Module):
     def set_input_size(self, img_size: int | Pair | None = None, windows: Windows | None = None) -> None:
         """Choose windows and poolings anew, for `img_size` in pixels (None: as it is) and `windows` (None: the
         published share of `img_size`); learned bias tables are resized bicubically. Any input size works without
-        it: this changes what a window is, not what is accepted. Raises ValueError for a folded copy."""
+        it: this changes what a window is, not what is accepted. Resized tables are new parameters, so an optimiser
+        is to be made afterwards. Raises ValueError for a folded copy."""
         if any(isinstance(block.attention.bias, FixedBias) for stage in self.stages for block in stage.blocks):
             raise ValueError("a folded copy has fixed windows; set the size on the model and fold it again")
         size = self.config.img_size if img_size is None else img_size

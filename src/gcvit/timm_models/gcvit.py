@@ -3,21 +3,21 @@
 timm sorts models by the name of the module that registers them, and finds `default_cfgs` in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from math import isqrt
 from typing import Any
 
 from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
-from torch import Tensor, nn
+from torch import nn
 
 from gcvit.model import VARIANTS, GCViTConfig
-from gcvit.model.attention import resize_table
-from gcvit.model.config import SMALLEST_SIDE, STAGES, Pair
+from gcvit.model.attention import resize_table, table_window
+from gcvit.model.config import SMALLEST_SIDE, STAGES
 from gcvit.timm_models.classifier import GCViT
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
 from gcvit.weights.hub import TIMM_FIELDS, timm_name
-from gcvit.weights.names import DERIVED, layout_of, table
+from gcvit.weights.loading import TABLE, to_ours
+from gcvit.weights.names import layout_of
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import State, unwrap
 
@@ -35,33 +35,20 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: GCViT) -> State:
     layout = layout_of(state)
     if layout is None:
         raise ValueError(f"the checkpoint is not a GC ViT's; its first names are {', '.join(list(state)[:4])}")
-    rows = table(replace(model.config, num_classes=model.config.num_classes or 1))
-    ours = {getattr(row, layout): row.gcvit for row in rows}
     saved = {k: v for k, v in model.pretrained_model_args.items() if k in ("img_size", "windows")}
-    old = replace(model.config, **{"windows": None, **saved}).stage_windows if saved else None
-    filtered = {}
-    for name, tensor in state.items():
-        if name.endswith(DERIVED):
-            continue
-        name = ours.get(name, name)
-        if ".squeeze_excite." in name:
-            tensor = tensor.flatten(1)  # timm's are 1×1 convolutions
-        if name.endswith(".bias.table"):
+    stated = replace(model.config, **{"windows": None, **saved}).stage_windows if saved else ()
+    filtered = to_ours(state, layout, model.config)
+    for name, tensor in filtered.items():
+        if name.endswith(TABLE):
             stage = int(name.split(".")[1])
-            window = old[stage] if old else _square_window(name, tensor)
-            tensor = resize_table(tensor, window, model.config.stage_windows[stage])
-        filtered[name] = tensor
+            window = table_window(len(tensor), *stated[stage : stage + 1])
+            if window is None:
+                raise ValueError(
+                    f"{name} has {len(tensor)} rows, which no square window gives, and nothing says how wide its "
+                    f"windows are; load it as a hub directory, with the config.json that says so"
+                )
+            filtered[name] = resize_table(tensor, window, model.config.stage_windows[stage])
     return filtered
-
-
-def _square_window(name: str, bias: Tensor) -> Pair:
-    side = (isqrt(len(bias)) + 1) // 2
-    if (2 * side - 1) ** 2 != len(bias):
-        raise ValueError(
-            f"{name} has {len(bias)} rows, which no square window gives, and nothing says how wide its windows are; "
-            f"load it as a hub directory, with the config.json that says so"
-        )
-    return side, side
 
 
 def _cfg(row: GCViTConfig, preprocessing: Preprocessing, **source: Any) -> PretrainedCfg:
@@ -135,79 +122,14 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     )
 
 
-@register_model
-def gc_vit_xxtiny(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_xxtiny`."""
-    return _create("gcvit_xxtiny", pretrained, **kwargs)
+def _entry_point(variant: str) -> Callable[..., nn.Module]:
+    def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return _create(variant, pretrained, **kwargs)
+
+    build.__name__ = build.__qualname__ = timm_name(variant)
+    build.__doc__ = f"`{variant}` as timm builds it; further words are those of the class `GCViT`."
+    return build
 
 
-@register_model
-def gc_vit_xtiny(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_xtiny`."""
-    return _create("gcvit_xtiny", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_tiny(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_tiny`."""
-    return _create("gcvit_tiny", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_tiny2(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_tiny2`."""
-    return _create("gcvit_tiny2", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_small`."""
-    return _create("gcvit_small", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_small2(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_small2`."""
-    return _create("gcvit_small2", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_base(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_base`."""
-    return _create("gcvit_base", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_large(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_large`."""
-    return _create("gcvit_large", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_large_21k(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_large_21k`."""
-    return _create("gcvit_large_21k", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_large_384_21k(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_large_384_21k`."""
-    return _create("gcvit_large_384_21k", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_large_512_21k(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_large_512_21k`."""
-    return _create("gcvit_large_512_21k", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_nano(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_nano`."""
-    return _create("gcvit_nano", pretrained, **kwargs)
-
-
-@register_model
-def gc_vit_pico(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`gcvit_pico`."""
-    return _create("gcvit_pico", pretrained, **kwargs)
+# timm knows a model by the name and module of the function that builds it.
+globals().update({timm_name(variant): register_model(_entry_point(variant)) for variant in VARIANTS})

@@ -12,7 +12,8 @@ from pathlib import Path
 from safetensors.torch import save
 
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
-from gcvit.model.config import Pair
+from gcvit.model.attention import FixedBias
+from gcvit.model.config import PUBLISHED_RATIOS, Pair
 from gcvit.model.variants import nearest_variant
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import CONFIG_FILE, WEIGHTS_FILE
@@ -43,9 +44,11 @@ def save_hub(
     """Write a model as a hub directory; a model that is there already is replaced, each file in one step.
 
     labels: class names in the order of the logits. metadata: strings for the head of the safetensors file.
-    Raises ValueError when the number of labels is not the number of classes, or the model is a backbone.
+    Raises ValueError when the number of labels is not the number of classes, or the model is a backbone or folded.
     """
     config = model.config
+    if any(isinstance(block.attention.bias, FixedBias) for stage in model.stages for block in stage.blocks):
+        raise ValueError("a folded copy cannot be saved in the hub format; save the model that it was made from")
     if not config.head:
         raise ValueError("the hub format is for classifiers; this model is a backbone (head=False)")
     if labels is not None and len(labels) != config.num_classes:
@@ -95,11 +98,18 @@ def model_config(hub: dict, origin: str) -> GCViTConfig:
         raise ValueError(f"{origin}: its architecture is {architecture!r}, which is not a GC ViT that we know")
     ours = {theirs: mine for mine, theirs in TIMM_FIELDS.items()}
     known = {f.name for f in fields(GCViTConfig)}
-    arguments = {ours.get(key, key): value for key, value in hub.get("model_args", {}).items()}
+    arguments = {ours.get(key, key): value for key, value in _object(hub, "model_args").items()}
     arguments.pop("global_pool", None)  # timm writes its choice of head; ours always averages
     if unknown := sorted(set(arguments) - known):
         raise ValueError(f"{origin}: model_args that a GC ViT does not take: {', '.join(unknown)}")
-    return replace(VARIANTS[name], **({"num_classes": hub.get("num_classes", 1000)} | arguments))
+    try:
+        config = replace(VARIANTS[name], **({"num_classes": hub.get("num_classes", 1000)} | arguments))
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from error
+    if architecture == name and "img_size" in arguments:  # timm's own rule for windows, which knows no least size
+        height, width = config.img_size
+        config = replace(config, windows=tuple((height // r, width // r) for r in PUBLISHED_RATIOS))
+    return config
 
 
 def windows_of(hub: dict) -> tuple[Pair, ...]:
@@ -109,7 +119,7 @@ def windows_of(hub: dict) -> tuple[Pair, ...]:
 
 def preprocessing_of(hub: dict) -> Preprocessing:
     """The preprocessing in a `config.json`; what it does not say is ImageNet's."""
-    cfg, default = hub.get("pretrained_cfg", {}), Preprocessing()
+    cfg, default = _object(hub, "pretrained_cfg"), Preprocessing()
     return Preprocessing(
         size=tuple(cfg.get("input_size", (3, *default.size))[-2:]),
         crop_pct=cfg.get("crop_pct", default.crop_pct),
@@ -122,8 +132,18 @@ def preprocessing_of(hub: dict) -> Preprocessing:
 
 def labels_of(hub: dict) -> list[str] | None:
     """The class names in a `config.json`, in the order of the logits."""
-    names = hub.get("label_names") or hub.get("pretrained_cfg", {}).get("label_names")
+    names = hub.get("label_names") or _object(hub, "pretrained_cfg").get("label_names")
+    if isinstance(names, dict):  # timm's other form, by index; there may be gaps
+        by_index = {int(index): name for index, name in names.items()}
+        names = [by_index.get(i, i) for i in range(hub.get("num_classes", max(by_index) + 1))]
     return [str(name) for name in names] if names else None
+
+
+def _object(hub: dict, key: str) -> dict:
+    value = hub.get(key, {})
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} in {CONFIG_FILE} should be a JSON object, not {value!r}")
+    return value
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isqrt
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gcvit.model import GCViT
-from gcvit.model.attention import resize_table
+from gcvit.model import GCViT, GCViTConfig
+from gcvit.model.attention import resize_table, table_window
 from gcvit.model.config import Pair
-from gcvit.weights.catalogue import CATALOGUE, default_entry, entry_for_file, tell_licence
+from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry, entry_for_file, tell_licence
 from gcvit.weights.fetching import fetch_entry, fetch_hub_directory
 from gcvit.weights.hub import windows_of
 from gcvit.weights.names import DERIVED, Layout, layout_of, table
@@ -20,6 +19,7 @@ from gcvit.weights.reading import Checkpoint, State, read_checkpoint, unwrap
 Source = str | Path | Mapping[str, object] | Checkpoint
 HEAD = ("head.weight", "head.bias")
 NORM = ("norm.weight", "norm.bias")
+FILE_SUFFIXES = (".pth", ".tar", ".pt", ".safetensors", ".bin", ".ckpt", ".json")
 TABLE = ".attention.bias.table"
 
 
@@ -71,7 +71,7 @@ def load_weights(model: GCViT, source: Source, *, ema: bool = False, replace_hea
     if layout is None:
         raise ValueError(f"{checkpoint.origin}: not a GC ViT; its first names are {_list(list(checkpoint.state)[:4])}")
     report = LoadReport(checkpoint.origin, layout)
-    state = _rename(checkpoint.state, layout, model)
+    state = to_ours(checkpoint.state, layout, model.config)
     target = model.state_dict()
     _settle_head(state, target, replace_head, report)
     _check_names(state, target, report)
@@ -98,23 +98,30 @@ def find(source: Source, *, ema: bool = False) -> Checkpoint:
             path = fetch_hub_directory(name.removeprefix("hf-hub:"))
         else:
             raise ValueError(f"{source}: no such file, published checkpoint or hub repository (owner/name)")
-    if entry := entry_for_file(path.name):
+    if entry := entry_for_file(path.name) or _timm_hub_entry(str(source)):
         tell_licence(entry)
     return read_checkpoint(path, ema=ema)
 
 
+def _timm_hub_entry(source: str) -> CatalogueEntry | None:
+    """timm keeps the same weights in the hub as well, as timm/gcvit_tiny.in1k."""
+    owner, _, name = source.removeprefix("hf-hub:").partition("/")
+    return CATALOGUE.get(f"{name.removesuffix('.in1k')}.timm") if owner == "timm" else None
+
+
 def _is_hub_repository(name: str) -> bool:
     name = name.removeprefix("hf-hub:")
-    return name.count("/") == 1 and not name.startswith(("/", ".", "~")) and not Path(name).suffix
+    return name.count("/") == 1 and not name.startswith(("/", ".", "~")) and not name.endswith(FILE_SUFFIXES)
 
 
-def _rename(state: State, layout: Layout, model: GCViT) -> State:
+def to_ours(state: Mapping[str, Tensor], layout: Layout, config: GCViTConfig) -> State:
     """Our names where the table has one; names it does not know stay, to be listed as left over."""
-    state = {name: tensor for name, tensor in state.items() if not name.endswith(DERIVED)}
     # With a head, even where the model has none: its names are needed to drop it.
-    rows = table(replace(model.config, head=True, num_classes=1))
+    rows = table(replace(config, head=True, num_classes=1))
     ours = {getattr(row, layout): row.gcvit for row in rows}
-    return {ours.get(name, name): tensor for name, tensor in state.items()}
+    renamed = {ours.get(name, name): tensor for name, tensor in state.items() if not name.endswith(DERIVED)}
+    # timm's squeeze-and-excite are 1×1 convolutions.
+    return {name: tensor.flatten(1) if ".squeeze_excite." in name else tensor for name, tensor in renamed.items()}
 
 
 def _settle_head(state: State, target: State, replace: bool, report: LoadReport) -> None:
@@ -158,19 +165,21 @@ def _fit(
     report: LoadReport,
 ) -> Tensor:
     """The tensor in the target's shape, if that is a change we know how to make."""
-    stage = int(name.split(".")[1]) if name.startswith("stages.") else 0
-    new = model.config.stage_windows[stage]
-    old = windows[stage] if windows else new
-    if name.endswith(TABLE) and tensor.ndim == 2 and (tensor.shape != target.shape or old != new):
-        old = windows[stage] if windows else _square_window(name, tensor, report)
-        if tensor.shape[1] == target.shape[1]:
+    if name.endswith(TABLE) and tensor.ndim == 2 and tensor.shape[1] == target.shape[1]:
+        stage = int(name.split(".")[1])
+        new = model.config.stage_windows[stage]
+        old = table_window(len(tensor), windows[stage] if windows else new)
+        if old is None:
+            raise ValueError(
+                f"{report.origin}: {name} has {len(tensor)} rows, which no square window gives, and nothing says how "
+                f"wide its windows are; load it into a model of the same windows, then use set_input_size"
+            )
+        if old != new:
             report.resized.append((name, old, new))
             return resize_table(tensor, old, new)
     if name == "stem.conv.weight" and tensor.shape[1] != target.shape[1] and tensor.shape[0] == target.shape[0]:
         report.adapted.append(f"the first convolution adapted from {tensor.shape[1]} to {target.shape[1]} channels")
         return adapt_channels(tensor, target.shape[1])
-    if tensor.shape != target.shape and tensor.numel() == target.numel() and _squeezed(tensor) == _squeezed(target):
-        tensor = tensor.reshape(target.shape)  # squeeze-and-excite as 1×1 convolutions
     if tensor.shape != target.shape:
         raise ValueError(
             f"{report.origin}: {name} has the shape {tuple(tensor.shape)}, the model's is {tuple(target.shape)}; "
@@ -182,25 +191,12 @@ def _fit(
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     """A convolution's weight for another number of input channels: one channel gets the sum over all, more get the
-    old ones in turn, scaled so that an image that is equal in all channels gives the same response."""
+    old ones in turn, scaled by old / new, so that an image that is equal in all channels gives about the same
+    response (exactly, for a multiple of the old number). timm's rule."""
     old = weight.shape[1]
     if channels == 1:
         return weight.sum(1, keepdim=True)
     return weight[:, torch.arange(channels) % old] * (old / channels)
-
-
-def _square_window(name: str, tensor: Tensor, report: LoadReport) -> Pair:
-    side = isqrt(len(tensor))
-    if side * side != len(tensor) or side % 2 == 0:
-        raise ValueError(
-            f"{report.origin}: {name} has {len(tensor)} rows, which no square window gives, and nothing says how wide "
-            f"its windows are; load it into a model with the same img_size or windows and use set_input_size"
-        )
-    return (side + 1) // 2, (side + 1) // 2
-
-
-def _squeezed(tensor: Tensor) -> list[int]:
-    return [side for side in tensor.shape if side != 1]
 
 
 def _classes(count: int | None) -> str:

@@ -4,6 +4,7 @@ import argparse
 import json
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model")
 EMA_WRAPPERS = ("state_dict_ema", "model_ema")
 PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
+# What torch raises for a damaged file depends on where the damage is.
+DAMAGE = (
+    *(RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError),
+    *(AssertionError, MemoryError, struct.error),
+)
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 
@@ -90,17 +96,7 @@ def _read_torch(path: Path) -> object:
                     f"plain values are read. If you trust its author, have them save the state dict as safetensors"
                 ) from error
             raise ValueError(f"{path}: not a checkpoint that torch can read") from error
-        except (
-            RuntimeError,
-            EOFError,
-            OSError,
-            ValueError,
-            KeyError,
-            AttributeError,
-            IndexError,
-            TypeError,
-        ) as error:
-            # What torch raises for a damaged file depends on where the damage is.
+        except DAMAGE as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"{path}: not a whole checkpoint ({reason}); copy or download it again") from error
 
@@ -122,9 +118,8 @@ def unwrap(content: object, origin: str, *, ema: bool = False) -> State:
     state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     if not state or len(state) < len(found):
         raise ValueError(f"{origin}: no state dict in it; it holds {_some(found)}")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
 
 
