@@ -91,8 +91,14 @@ def test_timm_models_take_the_size():
 
 
 def test_a_model_that_timm_does_not_build_so():
-    with torch.device("meta"), pytest.raises(ValueError, match=r"does not build vgg11 for 64 px.*drop_path_rate"):
-        build([parse("timm/vgg11")], 64, same_weights=False, no_drop_path=True)
+    with torch.device("meta"), pytest.raises(ValueError, match=r"does not build nest_tiny_jx for 50 px: .*must divide"):
+        build([parse("timm/nest_tiny_jx")], 50, same_weights=False, no_drop_path=True)
+
+
+def test_a_model_without_drop_path_is_built_without_it():
+    with torch.device("meta"):
+        (model,) = build([parse("timm/vgg11")], 64, same_weights=False, no_drop_path=True)
+    assert model(torch.zeros(1, 3, 64, 64, device="meta")).shape == (1, 1000)
 
 
 def test_drop_path_is_off_where_it_would_be_work():

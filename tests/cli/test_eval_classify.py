@@ -45,3 +45,21 @@ def test_a_mistake_in_the_flags(gcvit: Command, run_folder: Path, flags: list[st
     result = gcvit("eval", "classify", run_folder / "best", *flags)
     assert result.code == 2
     assert said in result.err
+
+
+def test_without_held_out_images_it_says_that_it_measures_all(gcvit: Command, run_folder: Path, folders: Path) -> None:
+    command = ["eval", "classify", run_folder / "best", "--data", folders / "train", "--device", "cpu"]
+    whole = gcvit(*command, "--val-fraction", "none")
+    assert whole.code == 0, whole.err
+    assert f"40 images of {folders / 'train'}: all in it, also those that the model was trained on" in whole.out
+    part = gcvit(*command, "--val-fraction", "0.3")
+    assert "10 images of" in part.out
+    assert "held out" in part.out
+
+
+def test_a_train_folder_alone_needs_a_share(gcvit: Command, run_folder: Path, folders: Path) -> None:
+    Path("data").mkdir()
+    Path("data/train").symlink_to(folders / "train")
+    result = gcvit("eval", "classify", run_folder / "best", "--data", "data", "--device", "cpu")
+    assert result.code == 2
+    assert "data has train/ but no class folders in val/ or test/; add --val-fraction" in result.err

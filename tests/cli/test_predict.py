@@ -14,6 +14,7 @@ from gcvit.cli.predict import class_names
 from gcvit.data.images import load_image
 from gcvit.factory import OpenedModel, create_model, open_model
 from gcvit.weights.catalogue import CATALOGUE
+from gcvit.weights.hub import save_hub
 from gcvit.weights.preprocessing import Preprocessing
 
 from .conftest import Command
@@ -112,6 +113,7 @@ def test_any_kind_and_size_of_image(gcvit: Command, best: Path) -> None:
     ("words", "said"),
     [
         (["absent.jpg"], "absent.jpg"),
+        (["none"], "error: none"),  # a file's name, not "no value"
         (["empty"], "no images"),
         (["picture.png", "--size", "31"], "32"),
         (["picture.png", "--top-k", "0"], "--top-k"),
@@ -127,6 +129,15 @@ def test_a_mistake_in_the_call(gcvit: Command, best: Path, words: list[str], sai
     assert result.code == 2
     assert said in result.err
     assert "Traceback" not in result.err
+    assert result.out == ""
+
+
+def test_a_model_without_classes_is_refused(gcvit: Command) -> None:
+    Image.new("RGB", (64, 64)).save("picture.png")
+    save_hub(create_model("gcvit_pico", num_classes=0), "features", preprocessing=Preprocessing(size=(64, 64)))
+    result = gcvit("predict", "features", "picture.png", "--device", "cpu")
+    assert result.code == 2
+    assert "features has no classes" in result.err
     assert result.out == ""
 
 

@@ -1,5 +1,6 @@
 """`gcvit train classify`: where settings come from, and what a run leaves and says."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,20 @@ def test_a_run_shows_its_result_and_what_to_type_next(gcvit: Command, folders: P
     assert f"gcvit eval classify mine/best --data {folders}" in result.out.split("Next:")[1]
     assert "0.48 M parameters" in result.err  # what is trained, on what, is said before it starts
     assert "10 classes" in result.err
+
+
+def test_after_training_on_an_undivided_folder_eval_measures_what_was_held_out(gcvit: Command, folders: Path) -> None:
+    data, share = folders / "train", ["--val-fraction", "0.3", "--seed", "4"]
+    result = gcvit("train", "classify", "--data", data, "--out", "mine", *share, *SHORT)
+    assert result.code == 0, result.err
+    (command,) = (line for line in result.out.splitlines() if "gcvit eval" in line)
+    assert command.split() == ["gcvit", "eval", "classify", "mine/best", "--data", str(data), *share]
+    again = gcvit(*command.split()[1:], "--json", "--device", "cpu")
+    assert again.code == 0, again.err
+    found = json.loads(again.out)
+    end = json.loads(Path("mine/log.jsonl").read_text().splitlines()[-1])
+    assert found["images"] == 10
+    assert found["top1"] == end["top1"]
 
 
 def test_flags_win_over_the_file_over_the_recipe(gcvit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +106,7 @@ def test_ctrl_c_says_what_was_kept(gcvit: Command, monkeypatch: pytest.MonkeyPat
         (["--seed", "3", "small_images"], "give the recipe first"),
         (["--epoch", "3"], "--epochs"),
         (["--epochs", "three"], "--epochs"),
+        (["--rand-augment", "rand-x9"], "rand_augment must be like"),
         (["--epochs", "0"], "epochs must be at least 1"),
         (["--model", "gcvit_tyny"], "gcvit_tiny"),
         (["--img-size", "31"], "32"),

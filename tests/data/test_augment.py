@@ -9,7 +9,7 @@ import timm.data
 import torch
 from PIL import Image
 
-from gcvit.data.augment import eval_transform, train_transform
+from gcvit.data.augment import eval_transform, is_rand_augment, train_transform
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)).resize((90, 71))
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -96,3 +96,13 @@ def test_wrong_training_settings(settings, message):
 def test_wrong_evaluation_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         eval_transform(size=32, **settings)
+
+
+def test_rand_augment_strings_are_those_that_timm_reads_in_full():
+    for policy in ("rand", "rand-m9-mstd0.5-inc1", "rand-n3-mmax30-p0.7", "rand-mstd101-tweights", "rand-t3aw-m7-n9"):
+        assert is_rand_augment(policy)
+        train_transform(size=32, rand_augment=policy)(Image.new("RGB", (40, 40)))
+    for policy in ("", "m9", "random", "rand-", "rand-x9", "rand-m", "rand-m9.5", "rand-minf", "rand-w0", "rand-tfoo"):
+        assert not is_rand_augment(policy)
+    with pytest.raises(ValueError, match="rand_augment must be like"):
+        train_transform(size=32, rand_augment="rand-x9")

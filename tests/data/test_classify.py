@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from gcvit.data.augment import eval_transform
-from gcvit.data.classify import ClassFolders, evaluation_folder, open_class_folders
+from gcvit.data.classify import ClassFolders, evaluation_folder, held_out_folder, open_class_folders
 from gcvit.data.images import ImageError
 
 
@@ -58,7 +58,7 @@ def test_train_and_val_folders(tmp_path, held_out):
     assert (len(train), len(val)) == (3, 2)
     assert train.classes == val.classes == ["a", "b"]
     assert (train[0], val[1]) == (("train", 0), ("val", 1))
-    assert evaluation_folder(tmp_path) == tmp_path / held_out
+    assert evaluation_folder(tmp_path) == held_out_folder(tmp_path) == tmp_path / held_out
 
 
 @pytest.mark.parametrize("inside", ["", "train/"])
@@ -70,7 +70,12 @@ def test_one_folder_is_divided_by_class(tmp_path, inside):
     assert sorted(train.samples + val.samples) == sorted(ClassFolders(tmp_path / inside).samples)
     assert open_class_folders(tmp_path, val_fraction=0.25)[1].samples == val.samples
     assert open_class_folders(tmp_path, val_fraction=0.25, seed=1)[1].samples != val.samples
-    assert evaluation_folder(tmp_path) == tmp_path
+    assert held_out_folder(tmp_path) is None
+    if inside:
+        with pytest.raises(ValueError, match=f"{tmp_path.name} has train/ but no .* add --val-fraction"):
+            evaluation_folder(tmp_path)
+    else:
+        assert evaluation_folder(tmp_path) == tmp_path
 
 
 @settings(max_examples=20, deadline=None)

@@ -39,6 +39,12 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nonsense"):
         save_figure(broken, path)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_title_is_drawn_as_it_is(tmp_path: Path) -> None:
+    figure = draw_curves(EVENTS, scores={"top1": "top-1"}, title="gcvit_nano on $nonsense{$")
+    save_figure(figure, tmp_path / "curves.png", dpi=50)
 
 
 def test_no_module_draws_through_pyplots_global_state() -> None:

@@ -174,7 +174,8 @@ def no_scale(patch):
 
 
 def approximate_gelu(patch):
-    patch.setattr(layers, "F", SimpleNamespace(gelu=lambda x: F.gelu(x, approximate="tanh")))
+    wrong = SimpleNamespace(gelu=lambda x: F.gelu(x, approximate="tanh"), linear=F.linear)
+    patch.setattr(layers, "F", wrong)
 
 
 def weights_without_mask(patch):

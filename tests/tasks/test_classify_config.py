@@ -38,6 +38,7 @@ def test_a_recipe_is_a_model_we_have_says_what_it_costs_and_survives_a_file(name
         ({"augment": {"hflip": 2}}, "hflip must be a probability"),
         ({"augment": {"scale": [0.5, 0.1]}}, "scale must be two rising shares"),
         ({"augment": {"rand_augment": "m9"}}, "rand_augment must be like rand-m9"),
+        ({"augment": {"rand_augment": "rand-x9"}}, "rand_augment must be like rand-m9"),
         ({"augment": {"mixop": 0.2}}, "did you mean 'augment.mixup'"),
     ],
 )

@@ -1,6 +1,7 @@
 """The sheet of predictions says what was predicted, and shows mistakes."""
 
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from gcvit.data.shapes import ShapesDataset
@@ -36,6 +37,15 @@ def test_the_most_confident_mistakes_come_first() -> None:
     assert mistakes[0] == (f"✗ {IMAGES.classes[9]} 98%\nis {IMAGES.classes[8]}", WRONG)
     shares = [int(caption.split("%")[0].split()[-1]) for caption, _ in mistakes]
     assert shares == sorted(shares, reverse=True)
+
+
+def test_long_names_are_cut_and_odd_ones_drawn_as_they_are() -> None:
+    names = ["Saint_Bernard_of_the_Alps", "a name of sixteen", "exactly_sixteen_", "$10_a$", "\\$x^{$"]
+    truth = torch.arange(5)
+    figure = draw_predictions(IMAGES, names, truth, truth, torch.ones(5), title="$nonsense{$")
+    shown = [axes.get_title().removesuffix(" 100%") for axes in figure.subfigs[0].axes if axes.images]
+    assert shown == ["Saint_Bernard_o…", "a name of sixte…", *names[2:]]
+    FigureCanvasAgg(figure).draw()
 
 
 def test_fewer_images_than_cells() -> None:

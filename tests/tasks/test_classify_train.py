@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -18,6 +20,7 @@ from gcvit.engine.log import read_log
 from gcvit.factory import open_model
 from gcvit.tasks.classify import ClassifyConfig, TrainResult, evaluate_checkpoint, train
 from gcvit.tasks.classify.task import ClassifyTask
+from gcvit.tasks.classify.train import make_plan
 from tasks.tiny import TINY
 
 
@@ -101,6 +104,18 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
+@pytest.mark.parametrize("images", [2, 3, 5, 31, 100])
+def test_the_advice_for_few_images_works_with_mixup(images: int, accumulate: int) -> None:
+    config = replace(TINY, batch_size=128, accumulate=accumulate)
+    assert config.augment.mixes
+    with pytest.raises(ValueError, match=f"the {images} training images do not fill") as caught:
+        make_plan(config, images, torch.device("cpu"))
+    advice = {key: int(value) for key, value in re.findall(r"(accumulate|batch_size) to (\d+)", str(caught.value))}
+    changed = replace(config, **advice)
+    assert make_plan(changed, images, torch.device("cpu")).steps_per_epoch >= 1
+
+
 def test_a_folder_with_results_is_refused_and_left_alone(tiny_run: TrainResult) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny_run.out.rglob("*")}
     assert "has files in it already" in refused(TINY, tiny_run.out)
@@ -155,6 +170,15 @@ def test_a_run_that_ends_early_keeps_the_epochs_before(
         assert all(parameter.isfinite().all() for parameter in opened.model.parameters())
         assert opened.labels == list(CLASSES)
     assert (tmp_path / "run" / "curves.png").is_file()
+
+
+def test_a_failed_picture_does_not_hide_why_a_run_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    spoil(monkeypatch, 10, lambda loss: loss * float("nan"))
+    monkeypatch.setattr(FigureCanvasAgg, "print_figure", fail)
+    assert "diverged in epoch 2" in refused(TINY, tmp_path / "run")
 
 
 def test_a_full_disk_in_the_middle_of_a_save_leaves_the_old_checkpoint(

@@ -122,10 +122,20 @@ def _create(contender: Contender, size: int, drop_path: float | None) -> nn.Modu
     name = contender.name.removeprefix(TIMM)
     published = timm.get_pretrained_cfg(name)
     fixed = size if published is not None and published.fixed_input_size else None
-    try:  # Not every model has these settings; timm does not pass on what is None.
-        return timm.create_model(name, num_classes=1000, drop_path_rate=drop_path, img_size=fixed)
+    try:
+        return _create_timm(name, fixed, drop_path)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"timm does not build {name} for {size} px: {error}") from error
+
+
+def _create_timm(name: str, img_size: int | None, drop_path: float | None) -> nn.Module:
+    """timm passes on no setting that is None, since not every model takes each."""
+    try:
+        return timm.create_model(name, num_classes=1000, drop_path_rate=drop_path, img_size=img_size)
+    except TypeError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        return timm.create_model(name, num_classes=1000, img_size=img_size)  # it has no drop path
 
 
 def _share_weights(models: Sequence[nn.Module]) -> None:

@@ -1,5 +1,6 @@
 """Parsing with tyro: a command's arguments are a dataclass."""
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -13,7 +14,14 @@ def parse(kind: type[Arguments], command: str, argv: Sequence[str], *, default: 
     return tyro.cli(
         kind,
         prog=f"gcvit {command}",
-        args=list(argv),
+        args=[_spelled(word, before) for before, word in zip(["", *argv], argv, strict=False)],
         default=tyro.MISSING_NONPROP if default is None else default,
         config=(tyro.conf.PositionalMetavarFromFieldName,),
     )
+
+
+def _spelled(word: str, before: str) -> str:
+    """The texts say "none" for no value, as a person would; tyro spells it "None"."""
+    if before.startswith("--"):
+        return "None" if word == "none" else word
+    return re.sub(r"^(--[^=]+=)none$", r"\1None", word)

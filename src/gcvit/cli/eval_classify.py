@@ -20,6 +20,10 @@ class Evaluate:
     """a checkpoint file, a hub directory (such as a run's best/) or a model's name"""
     data: str | None = None
     """folder with val/CLASS/… or test/CLASS/…, or CLASS/… itself; none: held-out built-in images"""
+    val_fraction: float | None = None
+    """training's val_fraction, to measure on just what it held out of data without val/; none: on all images"""
+    seed: int = 0
+    """training's seed, which chose what it held out"""
     images: int = 1000
     """number of built-in images"""
     size: int | None = None
@@ -40,6 +44,7 @@ def run(argv: Sequence[str]) -> None:
     """Evaluate and show."""
     arguments = parse(Evaluate, "eval classify", argv)
     for flag, value, least in (
+        ("--seed", arguments.seed, 0),
         ("--images", arguments.images, 1),
         ("--size", arguments.size, 32),
         ("--batch-size", arguments.batch_size, 1),
@@ -51,6 +56,8 @@ def run(argv: Sequence[str]) -> None:
         result = evaluate_checkpoint(
             arguments.model,
             arguments.data,
+            val_fraction=arguments.val_fraction,
+            seed=arguments.seed,
             images=arguments.images,
             size=arguments.size,
             batch_size=arguments.batch_size,
@@ -66,7 +73,7 @@ def run(argv: Sequence[str]) -> None:
     facts(
         [
             ("model", f"{result.model} at {height}×{width} px"),
-            ("data", f"{result.images:,} images of {arguments.data or 'the built-in shapes'}"),
+            ("data", f"{result.images:,} images of {result.data}"),
             ("top-1", percent(result.top1)),
             ("top-5", percent(result.top5)),
             ("loss", f"{result.loss:.4f}"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from tyro.conf import Positional
@@ -51,7 +52,7 @@ def _describe(source: str, size: int | None) -> None:
     published = CATALOGUE.get(source)
     preprocessing: Preprocessing | None = None
     labels: list[str] | None = None
-    if published is not None or source in list_models():
+    if not Path(source).exists() and (published is not None or source in list_models()):
         name = source if published is None else published.model
         model = _without_weights(name, size)
         entry = published or default_entry(name)

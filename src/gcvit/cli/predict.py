@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -63,7 +63,9 @@ def run(argv: Sequence[str]) -> int:
         raise ValueError("name at least one image or folder: gcvit predict MODEL photo.jpg")
     device = resolve_device(arguments.device)
     opened = open_model(arguments.model)
-    transform = transform_for(resized(opened.preprocessing, arguments.size))
+    if opened.model.config.num_classes == 0:
+        raise ValueError(f"{arguments.model} has no classes (num_classes=0), only features; give a classifier")
+    transform = eval_transform(**asdict(resized(opened.preprocessing, arguments.size)))
 
     writer = as_json if arguments.json else Lines(files)
     unreadable = 0
@@ -89,18 +91,6 @@ def resized(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
     if size < 32:
         raise ValueError(f"--size {size}: the smallest image that GC ViT can see is 32 pixels a side")
     return replace(preprocessing, size=(size, size))
-
-
-def transform_for(preprocessing: Preprocessing) -> Transform:
-    """PIL image → normalised tensor (3, H, W), as the checkpoint was evaluated."""
-    return eval_transform(
-        size=preprocessing.size,
-        crop_pct=preprocessing.crop_pct,
-        crop_mode=preprocessing.crop_mode,
-        interpolation=preprocessing.interpolation,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-    )
 
 
 @torch.inference_mode()

@@ -1,6 +1,5 @@
 """`gcvit train classify`: trains a classifier from a recipe, a file and flags."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, per_class, percent, say
+from gcvit.data.classify import held_out_folder
 from gcvit.engine.config import load_config
 from gcvit.recipes import RECIPES
 from gcvit.tasks.classify import ClassifyConfig, TrainResult, train
@@ -35,8 +35,6 @@ class Train:
 
 def run(argv: Sequence[str]) -> None:
     """Train, then show what was reached, where it lies and what to type next."""
-    # The texts say "none", as a person would; tyro spells it "None".
-    argv = [re.sub(r"(^|=)none$", r"\1None", word) for word in argv]
     recipe, file = _starting_point(argv)
     settings = _recipe(recipe)
     if file is not None:
@@ -96,8 +94,10 @@ def _report(result: TrainResult, settings: ClassifyConfig) -> None:
             ["gcvit", "train", "classify", "small_images", "--data", "YOUR_IMAGES"],
         )
     else:
+        divided = held_out_folder(settings.data) is None
+        share = ["--val-fraction", settings.val_fraction, "--seed", settings.seed] if divided else []
         next_steps(
-            ["gcvit", "eval", "classify", result.best, "--data", settings.data],
+            ["gcvit", "eval", "classify", result.best, "--data", settings.data, *share],
             ["gcvit", "predict", result.best, "photo.jpg"],
             ["gcvit", "info", result.best],
         )

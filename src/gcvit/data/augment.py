@@ -1,6 +1,7 @@
 """Transforms from a PIL image to a normalised float tensor (3, h, w): thin over timm's, so equal to them."""
 
 import math
+import re
 from collections.abc import Callable
 
 from PIL import Image
@@ -12,6 +13,10 @@ Transform = Callable[[Image.Image], Tensor]
 
 # Beyond this ratio of sides the whole image, resized by its short side, would need gigabytes.
 _LONGEST = 64
+
+# What timm reads: magnitude, layers, increasing, largest magnitude; noise, probability; a set of transforms.
+# Sections that it does not know it asserts away or passes over, and more layers than transforms fail while training.
+_RAND_AUGMENT = re.compile(r"rand(-(m|inc|mmax)\d+|-n\d|-(mstd|p)\d+(\.\d*)?|-t(weights|3aw|3a))*")
 
 
 def eval_transform(
@@ -79,7 +84,7 @@ def train_transform(
         interpolation: "random" takes bilinear or bicubic at each draw.
         mean, std: per channel, on a scale of 0 to 1.
     """
-    if rand_augment is not None and not rand_augment.startswith("rand-"):
+    if rand_augment is not None and not is_rand_augment(rand_augment):
         raise ValueError(f'rand_augment must be like "rand-m9-mstd0.5-inc1" or None, got {rand_augment!r}')
     for name, chance in (("hflip", hflip), ("random_erasing", random_erasing)):
         if not 0 <= chance <= 1:
@@ -98,6 +103,11 @@ def train_transform(
         mean=mean,
         std=std,
     )
+
+
+def is_rand_augment(policy: str) -> bool:
+    """Whether timm knows what the RandAugment string means in all its parts."""
+    return _RAND_AUGMENT.fullmatch(policy) is not None
 
 
 class _ShortenedFirst:

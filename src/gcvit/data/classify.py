@@ -94,7 +94,7 @@ def open_class_folders(
     root = Path(root)
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
-    is_split, held_out = _has_folders(root / "train"), _held_out(root)
+    is_split, held_out = _has_folders(root / "train"), held_out_folder(root)
     if held_out and not is_split:
         raise ValueError(
             f"{root} has {held_out.name}/ but no class folders in train/; put the training images in "
@@ -112,12 +112,22 @@ def open_class_folders(
 
 
 def evaluation_folder(root: str | os.PathLike[str]) -> Path:
-    """Where the classes' folders for evaluation are: ROOT/val (validation, valid, test), else ROOT itself."""
-    return _held_out(Path(root)) or Path(root)
+    """Where the classes' folders for evaluation are: ROOT/val (validation, valid, test), else ROOT itself.
+
+    Raises ValueError for ROOT/train alone: it is training's to divide.
+    """
+    root, held_out = Path(root), held_out_folder(root)
+    if held_out is None and _has_folders(root / "train"):
+        raise ValueError(
+            f"{root} has train/ but no class folders in val/ or test/; add --val-fraction 0.1, or whatever training "
+            f"was given (val_fraction in its train.json), to evaluate on the share that it held out"
+        )
+    return held_out or root
 
 
-def _held_out(root: Path) -> Path | None:
-    return next((root / name for name in EVALUATION_FOLDERS if _has_folders(root / name)), None)
+def held_out_folder(root: str | os.PathLike[str]) -> Path | None:
+    """ROOT/val (validation, valid, test) if it has class folders; None where training divides ROOT itself."""
+    return next((Path(root) / name for name in EVALUATION_FOLDERS if _has_folders(Path(root) / name)), None)
 
 
 def _has_folders(folder: Path) -> bool:

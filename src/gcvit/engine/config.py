@@ -6,13 +6,14 @@ it, and the command line lays its flags over that.
 
 import dataclasses
 import json
-import os
 import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from gcvit.engine.files import write_atomically
 
 Config = TypeVar("Config")
 
@@ -58,14 +59,7 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 def save_config(config: Any, path: str | Path) -> None:
     """Write a dataclass instance as JSON that `load_config` reads back, atomically."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.writing")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(as_dict(config), file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    write_atomically(Path(path), (json.dumps(as_dict(config), indent=2) + "\n").encode())
 
 
 def require(holds: bool, key: str, value: object, expected: str) -> None:

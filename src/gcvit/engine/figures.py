@@ -1,7 +1,7 @@
 """Pictures of a run. Drawn with matplotlib's objects, without its global state or a display."""
 
-import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from gcvit.engine.files import write_atomically
+
 TRAIN_COLOUR, HELD_OUT_COLOUR, FAINT = "#8a8f98", "#1f5fbf", "#d9dce1"
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 120) -> None:
     """Write a figure as PNG, atomically."""
-    aside = path.with_name(f".{path.name}.writing")
-    with aside.open("wb") as file:
-        FigureCanvasAgg(figure).print_figure(file, dpi=dpi, format="png")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    content = BytesIO()
+    FigureCanvasAgg(figure).print_figure(content, dpi=dpi, format="png")
+    write_atomically(path, content.getvalue())
 
 
 def draw_curves(events: Sequence[dict[str, Any]], *, scores: dict[str, str], title: str) -> Figure:
@@ -33,7 +32,7 @@ def draw_curves(events: Sequence[dict[str, Any]], *, scores: dict[str, str], tit
     epochs = [event["epoch"] for event in held_out]
 
     figure = Figure(figsize=(10, 4), layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)  # a folder's name may hold dollars
     loss_axes, score_axes = figure.subplots(1, 2)
     loss_axes.plot(
         [event["step"] / per_epoch for event in steps],

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gcvit.data.augment import is_rand_augment
 from gcvit.engine.config import require
 from gcvit.engine.device import Precision
 from gcvit.engine.optim import OptimConfig
@@ -49,7 +50,7 @@ class AugmentConfig:
         require(0 < self.scale[0] <= self.scale[1] <= 1, "scale", self.scale, "two rising shares, above 0 to 1")
         require(0 < self.ratio[0] <= self.ratio[1], "ratio", self.ratio, "two rising numbers above 0")
         policy = self.rand_augment
-        require(policy is None or policy.startswith("rand-"), "rand_augment", policy, "like rand-m9-mstd0.5-inc1")
+        require(policy is None or is_rand_augment(policy), "rand_augment", policy, "like rand-m9-mstd0.5-inc1")
 
     @property
     def mixes(self) -> bool:
@@ -97,7 +98,7 @@ class ClassifyConfig:
     eval_every: int = 1
     """Epochs from one evaluation to the next."""
     seed: int = 0
-    """Same seed, same result on the same machine."""
+    """Same seed, same result on the same machine: exactly on the CPU, on a GPU up to rounding."""
     workers: int = 0
     """Processes that load images; 0: the training process itself. The result does not depend on it."""
     device: str = "auto"

@@ -1,7 +1,8 @@
 """The images of a run: which there are, how they become batches, and which ones are held out."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gcvit.data.augment import eval_transform, train_transform
-from gcvit.data.classify import ClassFolders, evaluation_folder, open_class_folders
+from gcvit.data.classify import ClassFolders, evaluation_folder, held_out_folder, open_class_folders
 from gcvit.data.sampling import EpochSampler, Reseeded
 from gcvit.data.shapes import ShapesDataset
 from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig
@@ -40,14 +41,23 @@ def open_images(config: ClassifyConfig, size: tuple[int, int]) -> Images:
     return Images(built_in, ShapesDataset("val", config.val_images, size), list(built_in.classes))
 
 
-def open_held_out(path: str | None, *, images: int, size: tuple[int, int]) -> tuple[Pictures, list[str]]:
-    """What to evaluate on, and its classes: `path`/val where there is one, else the class folders in
-    `path` itself; without a path `images` held-out built-in shapes."""
+def open_held_out(
+    path: str | None, *, images: int, size: tuple[int, int], val_fraction: float | None = None, seed: int = 0
+) -> tuple[Pictures, str]:
+    """What to evaluate on, and in words what that is.
+
+    `path`/val (or test) where there is one; else with `val_fraction` the share of `path` that training with the
+    same `val_fraction` and `seed` held out, without it all the class folders in `path`; without a path `images`
+    held-out built-in shapes. Raises ValueError for a folder that cannot be evaluated on.
+    """
     if path is None:
-        shapes = ShapesDataset("val", images, size)
-        return shapes, list(shapes.classes)
-    folders = ClassFolders(evaluation_folder(path))
-    return folders, list(folders.classes)
+        return ShapesDataset("val", images, size), "the built-in shapes"
+    if val_fraction is not None and held_out_folder(path) is None:
+        _, held_out = open_class_folders(path, val_fraction=val_fraction, seed=seed)
+        return held_out, f"{path}: what training with val_fraction {val_fraction:g} and seed {seed} held out"
+    folder = evaluation_folder(path)
+    everything = f"{path}: all in it, also those that the model was trained on, if it was"
+    return ClassFolders(folder), everything if folder == Path(path) else str(folder)
 
 
 def draw_built_in(dataset: Pictures, track: Callable[[Iterable[int]], Iterable[int]]) -> None:
@@ -144,16 +154,8 @@ def evaluation_loader(
     labels: Sequence[int] | None = None,
 ) -> DataLoader:
     """Every image once, in order, prepared for evaluation; `labels` translates the dataset's labels."""
-    transform = eval_transform(
-        size=preprocessing.size,
-        crop_pct=preprocessing.crop_pct,
-        crop_mode=preprocessing.crop_mode,
-        interpolation=preprocessing.interpolation,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-    )
     return DataLoader(
-        Transformed(images, transform, labels),
+        Transformed(images, eval_transform(**asdict(preprocessing)), labels),
         batch_size,
         num_workers=workers,
         persistent_workers=workers > 0,

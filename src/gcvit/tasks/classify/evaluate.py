@@ -40,13 +40,15 @@ class Evaluation:
 class CheckpointEvaluation:
     """What `evaluate_checkpoint` measured.
 
-    model: the architecture's name. size: (height, width) of the input in pixels. images: their number.
+    model: the architecture's name. size: (height, width) of the input in pixels. images: their number. data: in
+    words, which images these were.
     top1, top5: shares, 0 … 1. per_class: top-1 share by class name, of the classes that the data has.
     """
 
     model: str
     size: tuple[int, int]
     images: int
+    data: str
     top1: float
     top5: float
     loss: float
@@ -95,6 +97,8 @@ def evaluate_checkpoint(
     source: str,
     data: str | None = None,
     *,
+    val_fraction: float | None = None,
+    seed: int = 0,
     images: int = 1000,
     size: int | tuple[int, int] | None = None,
     batch_size: int = 128,
@@ -106,6 +110,8 @@ def evaluate_checkpoint(
     """Evaluate a model (a name, hub folder, hub id or checkpoint file) with its own preprocessing.
 
     data: class folders, or a folder with val/ or test/ of them; None: `images` held-out built-in shapes.
+    val_fraction, seed: those of the training run, to evaluate on just what it held out of class folders without
+        val/ or test/; None for all images in them.
     size: side or (height, width) in pixels, where the checkpoint's own is not wanted.
     progress: called with (images done, images in all) after each batch.
 
@@ -117,7 +123,10 @@ def evaluate_checkpoint(
     preprocessing = opened.preprocessing
     if size is not None:
         preprocessing = replace(preprocessing, size=(size, size) if isinstance(size, int) else size)
-    dataset, classes = open_held_out(data, images=images, size=preprocessing.size)
+    dataset, described = open_held_out(
+        data, images=images, size=preprocessing.size, val_fraction=val_fraction, seed=seed
+    )
+    classes = list(dataset.classes)
     outputs = opened.model.config.num_classes
     labels = _columns(opened.labels, outputs, classes, source=source, data=data or "the built-in shapes")
     loader = evaluation_loader(
@@ -136,6 +145,7 @@ def evaluate_checkpoint(
         model=opened.name,
         size=preprocessing.size,
         images=total,
+        data=described,
         top1=result.accuracy.top1,
         top5=result.accuracy.top5,
         loss=result.loss,

@@ -1,6 +1,5 @@
 """A sheet of sample predictions: what a person would rather see than read."""
 
-import textwrap
 from collections.abc import Sequence
 
 import torch
@@ -38,7 +37,7 @@ def draw_predictions(
 
     heights = [-(-len(indices) // COLUMNS) for _, indices in rows]
     figure = Figure(figsize=(1.5 * COLUMNS, 1.8 * sum(heights) + 0.4 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=12, parse_math=False)
     parts = figure.subfigures(len(rows), 1, height_ratios=[h + 0.2 for h in heights], squeeze=False)[:, 0]
     for part, height, (heading, indices) in zip(parts, heights, rows, strict=True):
         part.suptitle(heading, x=0.01, ha="left", fontsize=10, color="#555555")
@@ -51,7 +50,8 @@ def draw_predictions(
             text = f"{_short(labels[guess])} {confidence[index]:.0%}"
             if guess != right:
                 text = f"✗ {text}\nis {_short(labels[right])}"
-            axes.set_title(text, fontsize=9, color=RIGHT if guess == right else WRONG, pad=3)
+            colour = RIGHT if guess == right else WRONG
+            axes.set_title(text, fontsize=9, color=colour, pad=3, parse_math=False)
     return figure
 
 
@@ -72,4 +72,4 @@ def _thumbnail(image: Image.Image, side: int = 160) -> Image.Image:
 
 
 def _short(label: str) -> str:
-    return textwrap.shorten(label.replace("$", r"\$"), 16, placeholder="…")
+    return label if len(label) <= 16 else label[:15] + "…"

@@ -1,6 +1,7 @@
 """A whole classification run: from a configuration to a folder with checkpoints, log and pictures."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -85,14 +86,15 @@ def train(config: ClassifyConfig, out: str | Path | None = None, *, name: str = 
         start = time.perf_counter()
         try:
             fit(state, task, plan, log, checkpoints)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_kept(checkpoints)) from None
-        except (ValueError, RuntimeError, OSError):
+        except (KeyboardInterrupt, ValueError, RuntimeError, OSError) as stop:
+            with suppress(OSError, ValueError):  # why the run ended matters more than its curves
+                _save_curves(folder, config, checkpoints)
+            if isinstance(stop, KeyboardInterrupt):
+                raise KeyboardInterrupt(_kept(checkpoints)) from None
             log.say(_kept(checkpoints))
             raise
-        finally:
-            curves = _save_curves(folder, config, checkpoints)
         seconds = time.perf_counter() - start
+        curves = _save_curves(folder, config, checkpoints)
         best = open_model(checkpoints.best).model.fold().to(device)
         result = evaluate(best, task.held_out, device=device, precision=plan.precision)
         predictions = _save_predictions(folder, config, images, result)
@@ -124,9 +126,11 @@ def make_plan(config: ClassifyConfig, images: int, device: torch.device) -> Plan
     """The numbers of the run. Raises ValueError when there are too few images for a single step."""
     per_step = config.batch_size * config.accumulate
     if images < per_step:
+        fits, alone = images // config.accumulate // 2 * 2, max(images // 2 * 2, 1)  # even, for mixup's pairs
+        advice = f"lower batch_size to {fits}" if fits else f"set accumulate to 1 and batch_size to {alone}"
         raise ValueError(
             f"the {images} training images do not fill one step of {per_step} (batch_size × accumulate); "
-            f"lower batch_size to {max(images // config.accumulate // 2 * 2, 1)} or less"
+            f"{advice} or less"
         )
     return Plan(
         epochs=config.epochs,
