@@ -23,15 +23,16 @@ ARROWS: dict[str, set[str]] = {
     "explain": {"tasks"},
     "export": {"tasks"},
     "tasks": {"engine", "factory"},
-    "engine": {"data", "metrics"},
+    "engine": {"data", "metrics", "files"},
     "data": {"distributed"},
     "metrics": {"distributed"},
     "distributed": set(),
     "timm_models": {"factory"},
     "factory": {"weights"},
-    "weights": {"model"},
+    "weights": {"model", "files"},
     "model": {"kernels"},
     "kernels": set(),
+    "files": set(),
 }
 
 

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from gcvit.engine.files import write_atomically
+from gcvit.files import write_atomically
 
 Config = TypeVar("Config")
 

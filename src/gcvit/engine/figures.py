@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from gcvit.engine.files import write_atomically
+from gcvit.files import write_atomically
 
 TRAIN_COLOUR, HELD_OUT_COLOUR, FAINT = "#8a8f98", "#1f5fbf", "#d9dce1"
 

@@ -4,13 +4,13 @@ timm loads such a directory (`timm.create_model("local-dir:PATH")`, after `impor
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from safetensors.torch import save
 
+from gcvit.files import write_atomically
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
 from gcvit.model.attention import FixedBias
 from gcvit.model.config import PUBLISHED_RATIOS, Pair
@@ -144,16 +144,3 @@ def _object(hub: dict, key: str) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"{key} in {CONFIG_FILE} should be a JSON object, not {value!r}")
     return value
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write aside, flush to the disk, rename: the old file stays whole until the new one is."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

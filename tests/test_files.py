@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gcvit.engine.config import save_config
-from gcvit.engine.files import write_atomically
 from gcvit.engine.optim import OptimConfig
+from gcvit.files import write_atomically
 
 
 def full(*_: object) -> None:
