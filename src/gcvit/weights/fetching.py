@@ -37,7 +37,7 @@ def fetch_entry(entry: CatalogueEntry) -> Path:
         raise ValueError(
             f"the weights {entry.name} could not be fetched ({_reason(error)}). On a machine with a network, download\n"
             f"  {entry.url}\nand place it here as\n  {placed}\n"
-            f"or pass its path to load_weights"
+            f"or give its path instead of the name"
         ) from error
 
 
