@@ -17,7 +17,12 @@ class OptimConfig:
     """
 
     lr: float = 1e-3
-    """Peak learning rate, for the batch size as it is: nothing is scaled."""
+    """Peak learning rate."""
+    lr_batch: int | None = None
+    """Batch size that lr is meant for; another one scales lr by its share of this. None: lr as it is."""
+    layer_decay: float | None = None
+    """Factor of the learning rate from each layer to the one below it, above 0 to 1, for fine-tuning; none: the same
+    rate everywhere."""
     weight_decay: float = 0.05
     """Decoupled; on matrices, convolutions and position bias tables, not on biases, norms and scales."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -40,6 +45,9 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         require(0 < self.lr < float("inf"), "lr", self.lr, "above 0")
+        require(self.lr_batch is None or self.lr_batch >= 1, "lr_batch", self.lr_batch, "at least 1, or none")
+        decay = self.layer_decay
+        require(decay is None or 0 < decay <= 1, "layer_decay", decay, "above 0, at most 1, or none")
         require(self.eps > 0, "eps", self.eps, "above 0")
         require(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "two numbers from 0 to below 1")
         require(self.clip_grad is None or self.clip_grad > 0, "clip_grad", self.clip_grad, "above 0, or none")

@@ -77,6 +77,8 @@ class ClassifyConfig:
     """Window side in tokens per stage; none: the published share of img_size."""
     drop_path: float | None = None
     """Stochastic depth of the last block; none: the model's own."""
+    freeze_stages: int = 0
+    """Stages, from the first, that keep the weights that they start from; the stem stays with the first. 0 to 4."""
 
     data: str | None = None
     """Folder with train/CLASS/… and val/CLASS/…, or CLASS/… that is divided; none: the built-in shapes."""
@@ -88,15 +90,28 @@ class ClassifyConfig:
     """Number of built-in held-out images."""
     crop_pct: float = 0.875
     """Share of the resized image that evaluation sees, above 0 to 1."""
+    bad_images: Literal["error", "skip"] = "error"
+    """What a training image that cannot be read does: error stops the run; skip puts another image in its place and
+    lists it in quarantine.jsonl."""
+    max_bad_images: float = 0.01
+    """Share of the training images that may be skipped before the run stops, 0 to 1."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: an image counts the more the rarer its class is; for unbalanced data."""
 
     epochs: int = 30
     """Passes over the training images."""
     batch_size: int = 128
-    """Images per forward pass."""
+    """Images per update of the weights, over all processes and passes."""
     accumulate: int = 1
-    """Forward passes per update of the weights."""
+    """Forward passes per update and process, which divide the batch; more of them need less memory."""
     eval_every: int = 1
     """Epochs from one evaluation to the next."""
+    checkpoint_minutes: float = 15.0
+    """Minutes from one checkpoint to the next; the end of an epoch and a signal to stop save one in any case."""
+    keep_checkpoints: int = 2
+    """Checkpoints to go on from that are kept, the newest ones."""
+    tensorboard: bool = False
+    """Also write the curves for TensorBoard (the extra `tensorboard`)."""
     seed: int = 0
     """Same seed, same result on the same machine: exactly on the CPU, on a GPU up to rounding."""
     workers: int = 0
@@ -112,10 +127,13 @@ class ClassifyConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        for key in ("train_images", "val_images", "epochs", "batch_size", "accumulate", "eval_every"):
+        for key in ("train_images", "val_images", "epochs", "batch_size", "accumulate", "eval_every", "keep_checkpoints"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         for key in ("seed", "workers"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
+        require(self.checkpoint_minutes >= 0, "checkpoint_minutes", self.checkpoint_minutes, "at least 0")
+        require(0 <= self.freeze_stages <= 4, "freeze_stages", self.freeze_stages, "from 0 to 4")
+        require(0 <= self.max_bad_images <= 1, "max_bad_images", self.max_bad_images, "a share, 0 to 1")
         require(0 < self.crop_pct <= 1, "crop_pct", self.crop_pct, "above 0, at most 1")
         require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "above 0, below 1")
         require(

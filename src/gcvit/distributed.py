@@ -1,0 +1,104 @@
+"""The processes of one run: their group, who this one is, and what they tell each other.
+
+Every function works without a group too, as the only process. All ranks must call the collective ones
+(`total`, `highest`, `gather`, `broadcast`, `wait`) in the same order.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Item = TypeVar("Item")
+
+# A rank that waits longer than this for the others fails instead of waiting for ever.
+PATIENCE = timedelta(minutes=10)
+
+
+@contextmanager
+def process_group(patience: timedelta = PATIENCE) -> Iterator[None]:
+    """The group of all processes that torchrun has started; nothing without torchrun.
+
+    NCCL between GPUs, gloo for what lies in main memory. Raises ValueError when the group does not come together.
+    """
+    if "LOCAL_RANK" not in os.environ or dist.is_initialized():
+        yield
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(local_rank())
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=patience)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"the processes did not find each other: {error}; start them with torchrun") from error
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_rank() -> int:
+    """This process's number on its machine, which is also its GPU's."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def is_main() -> bool:
+    """Whether this is the process that speaks and writes."""
+    return rank() == 0
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of the ranks' tensors, which have one shape, on the device that they are on."""
+    if world_size() == 1:
+        return values
+    values = values.clone()
+    dist.all_reduce(values)
+    return values
+
+
+def highest(value: int) -> int:
+    """The largest of the ranks' numbers."""
+    if world_size() == 1:
+        return value
+    values = torch.tensor(value)
+    dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return int(values)
+
+
+def gather(item: Item) -> list[Item]:
+    """What each rank has, in the order of ranks, on every rank. Tensors are to be on the CPU."""
+    if world_size() == 1:
+        return [item]
+    items: list[Item] = [item] * world_size()
+    dist.all_gather_object(items, item)
+    return items
+
+
+def broadcast(item: Item) -> Item:
+    """What rank 0 has."""
+    if world_size() == 1:
+        return item
+    items = [item]
+    dist.broadcast_object_list(items)
+    return items[0]
+
+
+def wait() -> None:
+    """Wait until every rank is here."""
+    if world_size() > 1:
+        highest(0)
