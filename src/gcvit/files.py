@@ -8,10 +8,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write aside, flush to the disk, rename. After an error what was at `path` is still there, and nothing else."""
     aside = path.with_name(f".{path.name}.writing")
     try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(aside, content)
         aside.replace(path)
+        flush_folder(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write and flush to the disk: after a power cut, too, it is what was written."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush to the disk which names are in a folder: a rename is durable only after this."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

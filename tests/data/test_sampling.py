@@ -1,6 +1,7 @@
 """The order and the randomness of the samples depend on (seed, epoch, index) and on nothing else."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from gcvit.data.augment import train_transform
-from gcvit.data.sampling import EpochSampler, Reseeded, derive_seed, permutation
+from gcvit.data.sampling import EpochSampler, Reseeded, Share, derive_seed, permutation
 from gcvit.data.shapes import ShapesDataset
 
 SEEDS = st.integers(0, 2**63 - 1)
@@ -26,21 +27,64 @@ class Draws(Dataset):
         return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-@given(st.integers(0, 300), SEEDS, st.integers(0, 1000))
-def test_an_epoch_visits_every_sample_once(length, seed, epoch):
-    visited = list(EpochSampler(length, seed, epoch))
-    assert sorted(index for index, _ in visited) == list(range(length))
-    assert len(EpochSampler(length, seed, epoch)) == length
-    assert len({seed for _, seed in visited}) == length
-    assert all(0 <= seed < 2**63 for _, seed in visited)
+def pairs(images: int, share: Share, seed: int, epoch: int, start: int = 0) -> list[tuple[int, int]]:
+    """(index, sample seed) of one epoch."""
+    sampler = EpochSampler(images, share, seed)
+    sampler.epoch, sampler.start = epoch, start
+    found = list(sampler)
+    assert len(found) == len(sampler)
+    return found
+
+
+SHARES = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4)).map(
+    lambda parts: Share(batch_size=parts[0] * parts[1] * parts[2], passes=parts[1], ranks=parts[2])
+)
+
+
+@given(st.integers(0, 300), SHARES, SEEDS, st.integers(0, 1000))
+def test_an_epoch_visits_every_sample_once_over_all_ranks(images, share, seed, epoch):
+    visited = [pair for rank in range(share.ranks) for pair in pairs(images, replace(share, rank=rank), seed, epoch)]
+    assert len({index for index, _ in visited}) == len(visited) == images // share.batch_size * share.batch_size
+    assert len({seed for _, seed in visited}) == len(visited)
+    assert all(0 <= index < images and 0 <= seed < 2**63 for index, seed in visited)
+
+
+@given(st.integers(0, 100), SHARES, SEEDS)
+def test_an_update_is_the_same_images_however_it_is_divided(images, share, seed):
+    """In the same chunks, whether these follow on one rank or lie on several."""
+    alone = pairs(images, Share(share.batch_size), seed, 3)
+    chunks = {}
+    for rank in range(share.ranks):
+        mine = replace(share, rank=rank)
+        found = pairs(images, mine, seed, 3)
+        for number in range(len(found) // mine.micro_batch):
+            update, passed = divmod(number, mine.passes)
+            part = found[number * mine.micro_batch : (number + 1) * mine.micro_batch]
+            chunks[update * mine.passes * mine.ranks + mine.chunk(passed)] = part
+    assert [pair for number in sorted(chunks) for pair in chunks[number]] == alone
+    for update in range(images // share.batch_size):
+        wanted = [index for index, _ in alone[update * share.batch_size : (update + 1) * share.batch_size]]
+        assert EpochSampler(images, share, seed).update(3, update) == wanted
+
+
+@given(SHARES, SEEDS, st.integers(0, 5))
+def test_a_later_start_is_the_rest_of_the_epoch(share, seed, start):
+    images = 5 * share.batch_size + 1
+    each = share.passes * share.micro_batch
+    assert pairs(images, share, seed, 3, start=start) == pairs(images, share, seed, 3)[start * each :]
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_with_one_that_can():
+    with pytest.raises(ValueError, match=r"batch_size 10 cannot be divided over 2 processes × 2 passes.*such as 8"):
+        Share(10, passes=2, ranks=2)
 
 
 def test_seed_and_epoch_change_order_and_sample_seeds():
-    runs = [dict(EpochSampler(200, seed, epoch)) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    runs = [dict(pairs(200, Share(10), seed, epoch)) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))]
     orders = [tuple(run) for run in runs]
     assert len(set(orders)) == 4
     assert all(len({run[index] for run in runs}) == 4 for index in range(200))
-    assert list(EpochSampler(200, 1, 1)) == list(runs[3].items())
+    assert pairs(200, Share(10), 1, 1) == list(runs[3].items())
 
 
 def test_the_shuffle_is_fair():
@@ -56,20 +100,6 @@ def test_the_shuffle_is_fair():
 def test_the_order_is_the_same_in_every_release():
     assert permutation(8, 0, 0).tolist() == [6, 2, 7, 0, 5, 4, 1, 3]
     assert derive_seed(1, 2, 3) == 7510213797696614745
-
-
-@given(SEEDS, st.integers(0, 40))
-def test_a_later_start_is_the_rest_of_the_epoch(seed, start):
-    assert list(EpochSampler(40, seed, 3, start=start)) == list(EpochSampler(40, seed, 3))[start:]
-
-
-def test_start_beyond_the_end():
-    with pytest.raises(ValueError, match="start must be in 0…5"):
-        EpochSampler(5, 0, 0, start=6)
-
-
-def test_without_shuffle_the_order_is_the_dataset_s():
-    assert [index for index, _ in EpochSampler(9, 5, 2, shuffle=False)] == list(range(9))
 
 
 @given(st.lists(SEEDS, min_size=1, max_size=4), st.lists(SEEDS, min_size=1, max_size=4))
@@ -100,7 +130,7 @@ def test_batches_are_the_same_with_any_number_of_workers():
     for workers in (0, 1, 2):
         torch.manual_seed(workers)  # must not matter
         random.seed(workers)
-        loader = DataLoader(data, batch_size=5, sampler=EpochSampler(24, 3, 1), num_workers=workers)
+        loader = DataLoader(data, batch_size=5, sampler=pairs(24, Share(1), 3, 1), num_workers=workers)
         epochs[workers] = [(images, labels) for images, labels in loader]
         assert len(epochs[workers]) == 5
     for workers in (1, 2):
@@ -108,4 +138,4 @@ def test_batches_are_the_same_with_any_number_of_workers():
             assert torch.equal(images, plain)
             assert torch.equal(labels, plain_labels)
     plain = ShapesDataset("train", 24, size=32, transform=transform)
-    assert not torch.equal(torch.stack([plain[i][0] for i, _ in EpochSampler(24, 3, 1)][:5]), epochs[0][0][0])
+    assert not torch.equal(torch.stack([plain[i][0] for i, _ in pairs(24, Share(1), 3, 1)][:5]), epochs[0][0][0])

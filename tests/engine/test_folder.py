@@ -1,25 +1,83 @@
-"""A run's folder is its own."""
+"""A run's folder is its own, and the same command finds it again."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from gcvit.engine.folder import claim_folder
+from gcvit.engine.config import differences
+from gcvit.engine.folder import REPORT, RunFolder, open_run
+
+CONFIG = {"epochs": 3, "workers": 0, "optim": {"lr": 0.1}}
+FREE = ("workers",)
 
 
-def test_numbers_count_up_and_gaps_before_the_first_free_one_are_taken(tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    assert [claim_folder(None, "a", runs).name for _ in range(3)] == ["a-001", "a-002", "a-003"]
-    assert claim_folder(None, "b", runs).name == "b-001"
-    (runs / "a-002").rmdir()
-    assert claim_folder(None, "a", runs) == runs / "a-002"
+def opened(out: Path | None, runs: Path, config: dict = CONFIG, resume: str = "auto", name: str = "a") -> RunFolder:
+    """The folder of a run that has written its configuration."""
+    run = open_run(out, name, config, resume=resume, free=FREE, runs=runs)
+    (run.path / "train.json").write_text(json.dumps(config))
+    return run
 
 
-def test_a_folder_with_something_in_it_or_a_file_is_refused(tmp_path: Path) -> None:
-    assert claim_folder(tmp_path / "deep" / "new", "a").is_dir()
-    assert claim_folder(tmp_path / "deep" / "new", "a").is_dir()  # still empty
+def test_finished_runs_count_up_and_gaps_before_the_first_free_one_are_taken(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        run = opened(None, tmp_path)
+        assert (run.path.name, run.goes_on) == (f"a-00{number}", False)
+        (run.path / REPORT).touch()
+    assert opened(None, tmp_path, name="b").path.name == "b-001"
+    for file in (tmp_path / "a-002").iterdir():
+        file.unlink()
+    (tmp_path / "a-002").rmdir()
+    assert opened(None, tmp_path).path == tmp_path / "a-002"
+
+
+def test_the_last_unfinished_run_of_the_same_configuration_goes_on(tmp_path: Path) -> None:
+    first = opened(None, tmp_path)
+    del first  # the process ends
+    for config in (CONFIG, CONFIG | {"workers": 4}):
+        again = opened(None, tmp_path, config)
+        assert (again.path.name, again.goes_on) == ("a-001", True)
+        del again
+    assert opened(None, tmp_path, CONFIG | {"epochs": 4}).path.name == "a-002"
+    assert opened(None, tmp_path, resume="never").path.name == "a-003"
+
+
+def test_a_folder_that_another_process_writes_is_left_to_it(tmp_path: Path) -> None:
+    running = opened(None, tmp_path)
+    assert opened(None, tmp_path).path.name == "a-002"
+    with pytest.raises(ValueError, match="another process is training into it"):
+        opened(running.path, tmp_path)
+
+
+def test_a_folder_with_something_else_in_it_or_a_file_is_refused(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert open_run(tmp_path / "deep" / "new", "a", CONFIG, resume="auto").path.is_dir()  # still empty
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="has files in it already"):
-        claim_folder(tmp_path, "a")
+    with pytest.raises(ValueError, match="has files in it already, but no run"):
+        opened(tmp_path, tmp_path)
     with pytest.raises(ValueError, match="is a file"):
-        claim_folder(tmp_path / "file", "a")
+        opened(tmp_path / "file", tmp_path)
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_run_goes_on_with_the_same_configuration_only(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert not opened(out, tmp_path).goes_on
+    assert opened(out, tmp_path, CONFIG | {"workers": 9}).goes_on
+    with pytest.raises(ValueError, match=r"another configuration.*: epochs: 3 → 4; optim\.lr: 0\.1 → 0\.2\. Give"):
+        opened(out, tmp_path, {"epochs": 4, "workers": 1, "optim": {"lr": 0.2}})
+    with pytest.raises(ValueError, match="resume is never"):
+        opened(out, tmp_path, resume="never")
+    (out / "train.json").write_text("{")
+    with pytest.raises(ValueError, match=r"train\.json: not readable as JSON"):
+        opened(out, tmp_path)
+
+
+def test_differences_name_every_key_that_is_not_free() -> None:
+    before = {"a": 1, "b": {"c": [1, 2], "d": None}, "old": True}
+    after = {"a": 2, "b": {"c": [1, 3], "d": None}, "new": "x"}
+    assert differences(before, after) == [
+        "a: 1 → 2", "b.c: [1, 2] → [1, 3]", "old: true → not there", 'new: not there → "x"',
+    ]  # fmt: skip
+    assert differences(before, after, free=("b.c", "old", "new")) == ["a: 1 → 2"]
+    assert differences(before, before) == []

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,21 +34,25 @@ def test_every_line_is_an_event(tmp_path: Path, terminal: bool) -> None:
     assert events[0]["classes"] == ["☂", "b"]
     assert events[1] | {"time": 0} == {
         "event": "steps", "time": 0, "step": 1, "epoch": 1, "loss": 0.333333, "lr": 0.001, "images_per_second": 128.0,
+        "memory_gib": events[1]["memory_gib"],
     }  # fmt: skip
+    assert 0.05 < events[1]["memory_gib"] < 100
     assert events[5]["best"] is True
     assert read_log(tmp_path / "log.jsonl") == events
 
 
 def test_plain_lines_without_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "PLAIN_EVERY", 0.0)
+    monkeypatch.setattr(log_module, "SURE_AFTER", 0.0)
     text = run(tmp_path / "log.jsonl", terminal=False)
     assert "drawing: 3\n" in text
-    assert "epoch 2/2  step 3/4  loss 0.333  128 images/s  0:00:00 left\n" in text
+    assert re.search(r"epoch 2/2  step 3/4  loss 0\.333  128 images/s  \d+\.\d GiB  0:00:00 left\n", text)
     assert "epoch 1/2  held-out: top1 0.5000  loss 0.3333  (best)\n" in text
     assert "\x1b" not in text
 
 
-def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+def test_a_bar_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "SURE_AFTER", 0.0)
     text = run(tmp_path / "log.jsonl", terminal=True)
     assert "epoch 2/2" in text
     assert "128 images/s" in text
@@ -62,3 +68,27 @@ def test_an_error_is_the_last_event_and_a_cut_off_line_is_skipped(tmp_path: Path
     with path.open("a") as file:
         file.write('{"event": "st')
     assert [event["error"].split(":")[0] for event in read_log(path)] == ["OSError", "ValueError"]
+
+
+def test_what_was_done_again_is_read_once(tmp_path: Path) -> None:
+    """A run that is killed at step 4 and goes on from step 2, whose evaluation was the first epoch's."""
+    path = tmp_path / "log.jsonl"
+    with RunLog(path, epochs=3, steps=6) as log:
+        for step in range(1, 5):
+            log.steps(step, (step + 1) // 2, images=1, seconds=1, loss=step)
+        log.evaluation(1, {"top1": 0.1}, best=True, seconds=1)
+        log.evaluation(2, {"top1": 0.2}, best=True, seconds=1)
+    with path.open("a") as file:
+        file.write('{"event": "st')
+    with RunLog(path, epochs=3, steps=6) as log:
+        log.event("resume", step=2, evaluated=1)
+        log.steps(3, 2, images=1, seconds=1, loss=30)
+    events = read_log(path)
+    assert [event.get("loss", event["event"]) for event in events] == [1, 2, "evaluation", "resume", 30]
+    assert len(path.read_text().splitlines()) == 9  # nothing is thrown away
+
+
+def test_tensorboard_is_asked_for_by_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match=r"pip install 'gcvit\[tensorboard\]'"):
+        RunLog(tmp_path / "log.jsonl", epochs=1, steps=1, tensorboard=True)

@@ -9,22 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from engine.toy import ToyTask, quiet_log, toy_model, toy_plan
-from gcvit.engine.checkpoint import Checkpoints
+from engine.toy import ToyTask, toy_model, toy_plan
+from engine.toy import toy_run as run
+from gcvit.data.sampling import Share
+from gcvit.engine.checkpoint import list_checkpoints
 from gcvit.engine.log import read_log
-from gcvit.engine.loop import Plan, State, TrainingDiverged, fit, train_step
+from gcvit.engine.loop import TrainingDiverged, train_step
+from gcvit.engine.state import State
 from gcvit.engine.optim import OptimConfig, create_optimizer
 from gcvit.model import VARIANTS, GCViT
-
-
-def run(folder: Path, plan: Plan, task: ToyTask | None = None, dropout: float = 0.0) -> tuple[State, Checkpoints]:
-    folder.mkdir(exist_ok=True)
-    state, checkpoints = State(toy_model(dropout), plan.optim), Checkpoints(folder)
-    with quiet_log(folder, plan) as log:
-        fit(state, task or ToyTask(plan.batch_size), plan, log, checkpoints)
-    return state, checkpoints
 
 
 def equal(a: nn.Module, b: nn.Module) -> bool:
@@ -54,8 +50,8 @@ def test_a_step_is_the_optimisers_step_on_the_clipped_gradient_of_the_mean_loss(
 
 
 def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
-    large, _ = run(tmp_path / "large", toy_plan(batch_size=16))
-    small, _ = run(tmp_path / "small", toy_plan(batch_size=4, accumulate=4))
+    large, _ = run(tmp_path / "large", toy_plan(share=Share(16)))
+    small, _ = run(tmp_path / "small", toy_plan(share=Share(16, passes=4)))
     assert large.step == small.step == 6
     for a, b in zip(large.model.parameters(), small.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
@@ -103,48 +99,92 @@ def test_every_step_and_every_batch_of_it_draws_anew() -> None:
             return super().loss(model, batch)
 
     drawn: list[tuple[float, float, float]] = []
-    plan, task = toy_plan(accumulate=2), Drawing()
+    plan = toy_plan(share=Share(8, passes=2))
+    task = Drawing(plan.share)
     for _ in range(2):
         state = State(toy_model(), plan.optim)
         for epoch in range(2):
             batches = task.batches(epoch)
             for _ in range(plan.steps_per_epoch):
                 train_step(state, batches, task, plan)
-    assert drawn[:8] == drawn[8:]
-    assert all(len(set(column)) == 8 for column in zip(*drawn, strict=True))
+    assert drawn[:16] == drawn[16:]
+    assert all(len(set(column)) == 16 for column in zip(*drawn, strict=True))
 
 
-def test_the_step_counter_is_the_only_position(tmp_path: Path) -> None:
-    """Weights, average, optimiser and counter of a run that stopped after an epoch, and nothing else, go on with."""
-    plan = toy_plan()
-    whole, _ = run(tmp_path / "whole", plan, dropout=0.5)
-    stopped = State(toy_model(0.5), plan.optim)
-    with quiet_log(tmp_path, plan) as log, pytest.raises(KeyboardInterrupt):
-        fit(
-            stopped,
-            ToyTask(fail_at=2 * plan.steps_per_epoch + 1, failure=KeyboardInterrupt()),
-            plan,
-            log,
-            Checkpoints(tmp_path),
-        )
-    assert stopped.step == 2 * plan.steps_per_epoch
+@pytest.mark.parametrize("losses", range(1, 25))
+def test_a_run_that_is_killed_anywhere_goes_on_as_if_it_never_stopped(tmp_path: Path, losses: int) -> None:
+    """Also inside the accumulation of a step; what is saved and nothing else is gone on with."""
+    plan = toy_plan(share=Share(8, passes=2))  # 12 steps of two losses
+    whole, best = run(tmp_path / "whole", plan, dropout=0.5)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a", plan, ToyTask(plan.share, fail_at=losses, failure=KeyboardInterrupt()), dropout=0.5)
     torch.rand(17)  # the global generators' state does not matter
-    with quiet_log(tmp_path, plan) as log:
-        fit(stopped, ToyTask(), plan, log, Checkpoints(tmp_path))
-    assert equal(stopped.model, whole.model)
-    assert equal(stopped.result, whole.result)
+    task = ToyTask(plan.share)
+    again, best_again = run(tmp_path / "a", plan, task, dropout=0.5)
+    assert task.losses == 24 - (losses - 1) // 2 * 2  # no step is done twice
+    assert equal(again.model, whole.model)
+    assert equal(again.result, whole.result)
+    assert (best_again.best_epoch, best_again.best_metrics) == (best.best_epoch, best.best_metrics)
+    logs = [
+        [event | {"time": 0, "seconds": 0, "images_per_second": 0, "memory_gib": 0} for event in events if "epoch" in event]
+        for events in (read_log(tmp_path / name / "log.jsonl") for name in ("whole", "a"))
+    ]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("evaluations", [1, 2, 3])
+def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path: Path, evaluations: int) -> None:
+    class Cut(ToyTask):
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+            return super().evaluate(model)
+
+    left = evaluations
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, toy_plan(), Cut())
+    _, results = run(tmp_path, toy_plan())
+    events = [event["epoch"] for event in read_log(tmp_path / "log.jsonl") if event["event"] == "evaluation"]
+    assert events == [1, 2, 3]
+    assert results.last_epoch == 3
+
+
+def test_two_processes_do_what_one_does_in_two_passes() -> None:
+    """The chunks of an update are the same, and so are their seeds."""
+    seen: dict[int, dict[int, list]] = {}
+    for ranks, passes in ((1, 2), (2, 1)):
+        seen[ranks] = {}
+        for rank in range(ranks):
+            share = Share(8, passes, rank, ranks)
+            batches = list(ToyTask(share).batches(1, start=2))
+            for number, (inputs, _) in enumerate(batches):
+                update, passed = divmod(number, passes)
+                seen[ranks][update * 2 + share.chunk(passed)] = inputs.tolist()
+    assert seen[1] == seen[2]
+    assert sorted(seen[1]) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("bad", [nan, inf])
 def test_a_bad_loss_names_epoch_and_step_and_keeps_the_epochs_before(tmp_path: Path, bad: float) -> None:
     plan = toy_plan(log_every=3)
     task = ToyTask(fail_at=6, failure=bad)  # 4 steps an epoch: the second of the second epoch, between two log lines
-    with pytest.raises(TrainingDiverged, match=r"diverged in epoch 2, step 6: the loss is (nan|inf)"):
+    with pytest.raises(TrainingDiverged, match=r"diverged in epoch 2, step 6: the loss is (nan|inf)") as caught:
         run(tmp_path, plan, task)
-    assert [name for name, _ in task.saved] == ["last", "best"]
-    weights = torch.load(tmp_path / "best" / "weights.pt", weights_only=True)
-    assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert [name for name, _ in task.saved] == ["best", "last"]
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-000000005", "step-000000004"]
+    for path in tmp_path.rglob("*.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(path).values())
+    assert ", ".join(task.samples(1, 1)) in str(caught.value)
     assert read_log(tmp_path / "log.jsonl")[-1]["error"].startswith("TrainingDiverged")
+
+
+def test_what_diverged_between_two_log_lines_is_not_saved(tmp_path: Path) -> None:
+    task = ToyTask(fail_at=6, failure=nan)
+    with pytest.raises(TrainingDiverged, match="step 6"):
+        run(tmp_path, toy_plan(log_every=100), task, minutes=1e9)
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-000000004"]
 
 
 def test_a_metric_that_is_not_a_number_is_not_saved(tmp_path: Path) -> None:
@@ -158,17 +198,17 @@ def test_a_metric_that_is_not_a_number_is_not_saved(tmp_path: Path) -> None:
 def test_best_and_last(tmp_path: Path) -> None:
     task = ToyTask()
     task.scores = iter([0.1, 0.5, 0.3, 0.5, 0.4])
-    _, checkpoints = run(tmp_path, toy_plan(epochs=5), task)
+    _, results = run(tmp_path, toy_plan(epochs=5), task)
     saves = [(name, int(metadata["epoch"])) for name, metadata in task.saved]
     assert [epoch for name, epoch in saves if name == "last"] == [1, 2, 3, 4, 5]
     assert [epoch for name, epoch in saves if name == "best"] == [1, 2, 4]  # of equals the later one
-    assert (checkpoints.best_epoch, checkpoints.best_metrics["score"]) == (4, 0.5)
+    assert (results.best_epoch, results.best_metrics["score"]) == (4, 0.5)
     events = [event for event in read_log(tmp_path / "log.jsonl") if event["event"] == "evaluation"]
     assert [event["best"] for event in events] == [True, True, False, True, False]
 
 
 def test_the_last_epoch_is_always_evaluated(tmp_path: Path) -> None:
-    run(tmp_path, toy_plan(epochs=5, eval_every=2, log_every=3))
+    run(tmp_path, toy_plan(epochs=5, eval_every=2, log_every=3), minutes=1e9)
     events = read_log(tmp_path / "log.jsonl")
     assert [event["epoch"] for event in events if event["event"] == "evaluation"] == [2, 4, 5]
     assert [event["step"] for event in events if event["event"] == "steps"][:4] == [3, 4, 7, 8]

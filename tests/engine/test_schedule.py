@@ -4,6 +4,7 @@ import pytest
 import torch
 from timm.scheduler import CosineLRScheduler
 
+from gcvit.data.sampling import Share
 from gcvit.engine.loop import Plan
 from gcvit.engine.optim import OptimConfig
 from gcvit.engine.schedule import learning_rate
@@ -40,7 +41,7 @@ def test_equal_to_timm_step_by_step(steps: int, warmup: int) -> None:
 
 def test_a_plan_counts_warmup_and_cooldown_in_epochs_of_the_run() -> None:
     optim = OptimConfig(lr=1.0, warmup_epochs=1.5, cooldown_epochs=2, warmup_lr=0.0, min_lr=0.25)
-    plan = Plan(epochs=10, steps_per_epoch=4, batch_size=1, optim=optim, device=torch.device("cpu"))
+    plan = Plan(epochs=10, steps_per_epoch=4, share=Share(1), optim=optim, device=torch.device("cpu"))
     rates = [plan.learning_rate(step) for step in range(plan.steps)]
     assert rates[:3] == pytest.approx([0, 1 / 6, 2 / 6])
     assert rates.index(max(rates)) == 6

@@ -4,12 +4,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gcvit.data.sampling import EpochSampler
+from gcvit.data.sampling import EpochSampler, Share
+from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
 from gcvit.engine.log import RunLog
-from gcvit.engine.loop import Plan
+from gcvit.engine.loop import Plan, fit
 from gcvit.engine.optim import OptimConfig
+from gcvit.engine.results import Results
+from gcvit.engine.saving import Saver
+from gcvit.engine.state import State
+from gcvit.engine.stopping import StopRequest
 
 Batch = tuple[Tensor, Tensor]
 IMAGES = 32
@@ -20,18 +26,23 @@ class ToyTask:
 
     score = "score"
 
-    def __init__(self, batch_size: int = 8, fail_at: int | None = None, failure: BaseException | float = 0.0) -> None:
+    def __init__(self, share: Share | None = None, fail_at: int | None = None, failure: BaseException | float = 0.0) -> None:
         generator = torch.Generator().manual_seed(0)
         self.inputs = torch.randn(IMAGES, 5, generator=generator)
         self.targets = self.inputs @ torch.arange(5.0) + torch.randn(IMAGES, generator=generator)
-        self.batch_size, self.fail_at, self.failure = batch_size, fail_at, failure
+        self.sampler = EpochSampler(IMAGES, share or Share(8), seed=0)
+        self.fail_at, self.failure = fail_at, failure
         self.losses = 0
         self.scores: Iterator[float] = iter(())
         self.saved: list[tuple[str, Mapping[str, str]]] = []
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        order = torch.tensor([index for index, _ in EpochSampler(IMAGES, 0, epoch)])
-        return ((self.inputs[chosen], self.targets[chosen]) for chosen in order.split(self.batch_size))
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        self.sampler.epoch, self.sampler.start = epoch, start
+        order = torch.tensor([index for index, _ in self.sampler], dtype=torch.long)
+        return ((self.inputs[part], self.targets[part]) for part in order.split(self.sampler.share.micro_batch))
+
+    def samples(self, epoch: int, update: int) -> list[str]:
+        return [f"point {index}" for index in self.sampler.update(epoch, update)]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         self.losses += 1
@@ -49,7 +60,7 @@ class ToyTask:
 
     def save(self, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
         folder.mkdir(exist_ok=True)
-        torch.save(model.state_dict(), folder / "weights.pt")
+        save_file(model.state_dict(), folder / "model.safetensors", metadata=dict(metadata))
         self.saved.append((folder.name, metadata))
 
 
@@ -58,12 +69,12 @@ def toy_model(dropout: float = 0.0) -> nn.Module:
     return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
 
 
-def toy_plan(optim: OptimConfig | None = None, *, batch_size: int = 8, **changes: int) -> Plan:
-    steps = IMAGES // (batch_size * changes.get("accumulate", 1))
+def toy_plan(optim: OptimConfig | None = None, *, share: Share | None = None, **changes: int) -> Plan:
+    share = share or Share(8)
     return Plan(
         **({"epochs": 3} | changes),
-        steps_per_epoch=steps,
-        batch_size=batch_size,
+        steps_per_epoch=IMAGES // share.batch_size,
+        share=share,
         optim=optim or OptimConfig(lr=0.05, warmup_epochs=1, ema_decay=0.9),
         device=torch.device("cpu"),
     )
@@ -71,3 +82,18 @@ def toy_plan(optim: OptimConfig | None = None, *, batch_size: int = 8, **changes
 
 def quiet_log(folder: Path, plan: Plan) -> RunLog:
     return RunLog(folder / "log.jsonl", epochs=plan.epochs, steps=plan.steps)
+
+
+def toy_run(
+    folder: Path, plan: Plan, task: ToyTask | None = None, dropout: float = 0.0, minutes: float = 0.0
+) -> tuple[State, Results]:
+    """Train in `folder` from the newest checkpoint there, if there is one, and save after every step."""
+    folder.mkdir(exist_ok=True)
+    state, results = State(toy_model(dropout), plan.optim), Results(folder)
+    saver = Saver(folder / "checkpoints", {"of": "a toy"}, minutes=minutes, keep=2)
+    with quiet_log(folder, plan) as log:
+        if path := newest_checkpoint(saver.folder, log.say):
+            load_checkpoint(path, state)
+            log.event("resume", step=state.step, evaluated=results.last_epoch)
+        fit(state, task or ToyTask(plan.share), plan, log, results, saver, StopRequest())
+    return state, results

@@ -6,6 +6,7 @@ augmentation, on any machine and with any number of loader workers.
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,30 +32,77 @@ def permutation(length: int, *keys: int) -> np.ndarray:
     return np.argsort(_hashes(length, *keys, 1), kind="stable")
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (index, sample seed) for one epoch; the dataset must be wrapped in :class:`Reseeded`.
+@dataclass(frozen=True)
+class Share:
+    """This process's part of every update of the weights.
 
-    Args:
-        length: number of samples in the dataset.
-        seed: of the run.
-        epoch: from 0; each has its own order and its own sample seeds.
-        start: how many samples of the epoch to leave out at its beginning (a run that goes on).
-        shuffle: False keeps the dataset's order, for evaluation.
+    The `batch_size` images of an update are cut into passes × ranks chunks. In pass p, rank r computes chunk
+    p × ranks + r; so two processes see in one pass what one process sees in two.
+
+    Raises ValueError when the batch cannot be cut into equal chunks.
     """
 
-    def __init__(self, length: int, seed: int, epoch: int, start: int = 0, shuffle: bool = True):
-        if not 0 <= start <= length:
-            raise ValueError(f"start must be in 0…{length} (the length of the epoch), got {start}")
-        self.length, self.seed, self.epoch, self.start, self.shuffle = length, seed, epoch, start, shuffle
+    batch_size: int
+    passes: int = 1
+    rank: int = 0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        chunks = self.passes * self.ranks
+        if self.batch_size % chunks:
+            near = max(self.batch_size // chunks, 1) * chunks
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be divided over {self.ranks} processes × {self.passes} passes "
+                f"(accumulate); take a multiple of {chunks}, such as {near}"
+            )
+
+    @property
+    def micro_batch(self) -> int:
+        """Images of one chunk: what goes through the model at once."""
+        return self.batch_size // (self.passes * self.ranks)
+
+    def chunk(self, passed: int) -> int:
+        """The number of the chunk after `passed` passes of this update, unique among all processes."""
+        return passed * self.ranks + self.rank
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (index, sample seed) of this process's share of one epoch; for a dataset wrapped in :class:`Reseeded`.
+
+    Images that do not fill the last update of an epoch are left for another epoch's order.
+
+    Args:
+        images: length of the dataset.
+        share: of this process.
+        seed: of the run.
+
+    Attributes:
+        epoch: from 0; each has its own order and its own sample seeds. Set it before iterating.
+        start: updates of the epoch to leave out at its beginning (a run that goes on). Set it too.
+    """
+
+    def __init__(self, images: int, share: Share, seed: int):
+        self.images, self.share, self.seed = images, share, seed
+        self.updates = images // share.batch_size
+        self.epoch = self.start = 0
 
     def __len__(self) -> int:
-        return self.length - self.start
+        return (self.updates - self.start) * self.share.passes * self.share.micro_batch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        seeds = _hashes(self.length, self.seed, self.epoch, 2) >> np.uint64(1)
-        order = permutation(self.length, self.seed, self.epoch) if self.shuffle else np.arange(self.length)
-        order = order[self.start :]
-        return zip(order.tolist(), seeds[order].tolist(), strict=True)
+        share = self.share
+        order = self._order(self.epoch).reshape(self.updates, share.passes, share.ranks, share.micro_batch)
+        mine = order[self.start :, :, share.rank].reshape(-1)
+        seeds = _hashes(self.images, self.seed, self.epoch, 2) >> np.uint64(1)
+        return zip(mine.tolist(), seeds[mine].tolist(), strict=True)
+
+    def update(self, epoch: int, number: int) -> list[int]:
+        """The indices of update 0, 1, … of an epoch, of all processes together."""
+        size = self.share.batch_size
+        return self._order(epoch)[number * size : (number + 1) * size].tolist()
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return permutation(self.images, self.seed, epoch)[: self.updates * self.share.batch_size]
 
 
 class Reseeded(Dataset):

@@ -1,34 +1,136 @@
-"""Which weights of a run are kept: the best and the last."""
+"""Checkpoints that a run goes on from exactly: weights, moving average, optimiser and the step.
 
-from __future__ import annotations
+A checkpoint is a directory, `step-000000123/`. It is written beside its place, flushed to the disk and renamed, so it
+is there whole or not at all; its `meta.json` holds the SHA-256 of every file, so damage done later is noticed. Nothing
+else need be saved: order, augmentation and all random numbers are functions of the step.
+"""
 
-from collections.abc import Mapping
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import torch
+from safetensors.torch import load_file, save
 from torch import nn
 
-if TYPE_CHECKING:
-    from gcvit.engine.loop import Task
+from gcvit.engine.state import State
+from gcvit.files import flush_folder, write_durably
+
+FORMAT = 1
+MODEL, EMA, OPTIMIZER, META = "model.safetensors", "ema.safetensors", "optimizer.pt", "meta.json"
 
 
-class Checkpoints:
-    """`last/` and `best/` in a run's folder, written by the task, whose writes may be interrupted."""
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that is not what was written."""
 
-    def __init__(self, folder: Path) -> None:
-        self.best, self.last = folder / "best", folder / "last"
-        self.best_epoch: int | None = None
-        self.best_metrics: Mapping[str, float] = {}
 
-    def save(self, task: Task, model: nn.Module, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Save the model after `epoch` as the last one, and as the best unless an earlier one scored higher.
+def save_checkpoint(folder: Path, state: State, meta: Mapping[str, Any], *, keep: int) -> Path:
+    """Write `folder`/step-…, then remove all but the newest `keep`.
 
-        Returns whether it is the best one. Raises OSError when the disk is full; what was there stays.
-        """
-        metadata = {"epoch": str(epoch), **{name: repr(value) for name, value in metrics.items()}}
-        task.save(model, self.last, metadata)
-        best = self.best_epoch is None or metrics[task.score] >= self.best_metrics[task.score]
-        if best:
-            task.save(model, self.best, metadata)
-            self.best_epoch, self.best_metrics = epoch, metrics
-        return best
+    meta: plain JSON values that `read_meta` gives back. A checkpoint of this step that is there already stays.
+    Raises OSError when the disk is full; the checkpoints before are still there then, and nothing half-written.
+    """
+    place = folder / f"step-{state.step:09}"
+    if not place.exists():
+        aside = folder / f".{place.name}.writing"
+        shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+        aside.mkdir(parents=True)
+        try:
+            _write(aside, state, meta)
+            aside.rename(place)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        flush_folder(folder)
+    for old in list_checkpoints(folder)[keep:]:
+        shutil.rmtree(old)
+    return place
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, the newest first; whole or not."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def newest_checkpoint(folder: Path, complain: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that is as it was written. Damaged ones that are newer are reported and put aside, not
+    deleted: renamed to damaged-step-…."""
+    for path in list_checkpoints(folder):
+        try:
+            verify(path)
+        except DamagedCheckpoint as damage:
+            aside = path.with_name(f"damaged-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            complain(f"{damage}; put aside as {aside.name}")
+        else:
+            return path
+    return None
+
+
+def verify(path: Path) -> None:
+    """Raise DamagedCheckpoint, naming the file, unless every file is as it was written."""
+    for name, expected in read_meta(path)["files"].items():
+        try:
+            with (path / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DamagedCheckpoint(f"{path / name}: damaged, {error.strerror}") from error
+        if found != expected:
+            raise DamagedCheckpoint(f"{path / name}: damaged, its SHA-256 is not the one in {META}")
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What `save_checkpoint` was given, with `step`, `format` and `files`. Raises DamagedCheckpoint."""
+    try:
+        content = json.loads((path / META).read_text(encoding="utf-8"))
+        meta, expected = content["meta"], content["sha256"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DamagedCheckpoint(f"{path / META}: damaged, not readable ({error})") from error
+    if _digest(meta) != expected:
+        raise DamagedCheckpoint(f"{path / META}: damaged, its SHA-256 is another")
+    if meta["format"] != FORMAT:
+        raise DamagedCheckpoint(f"{path}: written in format {meta['format']}, this version reads {FORMAT}")
+    return meta
+
+
+def load_checkpoint(path: Path, state: State) -> None:
+    """Put `state` back to what was saved. The files are as `verify` left them; nothing is unpickled but tensors."""
+    state.step = read_meta(path)["step"]
+    _load(state.model, path / MODEL)
+    if state.ema is not None:
+        _load(state.ema.module, path / EMA)
+    state.optimizer.load_state_dict(torch.load(path / OPTIMIZER, map_location="cpu", weights_only=True))
+
+
+def _write(aside: Path, state: State, meta: Mapping[str, Any]) -> None:
+    write_durably(aside / MODEL, _weights(state.model))
+    if state.ema is not None:
+        write_durably(aside / EMA, _weights(state.ema.module))
+    with (aside / OPTIMIZER).open("wb") as file:
+        torch.save(state.optimizer.state_dict(), file)
+        file.flush()
+        os.fsync(file.fileno())
+    files = {}
+    for path in sorted(aside.iterdir()):
+        with path.open("rb") as file:
+            files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    whole = {**meta, "format": FORMAT, "step": state.step, "files": files}
+    content = json.dumps({"meta": whole, "sha256": _digest(whole)}, indent=1)
+    write_durably(aside / META, content.encode())
+    flush_folder(aside)
+
+
+def _weights(model: nn.Module) -> bytes:
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    model.load_state_dict(load_file(path))
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import tomllib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -62,10 +62,32 @@ def save_config(config: Any, path: str | Path) -> None:
     write_atomically(Path(path), (json.dumps(as_dict(config), indent=2) + "\n").encode())
 
 
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, free: Collection[str] = ()) -> list[str]:
+    """Where two configurations, as `as_dict` gives them, differ: "optim.lr: 0.001 → 0.002". Keys in `free` may."""
+    old, new = dict(_flat(before)), dict(_flat(after))
+    return [
+        f"{key}: {_value(old, key)} → {_value(new, key)}"
+        for key in dict.fromkeys([*old, *new])
+        if key not in free and old.get(key) != new.get(key)
+    ]
+
+
 def require(holds: bool, key: str, value: object, expected: str) -> None:
     """Raise ValueError "key must be expected, not value" unless it holds; for a config's `__post_init__`."""
     if not holds:
         raise ValueError(f"{key} must be {expected}, not {value!r}")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _value(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key], ensure_ascii=False) if key in values else "not there"
 
 
 def _override(base: Config, values: Mapping[str, Any], *, root: Any, prefix: str) -> Config:

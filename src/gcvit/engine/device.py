@@ -5,13 +5,20 @@ from typing import Literal
 
 import torch
 
+from gcvit import distributed
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`. Raises ValueError for one not here."""
+    """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`. Raises ValueError for one not here.
+
+    Among several processes `auto` and `cuda` are the GPU with this process's number on its machine.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and distributed.world_size() > 1:
+        name = f"cuda:{distributed.local_rank()}"
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -1,8 +1,10 @@
 """The training loop. Its only position is the step: order, seeds and learning rate are functions of it."""
 
 import random
+import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
@@ -10,15 +12,19 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from gcvit.data.sampling import derive_seed
-from gcvit.engine.checkpoint import Checkpoints
+from gcvit import distributed
+from gcvit.data.sampling import Share, derive_seed
 from gcvit.engine.device import Precision, autocast
 from gcvit.engine.log import RunLog
-from gcvit.engine.optim import OptimConfig, create_optimizer
+from gcvit.engine.optim import OptimConfig
+from gcvit.engine.results import Results
+from gcvit.engine.saving import Saver
 from gcvit.engine.schedule import learning_rate
+from gcvit.engine.state import State
+from gcvit.engine.stopping import Stopped, StopRequest
 
 Batch = TypeVar("Batch")
 
@@ -29,30 +35,34 @@ class Task(Protocol[Batch]):
     score: str
     """The metric of `evaluate` that is the larger the better, and picks the best epoch."""
 
-    def batches(self, epoch: int) -> Iterable[Batch]:
-        """The batches of one epoch (0, 1, …), on the device; a function of the epoch alone."""
+    def batches(self, epoch: int, start: int = 0) -> Iterable[Batch]:
+        """This process's micro-batches of epoch 0, 1, …, from its update `start` on, on the device; a function of the
+        two alone."""
+
+    def samples(self, epoch: int, update: int) -> list[str]:
+        """The names of what update 0, 1, … of an epoch learns from, on all processes."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss over the batch, a scalar."""
+        """The mean loss over the micro-batch, a scalar."""
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        """Metrics on the held-out data."""
+        """Metrics on the held-out data, the same on all processes."""
 
     def save(self, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
-        """Write the model so that an interrupted write leaves what was in `folder` readable."""
+        """Write the model, so that an interrupted write leaves what was in `folder` readable, with `metadata` in the
+        head of its `model.safetensors`."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of a run. A step is one update of the weights, from `accumulate` batches of `batch_size`."""
+    """The numbers of a run. A step is one update of the weights, from `share.batch_size` images."""
 
     epochs: int
     steps_per_epoch: int
-    batch_size: int
+    share: Share
     optim: OptimConfig
     device: torch.device
     precision: Precision = "auto"
-    accumulate: int = 1
     seed: int = 0
     eval_every: int = 1
     """Epochs from one evaluation to the next; the last epoch is always evaluated."""
@@ -69,26 +79,15 @@ class Plan:
         return learning_rate(
             step,
             steps=self.steps - round(optim.cooldown_epochs * self.steps_per_epoch),
-            peak=optim.lr,
+            peak=optim.peak_lr(self.share.batch_size),
             warmup_steps=round(optim.warmup_epochs * self.steps_per_epoch),
             start=optim.warmup_lr,
             floor=optim.min_lr,
         )
 
-
-class State:
-    """All that training changes: the weights, their moving average, the optimiser and the step counter."""
-
-    def __init__(self, model: nn.Module, optim: OptimConfig) -> None:
-        self.model = model
-        self.optimizer = create_optimizer(model, optim)
-        self.ema = None if optim.ema_decay is None else ModelEmaV3(model, optim.ema_decay, use_warmup=True)
-        self.step = 0
-
-    @property
-    def result(self) -> nn.Module:
-        """The model to evaluate and save: the moving average where there is one."""
-        return self.model if self.ema is None else self.ema.module
+    def evaluates(self, epoch: int) -> bool:
+        """Whether there is an evaluation after epoch 1, 2, …"""
+        return epoch % self.eval_every == 0 or epoch == self.epochs
 
 
 class TrainingDiverged(ValueError):
@@ -96,17 +95,19 @@ class TrainingDiverged(ValueError):
 
 
 def train_step(state: State, batches: Iterator[Batch], task: Task[Batch], plan: Plan) -> tuple[Tensor, Tensor]:
-    """One update of the weights. Returns, without waiting, its loss and its gradients' norm before clipping."""
+    """One update of the weights. Returns, without waiting, this process's loss and the norm of all gradients before
+    clipping."""
     rate = plan.learning_rate(state.step)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)
     loss = torch.zeros((), device=plan.device)
-    for micro_step in range(plan.accumulate):
+    for passed in range(plan.share.passes):
         batch = next(batches)
-        seed_everything(plan.seed, state.step, micro_step)
-        with autocast(plan.device, plan.precision):
-            share = task.loss(state.model, batch) / plan.accumulate
-        share.backward()
+        seed_everything(plan.seed, state.step, plan.share.chunk(passed))
+        with _gradients_stay_here(state.forward, unless=passed + 1 == plan.share.passes):
+            with autocast(plan.device, plan.precision):
+                share = task.loss(state.forward, batch) / plan.share.passes
+            share.backward()
         loss += share.detach()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), plan.optim.clip_grad or inf)
     state.optimizer.step()
@@ -117,45 +118,55 @@ def train_step(state: State, batches: Iterator[Batch], task: Task[Batch], plan: 
     return loss, norm
 
 
-def fit(state: State, task: Task[Batch], plan: Plan, log: RunLog, checkpoints: Checkpoints) -> None:
-    """Train from `state.step` to the plan's last step, evaluating and saving at the end of epochs.
+def fit(
+    state: State, task: Task[Batch], plan: Plan, log: RunLog, results: Results, saver: Saver, stop: StopRequest
+) -> None:
+    """Train from `state.step` to the plan's last step; save at the end of each epoch, then evaluate.
 
-    Raises TrainingDiverged, naming epoch and step, before anything of such an epoch is saved.
+    A state that is at the end of an epoch without an evaluation is evaluated first, so that a run may be killed
+    anywhere. Raises TrainingDiverged, naming step and samples, before anything of such a step is saved, and Stopped
+    when `stop` was asked for and all is saved.
     """
-    while state.step < plan.steps:
-        epoch = state.step // plan.steps_per_epoch
-        train_epoch(state, task, plan, log, epoch)
-        if (epoch + 1) % plan.eval_every == 0 or epoch + 1 == plan.epochs:
-            start = time.perf_counter()
-            metrics = task.evaluate(state.result)
-            if not all(map(isfinite, metrics.values())):
-                raise TrainingDiverged(
-                    f"evaluation after epoch {epoch + 1} gave {dict(metrics)}; lower the learning rate"
-                )
-            best = checkpoints.save(task, state.result, epoch + 1, metrics)
-            log.evaluation(epoch + 1, metrics, best=best, seconds=time.perf_counter() - start)
+    while True:
+        epoch, inside = divmod(state.step, plan.steps_per_epoch)
+        if inside == 0 and epoch > results.last_epoch and plan.evaluates(epoch):
+            _evaluate(state, task, epoch, log, results)
+        if state.step == plan.steps:
+            return
+        train_epoch(state, task, plan, log, saver, stop)
 
 
-def train_epoch(state: State, task: Task[Batch], plan: Plan, log: RunLog, epoch: int) -> None:
-    """The steps of one epoch, reported to the log every `log_every` steps."""
+def train_epoch(
+    state: State, task: Task[Batch], plan: Plan, log: RunLog, saver: Saver, stop: StopRequest
+) -> None:
+    """The steps from `state.step` to the end of its epoch, reported to the log every `log_every` steps."""
     state.model.train()
-    batches, waiting, start = iter(task.batches(epoch)), [], time.perf_counter()
-    for step in range(plan.steps_per_epoch):
+    epoch, first = divmod(state.step, plan.steps_per_epoch)
+    batches, waiting, start = iter(task.batches(epoch, first)), [], time.perf_counter()
+    for inside in range(first + 1, plan.steps_per_epoch + 1):
         waiting.append(torch.stack(train_step(state, batches, task, plan)))
-        if len(waiting) == plan.log_every or step + 1 == plan.steps_per_epoch:
-            values = torch.stack(waiting).tolist()  # the one place that waits for the device
+        wish = distributed.highest(stop.signal or int(saver.due()))  # 0: nothing, 1: save, else the signal to stop for
+        save = wish > 0 or inside == plan.steps_per_epoch
+        if save or len(waiting) == plan.log_every:
+            # The one place that waits for the device.
+            values = (distributed.total(torch.stack(waiting)) / plan.share.ranks).tolist()
             now = time.perf_counter()
-            _check_finite(values, epoch + 1, state.step)
+            _check_finite(values, state.step, task, plan)
             log.steps(
                 state.step,
                 epoch + 1,
-                images=len(values) * plan.batch_size * plan.accumulate,
+                images=len(values) * plan.share.batch_size,
                 seconds=now - start,
                 loss=sum(loss for loss, _ in values) / len(values),
                 grad_norm=max(norm for _, norm in values),
                 lr=plan.learning_rate(state.step - 1),
             )
             waiting, start = [], now
+        if save:
+            saver.save(state)
+            start = time.perf_counter()
+        if wish > 1 and state.step < plan.steps:
+            raise Stopped(f"saved at step {state.step} of {plan.steps}, on {signal.Signals(wish).name}", wish)
 
 
 def seed_everything(*key: int) -> None:
@@ -166,11 +177,28 @@ def seed_everything(*key: int) -> None:
     torch.manual_seed(seed)
 
 
-def _check_finite(values: list[list[float]], epoch: int, last_step: int) -> None:
+def _evaluate(state: State, task: Task, epoch: int, log: RunLog, results: Results) -> None:
+    start = time.perf_counter()
+    metrics = task.evaluate(state.result)
+    if not all(map(isfinite, metrics.values())):
+        raise TrainingDiverged(f"evaluation after epoch {epoch} gave {dict(metrics)}; lower the learning rate")
+    best = results.save(task, state.result, epoch, metrics)
+    log.evaluation(epoch, metrics, best=best, seconds=time.perf_counter() - start)
+
+
+def _gradients_stay_here(model: nn.Module, *, unless: bool) -> AbstractContextManager[None]:
+    """Gradients are averaged over the processes once per step, in its last pass."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) and not unless else nullcontext()
+
+
+def _check_finite(values: list[list[float]], last_step: int, task: Task, plan: Plan) -> None:
     """`values` are loss and gradient norm of the steps up to `last_step`."""
     for step, (loss, norm) in enumerate(values, last_step - len(values) + 1):
         if not (isfinite(loss) and isfinite(norm)):
+            epoch, update = divmod(step - 1, plan.steps_per_epoch)
+            names = task.samples(epoch, update)
+            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             raise TrainingDiverged(
-                f"training diverged in epoch {epoch}, step {step}: the loss is {loss}, its gradients' norm {norm}; "
-                f"lower the learning rate, warm up for longer, or train in fp32"
+                f"training diverged in epoch {epoch + 1}, step {step}: the loss is {loss}, its gradients' norm {norm}; "
+                f"lower the learning rate, warm up for longer, or train in fp32. The step's images: {shown}"
             )

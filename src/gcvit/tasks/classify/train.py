@@ -1,182 +1,176 @@
-"""A whole classification run: from a configuration to a folder with checkpoints, log and pictures."""
+"""A whole classification run: from a configuration to a folder with checkpoints, log, pictures and report."""
 
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
+from torch import nn
 
-from gcvit.engine.checkpoint import Checkpoints
-from gcvit.engine.config import save_config
-from gcvit.engine.device import resolve_device, resolve_precision
-from gcvit.engine.figures import draw_curves, save_figure
-from gcvit.engine.folder import check_folder, claim_folder
-from gcvit.engine.log import RunLog, read_log
-from gcvit.engine.loop import Plan, State, fit, seed_everything
+from gcvit import distributed
+from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint, read_meta
+from gcvit.engine.config import as_dict, save_config
+from gcvit.engine.device import resolve_device
+from gcvit.engine.folder import CONFIG, Resume, RunFolder, check_folder, open_run
+from gcvit.engine.log import RunLog
+from gcvit.engine.loop import Plan, fit, seed_everything
+from gcvit.engine.state import State
+from gcvit.engine.results import Results
+from gcvit.engine.saving import Saver, versions
+from gcvit.engine.stopping import Stopped, StopRequest
 from gcvit.factory import open_model
-from gcvit.model import GCViT
 from gcvit.tasks.classify.build import build_model, input_size
-from gcvit.tasks.classify.config import ClassifyConfig
-from gcvit.tasks.classify.data import Images, draw_built_in, evaluation_loader, open_images, training_loader
+from gcvit.tasks.classify.config import FREE, ClassifyConfig
+from gcvit.tasks.classify.data import Images, draw_built_in, open_images
 from gcvit.tasks.classify.evaluate import Evaluation, evaluate
-from gcvit.tasks.classify.pictures import draw_predictions
-from gcvit.tasks.classify.task import ClassifyTask
-from gcvit.weights.preprocessing import Preprocessing
-
-SCORES = {"top1": "top-1", "top5": "top-5"}
+from gcvit.tasks.classify.outputs import Outputs, save_curves, save_outputs
+from gcvit.tasks.classify.plan import check_record, make_plan, make_task, record_of
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """What a run reached, measured once more on the checkpoint in `best`, read back from the disk.
 
-    images: held-out images. top1, top5: shares of them, 0 … 1. per_class: top-1 share by class name.
-    seconds: of training and its evaluations. images_per_second: of training alone.
+    evaluation: of the held-out images, by class name in `classes`. best_epoch: from 1.
+    seconds: of training and its evaluations since the run was started or went on. images_per_second: of training
+    alone, on all processes; None when there was nothing left to train.
     """
 
     model: str
-    images: int
-    top1: float
-    top5: float
-    loss: float
-    per_class: dict[str, float]
+    classes: list[str]
+    evaluation: Evaluation
     best_epoch: int
     seconds: float
-    images_per_second: float
+    images_per_second: float | None
     out: Path
     best: Path
     last: Path
-    curves: Path
-    predictions: Path
+    outputs: Outputs
 
 
-def train(config: ClassifyConfig, out: str | Path | None = None, *, name: str = "classify") -> TrainResult:
-    """Train a classifier into a new folder: `out`, or for None the next of gcvit-runs/NAME-001, -002, ….
+def train(
+    config: ClassifyConfig, out: str | Path | None = None, *, name: str = "classify", resume: Resume = "auto"
+) -> TrainResult:
+    """Train a classifier into a folder: `out`, or for None the next of gcvit-runs/NAME-001, -002, ….
 
-    The folder then holds train.json (the configuration, which `load_config` reads), log.jsonl, best/ and
-    last/ (hub folders with labels and preprocessing), curves.png and predictions.png.
+    The folder then holds train.json (the configuration, which `load_config` reads), log.jsonl, checkpoints/, best/ and
+    last/ (hub folders with labels and preprocessing), pictures and report.html.
+
+    resume: `auto` goes on with the unfinished run in the folder, exactly as if it had never stopped; `never` refuses.
+
+    Among several processes (torchrun) every one of them must call this; all must see the folder and the images.
 
     Raises ValueError for data, weights or settings that do not fit, before anything is written; for an image
-    that cannot be read and for a loss that is no longer a number, when it happens. Then, and when stopped by
-    Ctrl-C (KeyboardInterrupt), best/ and last/ are those of the epochs before.
+    that cannot be read and for a loss that is no longer a number, when it happens; and Stopped (KeyboardInterrupt for
+    Ctrl-C) after a signal, when all that is needed to go on is saved.
     """
-    device = resolve_device(config.device)
-    if out is not None:
-        check_folder(out)
-    images = open_images(config, input_size(config))
-    seed_everything(config.seed)
-    model, preprocessing, notes = build_model(config, images.classes)
-    plan = make_plan(config, len(images.train), device)
+    with distributed.process_group():
+        device = resolve_device(config.device)
+        if out is not None:
+            check_folder(out, as_dict(config), resume=resume, free=FREE)
+        images = open_images(config, input_size(config))
+        seed_everything(config.seed)
+        model, preprocessing, notes = build_model(config, images.classes)
+        plan = make_plan(config, len(images.train), device)
+        record = record_of(config, images, plan)
 
-    folder = claim_folder(out, name)
-    save_config(config, folder / "train.json")
-    with RunLog(folder / "log.jsonl", epochs=plan.epochs, steps=plan.steps) as log:
-        _introduce(log, config, model, images, plan, notes, folder)
-        for dataset in (images.train, images.held_out):
-            draw_built_in(dataset, partial(log.track, "drawing the built-in scenes", len(dataset)))
-        task = make_task(config, images, preprocessing, plan)
-        model.to(device)
-        state = State(model, config.optim)
-        if config.compile:
-            model.compile()
-        checkpoints = Checkpoints(folder)
-        start = time.perf_counter()
-        try:
-            fit(state, task, plan, log, checkpoints)
-        except (KeyboardInterrupt, ValueError, RuntimeError, OSError) as stop:
-            with suppress(OSError, ValueError):  # why the run ended matters more than its curves
-                _save_curves(folder, config, checkpoints)
-            if isinstance(stop, KeyboardInterrupt):
-                raise KeyboardInterrupt(_kept(checkpoints)) from None
-            log.say(_kept(checkpoints))
-            raise
-        seconds = time.perf_counter() - start
-        curves = _save_curves(folder, config, checkpoints)
-        best = open_model(checkpoints.best).model.fold().to(device)
-        result = evaluate(best, task.held_out, device=device, precision=plan.precision)
-        predictions = _save_predictions(folder, config, images, result)
-        log.event("end", seconds=round(seconds, 1), top1=result.accuracy.top1, best_epoch=checkpoints.best_epoch)
-    assert checkpoints.best_epoch is not None
+        run = _open(config, out, name, resume)
+        log = RunLog(run.path / "log.jsonl", epochs=plan.epochs, steps=plan.steps, tensorboard=config.tensorboard)
+        with log, StopRequest() as stop:
+            _introduce(log, config, model, images, plan, notes, run.path)
+            for dataset in (images.train, images.held_out):
+                draw_built_in(dataset, partial(log.track, "drawing the built-in scenes", len(dataset)))
+            task = make_task(config, images, preprocessing, plan)
+            state = State(model.to(device), config.optim)
+            if config.compile:
+                model.compile()
+            results = Results(run.path)
+            saver = Saver(
+                run.path / "checkpoints", record, minutes=config.checkpoint_minutes, keep=config.keep_checkpoints
+            )
+            if run.goes_on:
+                _go_on(state, results, saver, log, plan)
+            start = time.perf_counter()
+            try:
+                fit(state, task, plan, log, results, saver, stop)
+            except (KeyboardInterrupt, Stopped, ValueError, RuntimeError, OSError) as end:
+                with suppress(OSError, ValueError):  # why the run ended matters more than its curves
+                    save_curves(run.path, config)
+                raise _explained(end, config, run.path) from end
+            seconds = time.perf_counter() - start
+            distributed.wait()  # for rank 0 to have written best/
+            best = open_model(results.best).model.fold().to(device)
+            evaluation = evaluate(best, task.held_out, device=device, precision=plan.precision)
+            outputs = save_outputs(run.path, config, images, preprocessing, evaluation, results.best_epoch)
+            log.event("end", seconds=round(seconds, 1), top1=evaluation.accuracy.top1, best_epoch=results.best_epoch)
     return TrainResult(
         model=config.model,
-        images=result.accuracy.images,
-        top1=result.accuracy.top1,
-        top5=result.accuracy.top5,
-        loss=result.loss,
-        per_class={
-            name: share
-            for name, share in zip(images.classes, result.accuracy.per_class, strict=True)
-            if share is not None
-        },
-        best_epoch=checkpoints.best_epoch,
+        classes=images.classes,
+        evaluation=evaluation,
+        best_epoch=results.best_epoch,
         seconds=seconds,
-        images_per_second=log.images / log.seconds,
-        out=folder,
-        best=checkpoints.best,
-        last=checkpoints.last,
-        curves=curves,
-        predictions=predictions,
+        images_per_second=log.images / log.seconds if log.seconds else None,
+        out=run.path,
+        best=results.best,
+        last=results.last,
+        outputs=outputs,
     )
 
 
-def make_plan(config: ClassifyConfig, images: int, device: torch.device) -> Plan:
-    """The numbers of the run. Raises ValueError when there are too few images for a single step."""
-    per_step = config.batch_size * config.accumulate
-    if images < per_step:
-        fits, alone = images // config.accumulate // 2 * 2, max(images // 2 * 2, 1)  # even, for mixup's pairs
-        advice = f"lower batch_size to {fits}" if fits else f"set accumulate to 1 and batch_size to {alone}"
-        raise ValueError(
-            f"the {images} training images do not fill one step of {per_step} (batch_size × accumulate); "
-            f"{advice} or less"
+def _open(config: ClassifyConfig, out: str | Path | None, name: str, resume: Resume) -> RunFolder:
+    """Rank 0 finds the folder, holds its lock and writes the configuration; the others are told."""
+    run = None
+    if distributed.is_main():
+        run = open_run(out, name, as_dict(config), resume=resume, free=FREE)
+        save_config(config, run.path / CONFIG)
+    path, goes_on = distributed.broadcast((run.path, run.goes_on) if run else (Path(), False))
+    return run or RunFolder(path, goes_on)
+
+
+def _go_on(state: State, results: Results, saver: Saver, log: RunLog, plan: Plan) -> None:
+    """Put the state back to the newest whole checkpoint; without one the run begins again."""
+    found = newest_checkpoint(saver.folder, log.say) if distributed.is_main() else None
+    path = distributed.broadcast(found)
+    if path is not None:
+        for note in check_record(read_meta(path), saver.record, path):
+            log.say(note)
+        load_checkpoint(path, state)
+    log.event("resume", step=state.step, evaluated=results.last_epoch, processes=plan.share.ranks)
+    log.say(f"going on from step {state.step} of {plan.steps}" if path else "no checkpoint yet: starting again")
+
+
+def _explained(end: BaseException, config: ClassifyConfig, folder: Path) -> BaseException:
+    """What the run ends with, in words that say what to do."""
+    again = "the same command goes on from there"
+    if isinstance(end, Stopped) and end.signal == signal.SIGINT:
+        return KeyboardInterrupt(f"{folder}: {end}; {again}.")
+    if isinstance(end, Stopped):
+        return Stopped(f"{folder}: {end}; {again}.", end.signal)
+    if isinstance(end, KeyboardInterrupt):
+        return KeyboardInterrupt(f"{folder} holds what was saved before; the same command goes on from it.")
+    if isinstance(end, RuntimeError) and "DataLoader worker" in str(end):
+        return ValueError(
+            f"a process that loads images has died ({end}): perhaps the machine ran out of memory. Lower workers "
+            f"({config.workers}); the same command goes on from the last checkpoint in {folder}"
         )
-    return Plan(
-        epochs=config.epochs,
-        steps_per_epoch=images // per_step,
-        batch_size=config.batch_size,
-        accumulate=config.accumulate,
-        optim=config.optim,
-        device=device,
-        precision=resolve_precision(config.precision, device),
-        seed=config.seed,
-        eval_every=config.eval_every,
-    )
-
-
-def make_task(config: ClassifyConfig, images: Images, preprocessing: Preprocessing, plan: Plan) -> ClassifyTask:
-    """The task with its two loaders."""
-    batches = plan.steps_per_epoch * plan.accumulate
-    held_out = evaluation_loader(
-        images.held_out,
-        preprocessing,
-        batch_size=config.batch_size,
-        workers=config.workers,
-        device=plan.device,
-    )
-    training = training_loader(images.train, config, preprocessing, batches=batches, device=plan.device)
-    return ClassifyTask(training, held_out, images.classes, preprocessing, config.augment, plan.device, plan.precision)
+    return end
 
 
 def _introduce(
-    log: RunLog,
-    config: ClassifyConfig,
-    model: GCViT,
-    images: Images,
-    plan: Plan,
-    notes: list[str],
-    folder: Path,
+    log: RunLog, config: ClassifyConfig, model: nn.Module, images: Images, plan: Plan, notes: list[str], folder: Path
 ) -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     training, held_out = len(images.train), len(images.held_out)
-    height, width = model.config.img_size
+    height, width = input_size(config)
+    share = plan.share
     log.event(
         "start",
-        gcvit=_version(),
-        torch=torch.__version__,
+        versions=versions(),
         device=str(plan.device),
         precision=plan.precision,
+        processes=share.ranks,
         parameters=parameters,
         training_images=training,
         held_out_images=held_out,
@@ -185,44 +179,10 @@ def _introduce(
     )
     for note in notes:
         log.say(note)
-    log.say(
-        f"{config.model}, {parameters / 1e6:.2f} M parameters, {height}×{width} px; "
-        f"on {plan.device} in {plan.precision}"
-    )
+    where = f"{share.ranks} × {plan.device.type}" if share.ranks > 1 else str(plan.device)
+    log.say(f"{config.model}, {parameters / 1e6:.2f} M parameters, {height}×{width} px; on {where} in {plan.precision}")
     log.say(
         f"{config.data or 'built-in shapes'}: {training:,} training and {held_out:,} held-out images of "
-        f"{len(images.classes)} classes; {plan.epochs} epochs of {plan.steps_per_epoch} steps"
+        f"{len(images.classes)} classes; {plan.epochs} epochs of {plan.steps_per_epoch} steps of {share.batch_size} images"
     )
     log.say(f"results go to {folder}")
-
-
-def _version() -> str:
-    try:
-        return version("gcvit")
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _kept(checkpoints: Checkpoints) -> str:
-    if checkpoints.best_epoch is None:
-        return f"No epoch was finished, so there is no checkpoint in {checkpoints.best.parent}."
-    best, last = checkpoints.best, checkpoints.last
-    return f"{best} (epoch {checkpoints.best_epoch}) and {last} hold the epochs before."
-
-
-def _save_curves(folder: Path, config: ClassifyConfig, checkpoints: Checkpoints) -> Path:
-    path = folder / "curves.png"
-    if checkpoints.best_epoch is not None:
-        title = f"{config.model} on {Path(config.data).name if config.data else 'the built-in shapes'}"
-        save_figure(draw_curves(read_log(folder / "log.jsonl"), scores=SCORES, title=title), path)
-    return path
-
-
-def _save_predictions(folder: Path, config: ClassifyConfig, images: Images, result: Evaluation) -> Path:
-    path = folder / "predictions.png"
-    title = f"{config.model}: {result.accuracy.top1:.1%} of {result.accuracy.images:,} held-out images right"
-    figure = draw_predictions(
-        images.held_out, images.classes, result.labels, result.predicted, result.confidence, title=title
-    )
-    save_figure(figure, path)
-    return path

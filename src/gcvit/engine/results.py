@@ -1,0 +1,56 @@
+"""The weights that a run is for: the best and the last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from gcvit import distributed
+
+if TYPE_CHECKING:
+    from gcvit.engine.loop import Task
+
+WEIGHTS = "model.safetensors"
+
+
+class Results:
+    """`best/` and `last/` in a run's folder, written by the task on rank 0, each with its epoch and metrics inside.
+
+    They are their own record: a run that goes on reads there what was best, and what was evaluated last.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.best, self.last = folder / "best", folder / "last"
+        self.best_epoch, self.best_metrics = distributed.broadcast(_read(self.best))
+        self.last_epoch, _ = distributed.broadcast(_read(self.last))
+
+    def save(self, task: Task, model: nn.Module, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Save the model after `epoch` as the last one, and as the best unless an earlier one scored higher.
+
+        Returns whether it is the best one. Raises OSError when the disk is full; what was there stays.
+        """
+        metadata = {"epoch": str(epoch), "metrics": json.dumps(dict(metrics))}
+        best = not self.best_epoch or metrics[task.score] >= self.best_metrics[task.score]
+        if best:
+            if distributed.is_main():
+                task.save(model, self.best, metadata)
+            self.best_epoch, self.best_metrics = epoch, dict(metrics)
+        if distributed.is_main():
+            task.save(model, self.last, metadata)  # after the best: that it is there says that both are
+        self.last_epoch = epoch
+        return best
+
+
+def _read(folder: Path) -> tuple[int, dict[str, float]]:
+    """Epoch and metrics of a saved model; 0 and none where there is none."""
+    try:
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            metadata = file.metadata()
+    except (OSError, SafetensorError):
+        return 0, {}
+    return int(metadata["epoch"]), json.loads(metadata["metrics"])

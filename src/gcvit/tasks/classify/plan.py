@@ -1,0 +1,95 @@
+"""From a configuration and its images to the numbers of a run, its task, and what tells one run from another."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gcvit import distributed
+from gcvit.data.sampling import Share
+from gcvit.engine.config import as_dict, differences
+from gcvit.engine.device import resolve_precision
+from gcvit.engine.loop import Plan
+from gcvit.tasks.classify.config import FREE, ClassifyConfig
+from gcvit.tasks.classify.data import Images, training_loader
+from gcvit.tasks.classify.held_out import evaluation_loader
+from gcvit.tasks.classify.task import ClassifyTask
+from gcvit.weights.preprocessing import Preprocessing
+
+
+def make_plan(config: ClassifyConfig, images: int, device: torch.device) -> Plan:
+    """The numbers of the run among the processes that there are.
+
+    Raises ValueError when there are too few images for a single step, or when the batch cannot be divided.
+    """
+    share = Share(config.batch_size, config.accumulate, distributed.rank(), distributed.world_size())
+    if images < config.batch_size:
+        pairs = 2 * share.ranks  # mixup takes images in pairs
+        fits, alone = images // (pairs * share.passes) * pairs * share.passes, max(images // pairs * pairs, 1)
+        advice = f"lower batch_size to {fits}" if fits else f"set accumulate to 1 and batch_size to {alone}"
+        raise ValueError(
+            f"the {images} training images do not fill one step of {config.batch_size} (batch_size); {advice} or less"
+        )
+    if config.augment.mixes and share.micro_batch % 2:
+        raise ValueError(
+            f"mixup and cutmix take images in pairs, but batch_size {config.batch_size} gives {share.micro_batch} to "
+            f"each of {share.ranks} processes × {share.passes} passes; make it a multiple of "
+            f"{2 * share.passes * share.ranks}"
+        )
+    return Plan(
+        epochs=config.epochs,
+        steps_per_epoch=images // config.batch_size,
+        share=share,
+        optim=config.optim,
+        device=device,
+        precision=resolve_precision(config.precision, device),
+        seed=config.seed,
+        eval_every=config.eval_every,
+    )
+
+
+def make_task(config: ClassifyConfig, images: Images, preprocessing: Preprocessing, plan: Plan) -> ClassifyTask:
+    """The task with its two loaders."""
+    held_out = evaluation_loader(
+        images.held_out,
+        preprocessing,
+        batch_size=plan.share.micro_batch,
+        workers=config.workers,
+        device=plan.device,
+    )
+    training = training_loader(images.train, config, preprocessing, plan.share, plan.device)
+    return ClassifyTask(training, held_out, images.classes, preprocessing, config.augment, plan.device, plan.precision)
+
+
+def record_of(config: ClassifyConfig, images: Images, plan: Plan) -> dict[str, Any]:
+    """What a checkpoint says of its run: enough to refuse going on with another one."""
+    names = hashlib.sha256()
+    for index in range(len(images.train)):
+        names.update("/".join(Path(images.train.name(index)).parts[-2:]).encode() + b"\n")
+    return {
+        "config": as_dict(config),
+        "chunks": plan.share.passes * plan.share.ranks,
+        "images": len(images.train),
+        "names": names.hexdigest(),
+    }
+
+
+def check_record(then: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> list[str]:
+    """What a person should know when a run goes on from a checkpoint with the record `then`.
+
+    Raises ValueError when configuration or images differ in a way that would alter its course.
+    """
+    changes = differences(then["config"], now["config"], free=FREE)
+    if then["images"] != now["images"]:
+        changes.append(f"training images: {then['images']} → {now['images']}")
+    elif then["names"] != now["names"]:
+        changes.append("other names of the training images")
+    if changes:
+        raise ValueError(f"{checkpoint} is of another run: {'; '.join(changes)}; train into another folder")
+    if then["chunks"] != now["chunks"]:
+        return [
+            f"processes × passes: {then['chunks']} → {now['chunks']}. The order of the images stays; mixing and dropped "
+            f"paths will be others"
+        ]
+    return []

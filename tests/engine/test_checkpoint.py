@@ -1,0 +1,135 @@
+"""A checkpoint is whole or not there, and what was damaged later is noticed."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.toy import ToyTask, toy_model, toy_plan, toy_run
+from gcvit.engine.checkpoint import (
+    DamagedCheckpoint,
+    list_checkpoints,
+    load_checkpoint,
+    newest_checkpoint,
+    read_meta,
+    save_checkpoint,
+    verify,
+)
+from gcvit.engine.loop import train_step
+from gcvit.engine.optim import OptimConfig
+from gcvit.engine.state import State
+
+
+def trained(steps: int, ema: float | None = 0.9) -> State:
+    """A state after some steps of the toy."""
+    plan = toy_plan(OptimConfig(lr=0.05, ema_decay=ema))
+    state = State(toy_model(), plan.optim)
+    batches = ToyTask().batches(0)
+    for _ in range(steps):
+        train_step(state, batches, ToyTask(), plan)
+    return state
+
+
+def contents(state: State) -> list:
+    """Everything in a state, in one list of plain values."""
+    optimizer = state.optimizer.state_dict()
+    values = [state.step, str(optimizer["param_groups"])]
+    values += [tensor.tolist() for moments in optimizer["state"].values() for tensor in moments.values()]
+    for model in (state.model, state.result):
+        values += [tensor.tolist() for tensor in model.state_dict().values()]
+    return values
+
+
+@pytest.mark.parametrize("ema", [0.9, None])
+def test_what_is_loaded_is_what_was_saved(tmp_path: Path, ema: float | None) -> None:
+    state, other = trained(3, ema), trained(1, ema)
+    assert contents(state) != contents(other)
+    path = save_checkpoint(tmp_path, state, {"of": "a test"}, keep=2)
+    verify(path)
+    assert (read_meta(path)["of"], read_meta(path)["step"]) == ("a test", 3)
+    load_checkpoint(path, other)
+    assert contents(other) == contents(state)
+
+
+def test_the_optimisers_file_unpickles_nothing_but_tensors(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, trained(1), {}, keep=1)
+    content = torch.load(path / "optimizer.pt", weights_only=True)
+    assert set(content) == {"state", "param_groups"}
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    for steps in (1, 2, 3, 4):
+        save_checkpoint(tmp_path, trained(steps), {}, keep=2)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-000000004", "step-000000003"]
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position % len(content)] ^= 0x10
+    path.write_bytes(content)
+
+
+def cut(path: Path, position: int) -> None:
+    path.write_bytes(path.read_bytes()[: position % path.stat().st_size])
+
+
+def remove(path: Path, position: int) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [flip, cut, remove])
+@pytest.mark.parametrize("file", ["model.safetensors", "ema.safetensors", "optimizer.pt", "meta.json"])
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_taken(
+    tmp_path: Path, file: str, damage: Callable[[Path, int], None]
+) -> None:
+    for position in (0, 11, 97, 1001):
+        said: list[str] = []
+        older = save_checkpoint(tmp_path, trained(1), {}, keep=9)
+        newer = save_checkpoint(tmp_path, trained(2), {}, keep=9)
+        assert newest_checkpoint(tmp_path, said.append) == newer
+        damage(newer / file, position)
+        with pytest.raises(DamagedCheckpoint, match=file):
+            verify(newer)
+        assert newest_checkpoint(tmp_path, said.append) == older
+        (line,) = said
+        assert str(newer / file) in line
+        assert "put aside as damaged-step-000000002" in line
+
+
+def test_a_meta_that_was_edited_is_noticed(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, trained(2), {"epochs": 1}, keep=1)
+    content = json.loads((path / "meta.json").read_text())
+    content["meta"]["step"] = 1
+    (path / "meta.json").write_text(json.dumps(content))
+    with pytest.raises(DamagedCheckpoint, match="another"):
+        verify(path)
+
+
+@pytest.mark.parametrize("call", range(1, 7))
+def test_a_full_disk_keeps_the_previous_one_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """At whichever of its six writes it happens: four files, their folder, the folder around it."""
+    toy_run(tmp_path / "whole", toy_plan())
+    real, count = os.fsync, 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 12 + call:  # two checkpoints of six calls are written, and something of the third
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=r"No space left .*checkpoint of step 3 could not be saved\. The ones before are"):
+        toy_run(tmp_path / "run", toy_plan())
+    monkeypatch.undo()
+    left = list_checkpoints(tmp_path / "run" / "checkpoints")
+    assert sorted(left) == sorted((tmp_path / "run" / "checkpoints").iterdir())  # and nothing half-written
+    assert len(left) >= 2
+    state, _ = toy_run(tmp_path / "run", toy_plan())
+    whole, _ = toy_run(tmp_path / "whole", toy_plan())
+    assert contents(state) == contents(whole)
