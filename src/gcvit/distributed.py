@@ -5,6 +5,7 @@ Every function works without a group too, as the only process. All ranks must ca
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 Item = TypeVar("Item")
 
@@ -33,13 +35,27 @@ def process_group(patience: timedelta = PATIENCE) -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(local_rank())
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=patience)
+        store, number, count = next(rendezvous("env://", timeout=patience))
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        dist.init_process_group(backend, store=_fresh(store), rank=number, world_size=count, timeout=patience)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"the processes did not find each other: {error}; start them with torchrun") from error
     try:
-        yield
+        with warnings.catch_warnings():
+            # Weights of one input channel have gradients whose strides differ in an axis of length one.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+            yield
     finally:
         dist.destroy_process_group()
+
+
+def _fresh(store: dist.Store) -> dist.Store:
+    """After a restart torchrun's store still has the addresses of the processes that have died (pytorch issue 135712),
+    so each attempt gets its own corner. Agents on several machines count attempts each for itself: there
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 is the way (examples/torchrun.sh)."""
+    if os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return store
+    return dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def rank() -> int:

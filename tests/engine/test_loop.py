@@ -18,8 +18,8 @@ from gcvit.data.sampling import Share
 from gcvit.engine.checkpoint import list_checkpoints
 from gcvit.engine.log import read_log
 from gcvit.engine.loop import TrainingDiverged, train_step
-from gcvit.engine.state import State
 from gcvit.engine.optim import OptimConfig, create_optimizer
+from gcvit.engine.state import State
 from gcvit.model import VARIANTS, GCViT
 
 
@@ -126,7 +126,11 @@ def test_a_run_that_is_killed_anywhere_goes_on_as_if_it_never_stopped(tmp_path: 
     assert equal(again.result, whole.result)
     assert (best_again.best_epoch, best_again.best_metrics) == (best.best_epoch, best.best_metrics)
     logs = [
-        [event | {"time": 0, "seconds": 0, "images_per_second": 0, "memory_gib": 0} for event in events if "epoch" in event]
+        [
+            event | {"time": 0, "seconds": 0, "images_per_second": 0, "memory_gib": 0}
+            for event in events
+            if "epoch" in event
+        ]
         for events in (read_log(tmp_path / name / "log.jsonl") for name in ("whole", "a"))
     ]
     assert logs[0] == logs[1]

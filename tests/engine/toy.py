@@ -26,7 +26,9 @@ class ToyTask:
 
     score = "score"
 
-    def __init__(self, share: Share | None = None, fail_at: int | None = None, failure: BaseException | float = 0.0) -> None:
+    def __init__(
+        self, share: Share | None = None, fail_at: int | None = None, failure: BaseException | float = 0.0
+    ) -> None:
         generator = torch.Generator().manual_seed(0)
         self.inputs = torch.randn(IMAGES, 5, generator=generator)
         self.targets = self.inputs @ torch.arange(5.0) + torch.randn(IMAGES, generator=generator)

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import NamedTuple, TextIO
 
 import gcvit
+from gcvit.engine.stopping import Stopped
 
 
 class Command(NamedTuple):
@@ -24,6 +25,8 @@ COMMANDS = {
     "eval classify": Command("gcvit.cli.eval_classify", "measure a classifier on held-out images"),
     "predict": Command("gcvit.cli.predict", "name what is in your images"),
     "info": Command("gcvit.cli.info", "list the models, or describe one"),
+    "data index": Command("gcvit.cli.data_index", "list what is in tar archives, so that training starts at once"),
+    "doctor data": Command("gcvit.cli.doctor_data", "find what is wrong with a folder of images"),
     "data shapes": Command("gcvit.cli.data_shapes", "write the built-in images as class folders"),
     "bench speed": Command("gcvit.cli.bench_speed", "compare the speed of two models"),
 }
@@ -45,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stop:
         print(f"\ngcvit: stopped. {stop}".rstrip(), file=sys.stderr)
         code = 130
+    except Stopped as stop:
+        print(f"\ngcvit: {stop}", file=sys.stderr)
+        code = 0  # it did what it was asked to
     except BrokenPipeError:
         # The reader (`| head`) has gone; Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

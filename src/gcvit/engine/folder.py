@@ -53,9 +53,7 @@ def open_run(
     return RunFolder(folder, (folder / CONFIG).exists(), lock)
 
 
-def check_folder(
-    out: str | Path, config: Mapping[str, Any], *, resume: Resume, free: Collection[str] = ()
-) -> None:
+def check_folder(out: str | Path, config: Mapping[str, Any], *, resume: Resume, free: Collection[str] = ()) -> None:
     """Raise ValueError when `open_run` would refuse `out`, unless for another process; writes nothing."""
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
@@ -77,9 +75,8 @@ def finished(folder: Path) -> bool:
     """Whether the run in `folder` has come to its end."""
     return (folder / REPORT).exists()
 
-def _numbered(
-    name: str, config: Mapping[str, Any], resume: Resume, free: Collection[str], runs: Path
-) -> RunFolder:
+
+def _numbered(name: str, config: Mapping[str, Any], resume: Resume, free: Collection[str], runs: Path) -> RunFolder:
     taken = [folder for folder in runs.glob(f"{name}-*") if folder.name.removeprefix(f"{name}-").isdigit()]
     last = max(taken, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
     if last is not None and resume == "auto" and _can_go_on(last, config, free) and (lock := _lock(last)):

@@ -29,7 +29,7 @@ class RunLog:
     the event's own values, written through at once. A context manager; progress goes to stderr. Among several
     processes only rank 0 writes and shows.
 
-    tensorboard: also write the curves into `tensorboard/` beside the file. Raises ValueError when that is not installed.
+    tensorboard: also write the curves into `tensorboard/` beside the file. Raises ValueError when it is not installed.
     """
 
     def __init__(
@@ -116,7 +116,9 @@ class RunLog:
             title = f"epoch {epoch}/{self.epochs}"
             self._progress.update(self._bar, completed=step, description=title, values=shown, left=left)
         elif now - self._last_line >= PLAIN_EVERY:
-            self.say("  ".join(filter(None, [f"epoch {epoch}/{self.epochs}  step {step}/{self.total_steps}", shown, left])))
+            self.say(
+                "  ".join(filter(None, [f"epoch {epoch}/{self.epochs}  step {step}/{self.total_steps}", shown, left]))
+            )
             self._last_line = now
         self._first = self._first or (now, step)
 

@@ -78,6 +78,11 @@ class Stem(nn.Module):
         self.downsample = Downsample(channels, channels)
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch rows columns outs"]:
+        if images.ndim != 4:
+            raise ValueError(
+                f"the model takes a batch of images, (batch, {self.conv.in_channels}, height, width), not a tensor of "
+                f"shape {tuple(images.shape)}; a single image gets its batch axis with image[None]"
+            )
         check_sides(images.shape[-2], images.shape[-1])
         if images.shape[1] != self.conv.in_channels:
             raise ValueError(f"the model takes images of {self.conv.in_channels} channels, not {images.shape[1]}")

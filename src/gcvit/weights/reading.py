@@ -97,8 +97,10 @@ def _read_torch(path: Path) -> object:
                 ) from error
             raise ValueError(f"{path}: not a checkpoint that torch can read") from error
         except DAMAGE as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"{path}: not a whole checkpoint ({reason}); copy or download it again") from error
+            raise ValueError(
+                f"{path}: not a whole checkpoint: it is cut off, damaged or something else ({type(error).__name__}); copy "
+                f"or download it again"
+            ) from error
 
 
 def unwrap(content: object, origin: str, *, ema: bool = False) -> State:

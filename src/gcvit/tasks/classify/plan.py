@@ -14,7 +14,7 @@ from gcvit.engine.loop import Plan
 from gcvit.tasks.classify.config import FREE, ClassifyConfig
 from gcvit.tasks.classify.data import Images, training_loader
 from gcvit.tasks.classify.held_out import evaluation_loader
-from gcvit.tasks.classify.task import ClassifyTask
+from gcvit.tasks.classify.task import ClassifyTask, balanced_weights
 from gcvit.weights.preprocessing import Preprocessing
 
 
@@ -49,8 +49,10 @@ def make_plan(config: ClassifyConfig, images: int, device: torch.device) -> Plan
     )
 
 
-def make_task(config: ClassifyConfig, images: Images, preprocessing: Preprocessing, plan: Plan) -> ClassifyTask:
-    """The task with its two loaders."""
+def make_task(
+    config: ClassifyConfig, images: Images, preprocessing: Preprocessing, plan: Plan, folder: Path
+) -> ClassifyTask:
+    """The task with its two loaders; `folder`, the run's, gets quarantine.jsonl when images are skipped."""
     held_out = evaluation_loader(
         images.held_out,
         preprocessing,
@@ -58,8 +60,23 @@ def make_task(config: ClassifyConfig, images: Images, preprocessing: Preprocessi
         workers=config.workers,
         device=plan.device,
     )
-    training = training_loader(images.train, config, preprocessing, plan.share, plan.device)
-    return ClassifyTask(training, held_out, images.classes, preprocessing, config.augment, plan.device, plan.precision)
+    training = training_loader(
+        images.train, config, preprocessing, plan.share, plan.device, folder / "quarantine.jsonl"
+    )
+    weights = None
+    if config.class_weights == "balanced":
+        labels = [images.train.label(index) for index in range(len(images.train))]
+        weights = balanced_weights(labels, len(images.classes))
+    return ClassifyTask(
+        training,
+        held_out,
+        images.classes,
+        preprocessing,
+        config.augment,
+        plan.device,
+        plan.precision,
+        weights,
+    )
 
 
 def record_of(config: ClassifyConfig, images: Images, plan: Plan) -> dict[str, Any]:
@@ -89,7 +106,7 @@ def check_record(then: dict[str, Any], now: dict[str, Any], checkpoint: Path) ->
         raise ValueError(f"{checkpoint} is of another run: {'; '.join(changes)}; train into another folder")
     if then["chunks"] != now["chunks"]:
         return [
-            f"processes × passes: {then['chunks']} → {now['chunks']}. The order of the images stays; mixing and dropped "
-            f"paths will be others"
+            f"processes × passes: {then['chunks']} → {now['chunks']}. The order of the images stays; mixing and dropped"
+            " paths will be others"
         ]
     return []

@@ -16,12 +16,12 @@ from gcvit.engine.device import resolve_device
 from gcvit.engine.folder import CONFIG, Resume, RunFolder, check_folder, open_run
 from gcvit.engine.log import RunLog
 from gcvit.engine.loop import Plan, fit, seed_everything
-from gcvit.engine.state import State
 from gcvit.engine.results import Results
 from gcvit.engine.saving import Saver, versions
+from gcvit.engine.state import State
 from gcvit.engine.stopping import Stopped, StopRequest
 from gcvit.factory import open_model
-from gcvit.tasks.classify.build import build_model, input_size
+from gcvit.tasks.classify.build import build_model, input_size, layers, settled
 from gcvit.tasks.classify.config import FREE, ClassifyConfig
 from gcvit.tasks.classify.data import Images, draw_built_in, open_images
 from gcvit.tasks.classify.evaluate import Evaluation, evaluate
@@ -67,6 +67,7 @@ def train(
     Ctrl-C) after a signal, when all that is needed to go on is saved.
     """
     with distributed.process_group():
+        config = settled(config)
         device = resolve_device(config.device)
         if out is not None:
             check_folder(out, as_dict(config), resume=resume, free=FREE)
@@ -82,8 +83,8 @@ def train(
             _introduce(log, config, model, images, plan, notes, run.path)
             for dataset in (images.train, images.held_out):
                 draw_built_in(dataset, partial(log.track, "drawing the built-in scenes", len(dataset)))
-            task = make_task(config, images, preprocessing, plan)
-            state = State(model.to(device), config.optim)
+            task = make_task(config, images, preprocessing, plan, run.path)
+            state = State(model.to(device), config.optim, layers(model))
             if config.compile:
                 model.compile()
             results = Results(run.path)
@@ -177,12 +178,13 @@ def _introduce(
         classes=images.classes,
         steps=plan.steps,
     )
-    for note in notes:
+    for note in [*notes, plan.optim.describe_lr(share.batch_size)]:
         log.say(note)
     where = f"{share.ranks} × {plan.device.type}" if share.ranks > 1 else str(plan.device)
     log.say(f"{config.model}, {parameters / 1e6:.2f} M parameters, {height}×{width} px; on {where} in {plan.precision}")
     log.say(
         f"{config.data or 'built-in shapes'}: {training:,} training and {held_out:,} held-out images of "
-        f"{len(images.classes)} classes; {plan.epochs} epochs of {plan.steps_per_epoch} steps of {share.batch_size} images"
+        f"{len(images.classes)} classes; {plan.epochs} epochs of {plan.steps_per_epoch} steps of "
+        f"{share.batch_size} images"
     )
     log.say(f"results go to {folder}")

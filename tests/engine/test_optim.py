@@ -1,0 +1,92 @@
+"""Groups of parameters and the peak rate: every weight in one group, with the rate and the decay of its place."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from timm.optim import param_groups_weight_decay
+from torch import nn
+
+from gcvit.engine.optim import OptimConfig, create_optimizer, parameter_groups
+
+
+def block(width: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    frozen=st.integers(0, 3),
+    decay=st.sampled_from([0.5, 0.9, 1.0]),
+)
+def test_every_trainable_weight_is_in_one_group_with_the_rate_of_its_layer(
+    sizes: Sequence[int], frozen: int, decay: float
+) -> None:
+    layers = [[block() for _ in range(size)] for size in sizes]
+    head = block()
+    model = nn.ModuleList([head, *(module for layer in layers for module in layer)])
+    for layer in layers[:frozen]:
+        for module in layer:
+            module.requires_grad_(False)
+    groups = parameter_groups(model, OptimConfig(layer_decay=decay, weight_decay=0.1), layers)
+    found = [(weight, group["lr_scale"], group["weight_decay"]) for group in groups for weight in group["params"]]
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
+    assert sorted(id(weight) for weight, *_ in found) == sorted(map(id, trainable))
+    expected = {
+        weight: decay ** (len(layers) - n) for n, layer in enumerate(layers) for m in layer for weight in m.parameters()
+    }
+    for weight, scale, weight_decay in found:
+        assert scale == pytest.approx(expected.get(weight, 1.0), rel=1e-12)
+        assert weight_decay == (0.1 if weight.ndim > 1 else 0.0)
+
+
+def test_without_layer_decay_the_groups_are_timms() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 4, bias=False), nn.LayerNorm(4))
+    model[2].requires_grad_(False)
+
+    def groups(found: list[dict]) -> set[tuple[float, frozenset[nn.Parameter]]]:
+        return {(group["weight_decay"], frozenset(group["params"])) for group in found}
+
+    ours = parameter_groups(model, OptimConfig(weight_decay=0.2), layers=[[model[0]]])
+    assert groups(ours) == groups(param_groups_weight_decay(model, weight_decay=0.2))
+    assert {group["lr_scale"] for group in ours} == {1.0}
+
+
+def test_the_optimiser_is_fused_adamw_with_the_settings() -> None:
+    optimizer = create_optimizer(block(), OptimConfig(lr=0.3, betas=(0.8, 0.7), eps=1e-5, weight_decay=0.4))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.4, 0.0]
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["betas"], group["eps"], group["fused"]) == (0.3, (0.8, 0.7), 1e-5, True)
+
+
+@given(batch=st.integers(1, 10_000), reference=st.integers(1, 10_000), lr=st.floats(1e-6, 1.0))
+def test_the_rate_is_linear_in_the_batch_when_it_is_meant_for_one(batch: int, reference: int, lr: float) -> None:
+    config = OptimConfig(lr=lr, lr_batch=reference)
+    assert config.peak_lr(reference) == pytest.approx(lr)
+    assert config.peak_lr(2 * batch) == pytest.approx(2 * config.peak_lr(batch))
+    assert OptimConfig(lr=lr).peak_lr(batch) == lr
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        (OptimConfig(lr=2e-3), "peak learning rate 0.002 at 1024 images per update"),
+        (OptimConfig(lr=2e-3, lr_batch=1024), "peak learning rate 0.002 at 1024 images per update"),
+        (
+            OptimConfig(lr=5e-3, lr_batch=4096, layer_decay=0.9),
+            "peak learning rate 0.00125 at 1024 images per update: 0.005 was set for 4096, and it scales with the "
+            "batch; ×0.9 for each layer further from the head",
+        ),
+    ],
+)
+def test_the_run_can_say_how_its_rate_came_about(config: OptimConfig, text: str) -> None:
+    assert config.describe_lr(1024) == text
+
+
+@pytest.mark.parametrize(("values", "message"), [({"lr_batch": 0}, "lr_batch"), ({"layer_decay": 1.1}, "layer_decay")])
+def test_a_bad_value_is_named(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=f"{message} must be"):
+        OptimConfig(**values)

@@ -1,0 +1,1 @@
+"""What really happens to runs: signals, crashes, damage, and processes that disappear."""
