@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "export": {"tasks"},
     "tasks": {"engine", "factory"},
     "engine": {"data", "metrics", "files"},
-    "data": {"distributed"},
+    "data": {"distributed", "files"},
     "metrics": {"distributed"},
     "distributed": set(),
     "timm_models": {"factory"},

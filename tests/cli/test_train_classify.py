@@ -20,10 +20,11 @@ def test_a_run_shows_its_result_and_what_to_type_next(gcvit: Command, folders: P
     result = gcvit("train", "classify", "--data", folders, "--out", "mine", *SHORT)
     assert result.code == 0, result.err
     assert "of 20 held-out images" in result.out
-    for file in ("best/model.safetensors", "best/config.json", "curves.png", "predictions.png"):
+    assert "top-5" in result.out
+    for file in ("report.html", "best/model.safetensors", "best/config.json", "curves.png", "predictions.png"):
         assert Path("mine", file).is_file()
-    assert "mine/best" in result.out
-    assert "mine/curves.png" in result.out
+    files = [line.split()[-1] for line in result.out.splitlines() if "mine/" in line]
+    assert files[:5] == [f"mine/{name}" for name in ("report.html", "best", "last", "curves.png", "predictions.png")]
     assert f"gcvit eval classify mine/best --data {folders}" in result.out.split("Next:")[1]
     assert "0.48 M parameters" in result.err  # what is trained, on what, is said before it starts
     assert "10 classes" in result.err
@@ -46,9 +47,9 @@ def test_after_training_on_an_undivided_folder_eval_measures_what_was_held_out(g
 def test_flags_win_over_the_file_over_the_recipe(gcvit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[ClassifyConfig] = []
 
-    def train(config: ClassifyConfig, out: Path | None, *, name: str) -> None:
+    def train(config: ClassifyConfig, out: Path | None, *, name: str, resume: str) -> None:
         used.append(config)
-        raise ValueError(f"{name} would train into {out}")
+        raise ValueError(f"{name} would train into {out}, resume {resume}")
 
     monkeypatch.setattr(train_classify, "train", train)
     Path("mine.toml").write_text("epochs = 7\nseed = 5\n[optim]\nlr = 1e-4\nwarmup_epochs = 0\n")
@@ -63,11 +64,16 @@ def test_flags_win_over_the_file_over_the_recipe(gcvit: Command, monkeypatch: py
         "0.5e-3",
         "--clip-grad",
         "none",
+        "--data",
+        "photos",
+        "--resume",
+        "never",
     ]
-    assert "small_images would train into o" in gcvit("train", "classify", *words).err
+    assert "small_images would train into o, resume never" in gcvit("train", "classify", *words).err
     recipe = RECIPES["small_images"]()
     expected = replace(
         recipe,
+        data="photos",
         epochs=1,  # flag over file
         seed=5,  # file over recipe
         optim=replace(recipe.optim, lr=0.5e-3, warmup_epochs=0.0, clip_grad=None),  # the same, in a nested table
@@ -85,6 +91,63 @@ def test_the_config_of_a_run_repeats_it_in_a_folder_of_its_own(gcvit: Command, r
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_the_list_shows_every_recipe_and_what_it_costs(gcvit: Command) -> None:
+    result = gcvit("train", "classify", "--list")
+    assert result.code == 0
+    rows = [line.rstrip() for line in result.out.splitlines()]
+    for name in RECIPES:
+        (row,) = (line for line in rows if line.split(" ")[0] == name)
+        assert row.endswith(("cores", "A100-hours", "images"))
+    assert max(map(len, rows)) <= 80
+    assert list(Path().iterdir()) == []
+
+
+def test_a_recipes_help_says_all_about_it(gcvit: Command) -> None:
+    result = gcvit("train", "classify", "imagenet_base", "--help")
+    assert result.code == 0
+    assert result.out.startswith("imagenet_base: ImageNet: GC ViT-B at 224 px.\n\nCost: about 1,400 A100-hours")
+    assert "Top-1: the paper 84.4; the published checkpoint 85.0" in result.out
+    assert "torchrun --nproc-per-node 8 -m gcvit train classify imagenet_base --data" in result.out
+    assert "(default: gcvit_base)" in " ".join(result.out.replace("│", " ").split())
+
+
+def test_help_is_for_those_who_type(gcvit: Command) -> None:
+    said = gcvit("train", "classify", "--help").out
+    assert "--layer-decay" in said
+    assert "--resume {auto,never}" in said
+    assert "Raises" not in said
+    assert "ValueError" not in said
+
+
+def test_few_classes_have_no_top_5(gcvit: Command, folders: Path) -> None:
+    for split in ("train", "val"):
+        for name in sorted((folders / split).iterdir())[:3]:
+            (Path("few") / split).mkdir(parents=True, exist_ok=True)
+            (Path("few") / split / name.name).symlink_to(name)
+    result = gcvit("train", "classify", "--data", "few", "--out", "mine", *SHORT, "--batch-size", "4")
+    assert result.code == 0, result.err
+    assert "top-1" in result.out
+    assert "top-5" not in result.out
+
+
+def test_fine_tuning_takes_model_size_and_classes_from_a_run(gcvit: Command, folders: Path, run_folder: Path) -> None:
+    words = ["--data", folders, "--weights", run_folder, "--batch-size", "20", "--epochs", "1", "--workers", "0"]
+    result = gcvit("train", "classify", "finetune", *words, "--device", "cpu", "--out", "mine")
+    assert result.code == 0, result.err
+    used = json.loads(Path("mine/train.json").read_text())
+    assert (used["model"], used["img_size"], used["weights"]) == ("gcvit_pico", [64, 64], str(run_folder))
+    assert "parameters loaded as they are" in result.err
+    assert "fresh head" not in result.err
+    assert "×0.9 for each layer further from the head" in " ".join(result.err.split())
+
+
+def test_only_one_of_several_processes_speaks(gcvit: Command, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_classify, "is_main", lambda: False)
+    result = gcvit("train", "classify", "--data", folders, "--out", "mine", *SHORT)
+    assert result.code == 0, result.err
+    assert result.out == ""
+
+
 def test_ctrl_c_says_what_was_kept(gcvit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -92,7 +155,7 @@ def test_ctrl_c_says_what_was_kept(gcvit: Command, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ClassifyTask, "loss", stop)
     result = gcvit("train", "classify", "--out", "out", "--train-images", "20", "--val-images", "10", *SHORT)
     assert result.code == 130
-    assert "gcvit: stopped. No epoch was finished" in result.err
+    assert "gcvit: stopped. out holds what was saved before" in result.err
     assert "out" in result.err
     assert "Traceback" not in result.err
 
@@ -101,7 +164,9 @@ def test_ctrl_c_says_what_was_kept(gcvit: Command, monkeypatch: pytest.MonkeyPat
     ("words", "said"),
     [
         (["quikstart"], "did you mean quickstart"),
-        (["xyzzy"], "there are quickstart, small_images"),
+        (["xyzzy"], "gcvit train classify --list shows them"),
+        (["small_images"], "small_images needs your images: add --data PATH"),
+        (["imagenet_tiny", "--epochs", "400"], "imagenet_tiny needs your images: add --data PATH"),
         (["empty"], "--data empty"),
         (["--seed", "3", "small_images"], "give the recipe first"),
         (["--epoch", "3"], "--epochs"),

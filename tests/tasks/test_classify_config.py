@@ -1,24 +1,11 @@
-"""The classification config: every recipe is valid and survives a file, every bad value is named."""
+"""The classification config: every bad value is named."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from gcvit.engine.config import load_config, override, save_config
-from gcvit.factory import list_models
-from gcvit.recipes import RECIPES
+from gcvit.engine.config import override
 from gcvit.tasks.classify import ClassifyConfig
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_is_a_model_we_have_says_what_it_costs_and_survives_a_file(name: str, tmp_path: Path) -> None:
-    recipe = RECIPES[name]
-    config = recipe()
-    assert config.model in list_models()
-    assert "Cost: " in (recipe.__doc__ or "")
-    save_config(config, tmp_path / "train.json")
-    assert load_config(ClassifyConfig(), tmp_path / "train.json") == config
 
 
 @pytest.mark.parametrize(
@@ -35,6 +22,12 @@ def test_a_recipe_is_a_model_we_have_says_what_it_costs_and_survives_a_file(name
         ({"optim": {"clip_grad": 0}}, "clip_grad must be above 0"),
         ({"optim": {"betas": [0.9, 1.0]}}, "betas must be two numbers"),
         ({"optim": {"ema_decay": 1.0}}, "ema_decay must be"),
+        ({"optim": {"lr_batch": 0}}, "lr_batch must be at least 1"),
+        ({"optim": {"layer_decay": 0}}, "layer_decay must be above 0"),
+        ({"freeze_stages": 5}, "freeze_stages must be from 0 to 4"),
+        ({"class_weights": "equal"}, "'class_weights' must be 'none' or 'balanced'"),
+        ({"bad_images": "ignore"}, "'bad_images' must be 'error' or 'skip'"),
+        ({"max_bad_images": 2}, "max_bad_images must be a share"),
         ({"augment": {"hflip": 2}}, "hflip must be a probability"),
         ({"augment": {"scale": [0.5, 0.1]}}, "scale must be two rising shares"),
         ({"augment": {"rand_augment": "m9"}}, "rand_augment must be like rand-m9"),

@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"\ngcvit: stopped. {stop}".rstrip(), file=sys.stderr)
         code = 130
     except Stopped as stop:
-        print(f"\ngcvit: {stop}", file=sys.stderr)
+        if not _rank():
+            print(f"\ngcvit: {stop}", file=sys.stderr)
         code = 0  # it did what it was asked to
     except BrokenPipeError:
         # The reader (`| head`) has gone; Python would complain once more when it closes stdout.
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("GCVIT_TRACEBACK") or not _is_users_mistake(error):
             raise
-        print(f"gcvit: error: {_message(error)}", file=sys.stderr)
+        print(f"gcvit: {_rank()}error: {_message(error)}", file=sys.stderr)
         code = 2
     if code:
         raise SystemExit(code)
@@ -106,6 +107,12 @@ def _overview() -> str:
             "Every command explains itself: gcvit predict --help",
         ]
     )
+
+
+def _rank() -> str:
+    """Which of torchrun's processes speaks, when it is not the first: they may all say the same."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f"rank {rank}: "
 
 
 def _is_users_mistake(error: Exception) -> bool:

@@ -20,7 +20,7 @@ class EpochLoader:
     """
 
     def __init__(self, dataset: Dataset, share: Share, *, seed: int, workers: int, device: torch.device) -> None:
-        self.dataset = dataset
+        self.dataset: Any = dataset
         self.sampler = EpochSampler(len(dataset), share, seed)  # type: ignore[arg-type]
         self._loader = DataLoader(
             Reseeded(dataset),
@@ -38,6 +38,10 @@ class EpochLoader:
         self.sampler.epoch, self.sampler.start = epoch, start
         return iter(self._loader)
 
+    def close(self) -> None:
+        """End the workers."""
+        end_workers(self._loader)
+
 
 def to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
     """Images (channels last in memory, as the model computes) and labels, moved without waiting."""
@@ -46,8 +50,17 @@ def to_device(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tenso
     return images, labels.to(device, non_blocking=True)
 
 
+def end_workers(loader: DataLoader) -> None:
+    """End a loader's workers now. After an error its traceback would keep them until Python exits, which asks them to
+    end by SIGTERM, and that they heed late."""
+    iterator = loader._iterator
+    if iterator is not None and loader.num_workers:
+        iterator._shutdown_workers()  # type: ignore[attr-defined]  # there is no public way
+
+
 def leave_signals_to_the_parent(worker: int) -> None:
     """For a loader worker: Ctrl-C and a batch system's signals reach the whole group, but the training process needs
-    its workers until the step is done and saved. They end with it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    its workers until the step is done and saved. They end with it, or a minute after SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))

@@ -1,17 +1,43 @@
 """The model that a run starts from."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from gcvit.factory import create_model, variant
-from gcvit.model import GCViT
+from torch import nn
+
+from gcvit.engine.optim import Layers
+from gcvit.factory import create_model, open_model, read_off, variant
+from gcvit.model import GCViT, GCViTConfig
+from gcvit.model.layers import DropPath
+from gcvit.model.variants import nearest_variant
 from gcvit.tasks.classify.config import ClassifyConfig
-from gcvit.weights.hub import labels_of, preprocessing_of
+from gcvit.weights.catalogue import default_entry
+from gcvit.weights.hub import labels_of, model_config, preprocessing_of
 from gcvit.weights.loading import find, load_weights
 from gcvit.weights.preprocessing import Preprocessing
+from gcvit.weights.reading import Checkpoint
+
+AUTO = "auto"
+HEAD_WEIGHTS = ("head.weight", "head.fc.weight")  # ours and NVlabs', timm's
+HEAD_BIASES = ("head.bias", "head.fc.bias")
+
+
+def settled(config: ClassifyConfig) -> ClassifyConfig:
+    """`config` with the name and the image size of its weights' model where `model` is auto.
+
+    Raises ValueError when there are no weights then, or they cannot be opened.
+    """
+    if config.model != AUTO:
+        return config
+    if config.weights is None:
+        raise ValueError("model is auto, that of the weights, but no weights are given; give weights or name the model")
+    opened = open_model(_best_of(config.weights))
+    size = opened.model.config.img_size if config.img_size is None else config.img_size
+    return replace(config, model=opened.name, img_size=size)
 
 
 def input_size(config: ClassifyConfig) -> tuple[int, int]:
-    """(height, width) of the run's images in pixels."""
+    """(height, width) of a settled run's images in pixels."""
     row = variant(config.model)
     if config.img_size is None:
         return row.img_size
@@ -19,9 +45,11 @@ def input_size(config: ClassifyConfig) -> tuple[int, int]:
 
 
 def build_model(config: ClassifyConfig, classes: list[str]) -> tuple[GCViT, Preprocessing, list[str]]:
-    """The model to train, how its images are prepared, and what a person should know about its weights.
+    """The model of a settled configuration, how its images are prepared, and what a person should know about it.
 
-    A checkpoint's head stays when its labels are `classes`, or when it has no labels and as many outputs.
+    A checkpoint's head stays, row by row, when its labels are known and `classes` are among them, or when they are
+    not known and it has as many outputs. Raises ValueError for weights of another model and for stages that would be
+    frozen without having learned anything.
     """
     model = create_model(
         config.model,
@@ -30,17 +58,93 @@ def build_model(config: ClassifyConfig, classes: list[str]) -> tuple[GCViT, Prep
         windows=config.windows,
         drop_path=config.drop_path,
     )
-    preprocessing, notes = Preprocessing(), []
-    source = config.model if config.pretrained else config.weights
+    published = default_entry(config.model)
+    preprocessing, notes = published.preprocessing if published else Preprocessing(), []
+    source = _source(config)
     if source is not None:
         checkpoint = find(source)
-        labels = labels_of(checkpoint.hub_config) if checkpoint.hub_config else None
-        outputs = next(
-            (len(checkpoint.state[n]) for n in ("head.weight", "head.fc.weight") if n in checkpoint.state), 0
-        )
-        keep = labels == classes if labels is not None else outputs == len(classes)
-        notes.append(str(load_weights(model, checkpoint, replace_head=not keep)))
+        _check_model(config, model.config, checkpoint)
+        with_head = _with_head_for(classes, checkpoint)
+        notes.append(str(load_weights(model, with_head or checkpoint, replace_head=with_head is None)))
         if checkpoint.hub_config:
             preprocessing = preprocessing_of(checkpoint.hub_config)
+    if config.freeze_stages:
+        if source is None:
+            raise ValueError("freeze_stages keeps learned weights, but this run starts from none; give weights")
+        notes.append(_freeze(model, config.freeze_stages))
     preprocessing = replace(preprocessing, size=model.config.img_size, crop_pct=config.crop_pct)
     return model, preprocessing, notes
+
+
+def layers(model: GCViT) -> Layers:
+    """The model by depth, for layer-wise learning rates: the stem, then every block (with the first its stage's query
+    generator) and downsampler. Norm and head lie on top."""
+    found: list[list[nn.Module]] = [[model.stem]]
+    for stage in model.stages:
+        for position, block in enumerate(stage.blocks):
+            found.append([block] if position else [stage.query, block])
+        found.append([stage.downsample])
+    return found[:-1]  # nothing leads down from the last stage
+
+
+def _source(config: ClassifyConfig) -> str | None:
+    """What to start from, if anything."""
+    if config.pretrained or config.weights is None:
+        return config.model if config.pretrained else None
+    return _best_of(config.weights)
+
+
+def _best_of(weights: str) -> str:
+    """The best weights of a run when its folder is given, else what is given."""
+    best = Path(weights) / "best"
+    return str(best) if best.is_dir() else weights
+
+
+def _check_model(config: ClassifyConfig, ours: GCViTConfig, checkpoint: Checkpoint) -> None:
+    """Refuse weights of another variant by its name; what has none is left to `load_weights`."""
+    if checkpoint.hub_config is not None:
+        theirs = model_config(checkpoint.hub_config, checkpoint.origin)
+    else:
+        try:
+            theirs = read_off(checkpoint)
+        except ValueError:
+            return
+    if _structure(theirs) != _structure(ours):
+        name = nearest_variant(theirs)[0]
+        raise ValueError(
+            f"{checkpoint.origin} holds the weights of {name}, but model is {config.model}; "
+            f"set model to {name}, or to auto for the weights' own"
+        )
+
+
+def _structure(config: GCViTConfig) -> tuple[object, ...]:
+    return config.dim, config.depths, config.heads, config.mlp_ratio, config.layer_scale is None
+
+
+def _with_head_for(classes: list[str], checkpoint: Checkpoint) -> Checkpoint | None:
+    """The checkpoint with the rows of its head for `classes`, in their order; None when it does not have them all."""
+    labels = labels_of(checkpoint.hub_config) if checkpoint.hub_config else None
+    outputs = next((len(checkpoint.state[name]) for name in HEAD_WEIGHTS if name in checkpoint.state), 0)
+    if labels is None:
+        return checkpoint if outputs == len(classes) else None
+    if not len(set(labels)) == len(labels) == outputs or not set(classes) <= set(labels):
+        return None
+    rows = [labels.index(name) for name in classes]
+    if rows == list(range(outputs)):
+        return checkpoint
+    head = {name: checkpoint.state[name][rows] for name in (*HEAD_WEIGHTS, *HEAD_BIASES) if name in checkpoint.state}
+    origin = f"{checkpoint.origin} ({len(rows)} of its {outputs} classes)"
+    return replace(checkpoint, state=checkpoint.state | head, origin=origin)
+
+
+def _freeze(model: GCViT, stages: int) -> str:
+    """Make fixed features of the stem and the first `stages` stages, with the downsampler that follows them: without
+    gradients, and without drop path, the only noise that a run can put there. Says so."""
+    for part in (model.stem, *model.stages[:stages]):
+        part.requires_grad_(False)
+        for module in part.modules():
+            if isinstance(module, DropPath):
+                module.rate = 0.0
+    learned = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    what = "the first stage" if stages == 1 else f"the first {stages} stages"
+    return f"the stem and {what} stay as they are; {learned / 1e6:.2f} M parameters are trained"

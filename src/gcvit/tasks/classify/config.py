@@ -8,7 +8,6 @@ from gcvit.engine.config import require
 from gcvit.engine.device import Precision
 from gcvit.engine.optim import OptimConfig
 
-
 # What a run that goes on may change: the weights after a step do not depend on it. (Another number of passes mixes and
 # drops other things, but keeps the order of the images; the data are compared by their names.)
 FREE = (
@@ -19,10 +18,7 @@ FREE = (
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How training images are varied; evaluation sees them as they are.
-
-    Raises ValueError, naming the setting, for a value out of range.
-    """
+    """How training images are varied; evaluation sees them as they are."""
 
     scale: tuple[float, float] = (0.35, 1.0)
     """Smallest and largest share of the image's area that a random crop keeps."""
@@ -50,6 +46,7 @@ class AugmentConfig:
     """Share of each label that is spread over all classes."""
 
     def __post_init__(self) -> None:
+        """Raises ValueError, naming the setting, for a value out of range."""
         for key in ("hflip", "random_erasing", "mix_prob", "mix_switch_prob"):
             require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "a probability, 0 to 1")
         for key in ("color_jitter", "mixup", "cutmix"):
@@ -68,17 +65,15 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class ClassifyConfig:
-    """One classification run.
-
-    Raises ValueError, naming the setting, for a value out of range.
-    """
+    """One classification run."""
 
     model: str = "gcvit_nano"
-    """Name of the model; `gcvit info` lists them."""
+    """Name of the model (`gcvit info` lists them); auto: the one that the weights are of."""
     pretrained: bool = False
     """Start from the published weights of that model."""
     weights: str | None = None
-    """Start from this checkpoint: a file, a hub folder (such as a run's best/) or a hub id."""
+    """Start from this checkpoint: a run's folder, a file, a hub folder or id, or a model's name for its published
+    weights."""
     img_size: int | tuple[int, int] | None = None
     """Side, or height and width, in pixels; none: the model's own."""
     windows: tuple[int, int, int, int] | None = None
@@ -135,7 +130,16 @@ class ClassifyConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        for key in ("train_images", "val_images", "epochs", "batch_size", "accumulate", "eval_every", "keep_checkpoints"):
+        """Raises ValueError, naming the setting, for a value out of range."""
+        for key in (
+            "train_images",
+            "val_images",
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "eval_every",
+            "keep_checkpoints",
+        ):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
         for key in ("seed", "workers"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")

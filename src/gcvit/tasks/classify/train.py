@@ -2,7 +2,7 @@
 
 import signal
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,16 +94,17 @@ def train(
             if run.goes_on:
                 _go_on(state, results, saver, log, plan)
             start = time.perf_counter()
-            try:
-                fit(state, task, plan, log, results, saver, stop)
-            except (KeyboardInterrupt, Stopped, ValueError, RuntimeError, OSError) as end:
-                with suppress(OSError, ValueError):  # why the run ended matters more than its curves
-                    save_curves(run.path, config)
-                raise _explained(end, config, run.path) from end
-            seconds = time.perf_counter() - start
-            distributed.wait()  # for rank 0 to have written best/
-            best = open_model(results.best).model.fold().to(device)
-            evaluation = evaluate(best, task.held_out, device=device, precision=plan.precision)
+            with closing(task):
+                try:
+                    fit(state, task, plan, log, results, saver, stop)
+                except (KeyboardInterrupt, Stopped, ValueError, RuntimeError, OSError) as end:
+                    with suppress(OSError, ValueError):  # why the run ended matters more than its curves
+                        save_curves(run.path, config)
+                    raise _explained(end, config, run.path) from end
+                seconds = time.perf_counter() - start
+                distributed.wait()  # for rank 0 to have written best/
+                best = open_model(results.best).model.fold().to(device)
+                evaluation = evaluate(best, task.held_out, device=device, precision=plan.precision)
             outputs = save_outputs(run.path, config, images, preprocessing, evaluation, results.best_epoch)
             log.event("end", seconds=round(seconds, 1), top1=evaluation.accuracy.top1, best_epoch=results.best_epoch)
     return TrainResult(
@@ -181,10 +182,13 @@ def _introduce(
     for note in [*notes, plan.optim.describe_lr(share.batch_size)]:
         log.say(note)
     where = f"{share.ranks} × {plan.device.type}" if share.ranks > 1 else str(plan.device)
-    log.say(f"{config.model}, {parameters / 1e6:.2f} M parameters, {height}×{width} px; on {where} in {plan.precision}")
+    log.say(
+        f"{config.model}, {parameters / 1e6:.2f} M parameters with a head for {len(images.classes)} classes, "
+        f"{height}×{width} px; on {where} in {plan.precision}"
+    )
     log.say(
         f"{config.data or 'built-in shapes'}: {training:,} training and {held_out:,} held-out images of "
-        f"{len(images.classes)} classes; {plan.epochs} epochs of {plan.steps_per_epoch} steps of "
-        f"{share.batch_size} images"
+        f"{len(images.classes)} classes; epochs × steps × images: {plan.epochs} × {plan.steps_per_epoch} × "
+        f"{share.batch_size}"
     )
     log.say(f"results go to {folder}")
