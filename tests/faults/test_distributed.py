@@ -20,13 +20,13 @@ TOGETHER = replace(TINY, accumulate=1, checkpoint_minutes=0.0)
 
 
 def torchrun(folder: Path, fault: str = "", *, restarts: int = 0, out: str = "run") -> subprocess.CompletedProcess:
-    """Train TOGETHER on two processes into `folder`/`out`; fails after a minute."""
+    """Train TOGETHER on two processes into `folder`/`out`; fails after four minutes."""
     save_config(TOGETHER, folder / "config.json")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--max-restarts", str(restarts), "--monitor-interval", "0.1"]
     command += [str(WORKER), str(folder / "config.json"), str(folder / out), *([fault] if fault else [])]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
 def losses(run: Path) -> list[float]:

@@ -1,13 +1,11 @@
 """One of several processes that train together, started by torchrun: worker.py CONFIG OUT [what goes wrong].
 
-What goes wrong is "FAULT:RANK:LOSS": on that rank, at its nth loss, a signal's name is raised (SIGKILL: only the first
-time that the command is started), or "slow" waits as if its loader hung.
+What goes wrong is "SIGNAL:RANK:LOSS": that rank sends itself the signal at its nth loss, once in all attempts.
 """
 
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -27,8 +25,6 @@ def plant(fault: str, out: Path) -> None:
     def loss(self: ClassifyTask, model: torch.nn.Module, batch: tuple) -> torch.Tensor:
         if next(count) == int(at) and distributed.rank() == int(rank) and not once.exists():
             once.touch()
-            if name == "slow":
-                time.sleep(1000)
             os.kill(os.getpid(), signal.Signals[name])
         return original(self, model, batch)
 
