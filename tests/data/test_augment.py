@@ -106,3 +106,18 @@ def test_rand_augment_strings_are_those_that_timm_reads_in_full():
         assert not is_rand_augment(policy)
     with pytest.raises(ValueError, match="rand_augment must be like"):
         train_transform(size=32, rand_augment="rand-x9")
+
+
+@pytest.mark.parametrize("policy", ["rand-m10-inc1", "rand-m9-mstd0.5-inc1", "rand-m0"])
+def test_rand_augment_may_keep_no_bit_of_an_image(policy):
+    (step,) = [step for step in train_transform(size=32, rand_augment=policy).transforms if hasattr(step, "ops")]
+    (operation,) = [operation for operation in step.ops if operation.name.startswith("Posterize")]
+    operation.prob, kept = 1.0, set()
+    random.seed(0)
+    for _ in range(300):
+        image = np.asarray(operation(PHOTO))
+        bits = 0 if not image.any() else next(bits for bits in range(8, 0, -1) if (image & (1 << (8 - bits))).any())
+        mask = 256 - (1 << (8 - bits)) if bits else 0
+        assert (image == (np.asarray(PHOTO) & mask)).all()
+        kept.add(bits)
+    assert kept == {"rand-m10-inc1": {0}, "rand-m9-mstd0.5-inc1": {0, 1}, "rand-m0": {0}}[policy]

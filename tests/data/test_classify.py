@@ -11,8 +11,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from gcvit.data.augment import eval_transform
-from gcvit.data.classify import ClassFolders, evaluation_folder, held_out_folder, open_class_folders
+from gcvit.data.classify import is_divided, open_class_folders, open_evaluation_images
 from gcvit.data.images import ImageError
+from gcvit.data.labelled import LabelledImages
+from gcvit.data.splits import read_class_folders
+from gcvit.tasks.classify.data import Transformed
 
 
 def write(root: Path, *names: str) -> Path:
@@ -22,7 +25,7 @@ def write(root: Path, *names: str) -> Path:
     return root
 
 
-def relative(data: ClassFolders) -> list[tuple[str, int]]:
+def relative(data: LabelledImages) -> list[tuple[str, int]]:
     return [(path.relative_to(data.root).as_posix(), label) for path, label in data.samples]
 
 
@@ -32,7 +35,7 @@ def test_what_counts(tmp_path):
     (tmp_path / "cat/notes.txt").write_text("no image")
     (tmp_path / "dog/more/loop").symlink_to(tmp_path / "dog")
     (tmp_path / "linked").symlink_to(tmp_path / "cat")
-    data = ClassFolders(tmp_path, transform=lambda image: image.size)
+    data = read_class_folders(tmp_path)
     assert data.classes == ["cat", "dog", "linked", "été blanc"]
     assert relative(data) == [
         ("cat/1.png", 0),
@@ -43,22 +46,31 @@ def test_what_counts(tmp_path):
         ("été blanc/x y.png", 3),
     ]
     assert len(data) == 6
-    assert data[5] == ((6, 5), 3)
+    image, label = data[5]
+    assert (image.size, label, data.label(5)) == ((6, 5), 3, 3)
+    assert data.name(5) == str(tmp_path / "été blanc/x y.png")
+    assert data.counts() == [1, 3, 1, 1]
 
 
 def test_classes_give_the_order_of_labels(tmp_path):
     write(tmp_path, "a/1.png", "b/1.png", "c/1.png")
-    assert relative(ClassFolders(tmp_path, classes=["c", "a", "b"])) == [("c/1.png", 0), ("a/1.png", 1), ("b/1.png", 2)]
+    assert relative(read_class_folders(tmp_path).with_classes(["c", "a", "b"])) == [
+        ("c/1.png", 0),
+        ("a/1.png", 1),
+        ("b/1.png", 2),
+    ]
 
 
 @pytest.mark.parametrize("held_out", ["val", "validation", "valid", "test"])
 def test_train_and_val_folders(tmp_path, held_out):
     write(tmp_path, "train/a/1.png", "train/b/1.png", "train/b/2.png", f"{held_out}/a/3.png", f"{held_out}/b/4.png")
-    train, val = open_class_folders(tmp_path, train_transform=lambda _: "train", val_transform=lambda _: "val")
+    train, val = open_class_folders(tmp_path)
     assert (len(train), len(val)) == (3, 2)
     assert train.classes == val.classes == ["a", "b"]
-    assert (train[0], val[1]) == (("train", 0), ("val", 1))
-    assert evaluation_folder(tmp_path) == held_out_folder(tmp_path) == tmp_path / held_out
+    images, described = open_evaluation_images(tmp_path, val_fraction=0.5)
+    assert images.samples == val.samples
+    assert described == str(tmp_path / held_out)
+    assert not is_divided(tmp_path)
 
 
 @pytest.mark.parametrize("inside", ["", "train/"])
@@ -67,15 +79,18 @@ def test_one_folder_is_divided_by_class(tmp_path, inside):
     train, val = open_class_folders(tmp_path, val_fraction=0.25)
     assert [label for _, label in val.samples] == [0] * 5 + [1]
     assert not set(train.samples) & set(val.samples)
-    assert sorted(train.samples + val.samples) == sorted(ClassFolders(tmp_path / inside).samples)
+    assert sorted([*train.samples, *val.samples]) == sorted(read_class_folders(tmp_path / inside).samples)
     assert open_class_folders(tmp_path, val_fraction=0.25)[1].samples == val.samples
     assert open_class_folders(tmp_path, val_fraction=0.25, seed=1)[1].samples != val.samples
-    assert held_out_folder(tmp_path) is None
+    assert is_divided(tmp_path)
+    assert open_evaluation_images(tmp_path, val_fraction=0.25)[0].samples == val.samples
     if inside:
         with pytest.raises(ValueError, match=f"{tmp_path.name} has train/ but no .* add --val-fraction"):
-            evaluation_folder(tmp_path)
+            open_evaluation_images(tmp_path)
     else:
-        assert evaluation_folder(tmp_path) == tmp_path
+        images, described = open_evaluation_images(tmp_path)
+        assert len(images) == 23
+        assert "also those that the model was trained on" in described
 
 
 @settings(max_examples=20, deadline=None)
@@ -125,13 +140,13 @@ def test_mistakes(tmp_path, message):
 
 def test_more_mistakes(tmp_path):
     (tmp_path / "data.tar").touch()
-    with pytest.raises(ValueError, match=r"data\.tar is a file"):
+    with pytest.raises(ValueError, match=r"data\.tar: not a tar archive"):
         open_class_folders(tmp_path / "data.tar")
     with pytest.raises(ValueError, match="val_fraction must be between 0 and 1"):
         open_class_folders(tmp_path, val_fraction=1.0)
     write(tmp_path / "many", *(f"{i}/1.png" for i in range(9)))
     with pytest.raises(ValueError, match="'5' and 3 more; missing here: 'cat', 'dog'"):
-        ClassFolders(tmp_path / "many", classes=["0", "dog", "cat"])
+        read_class_folders(tmp_path / "many").with_classes(["0", "dog", "cat"])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -139,7 +154,7 @@ def test_a_folder_that_may_not_be_read(tmp_path):
     write(tmp_path, "a/1.png", "b/1.png")
     (tmp_path / "a").chmod(0)
     with pytest.raises(ValueError, match="a: cannot be read: Permission denied"):
-        ClassFolders(tmp_path)
+        read_class_folders(tmp_path)
     (tmp_path / "a").chmod(0o700)
 
 
@@ -148,7 +163,7 @@ def test_a_damaged_image_within_an_epoch_is_named_in_one_line(tmp_path, workers)
     write(tmp_path, *(f"{name}/{index}.png" for name in "ab" for index in range(5)))
     broken = tmp_path / "a/3.png"
     broken.write_bytes(broken.read_bytes()[:40])
-    data = ClassFolders(tmp_path, transform=eval_transform(size=32))
+    data = Transformed(read_class_folders(tmp_path), eval_transform(size=32))
     batches = iter(DataLoader(data, batch_size=1, num_workers=workers))
     assert all(next(batches)[0].dtype == torch.float32 for _ in range(3))
     with pytest.raises(ImageError) as caught:

@@ -25,8 +25,8 @@ COMMANDS = {
     "eval classify": Command("gcvit.cli.eval_classify", "measure a classifier on held-out images"),
     "predict": Command("gcvit.cli.predict", "name what is in your images"),
     "info": Command("gcvit.cli.info", "list the models, or describe one"),
-    "data index": Command("gcvit.cli.data_index", "list what is in tar archives, so that training starts at once"),
-    "doctor data": Command("gcvit.cli.doctor_data", "find what is wrong with a folder of images"),
+    "data index": Command("gcvit.cli.data_index", "write where each image in tar archives begins"),
+    "doctor data": Command("gcvit.cli.doctor_data", "find damaged, repeated and misplaced images"),
     "data shapes": Command("gcvit.cli.data_shapes", "write the built-in images as class folders"),
     "bench speed": Command("gcvit.cli.bench_speed", "compare the speed of two models"),
 }

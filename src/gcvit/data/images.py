@@ -4,10 +4,13 @@ import os
 import struct
 import zlib
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from gcvit.data.members import Member
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp"}
@@ -45,12 +48,12 @@ class ImageError(ValueError):
 
 
 def load_image(
-    path: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Member,
     *,
     background: tuple[int, int, int] = (255, 255, 255),
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
-    """Read one image as 8-bit RGB, upright.
+    """Read one image, a file or a file in a tar archive, as 8-bit RGB, upright.
 
     The first frame of a file with several. EXIF orientation is applied; transparent pixels are composited on
     ``background`` (RGB, 0-255); 16-bit grey is scaled by its full range, not cut off; RGB with 16 bits a
@@ -62,10 +65,9 @@ def load_image(
         ImageError: missing, empty, truncated, damaged, too large, not an image, or of a kind without one
             right reading in 8 bits: floats and signed integers have no agreed black and white.
     """
-    path = Path(path)
-    _check_file(path)
+    path = source if isinstance(source, Member) else Path(source)
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(_opened(path), formats=_formats()) as image:
             pixels = image.width * image.height
             if pixels > max_pixels:
                 raise ImageError(
@@ -74,7 +76,7 @@ def load_image(
                 )
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image, background)
+            return _to_rgb(image, path, background)
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
@@ -138,6 +140,16 @@ def _collect(folder: Path, found: list[Path], visited: set[str]) -> None:
             found.append(folder / entry.name)
 
 
+def _opened(path: Path | Member) -> Path | BytesIO:
+    """What Pillow opens."""
+    if isinstance(path, Path):
+        _check_file(path)
+        return path
+    if path.size == 0:
+        raise ImageError(f"cannot read image {path}: the file is empty")
+    return BytesIO(path.read())
+
+
 def _check_file(path: Path) -> None:
     """Say what Pillow would not: missing, a folder, a pipe (reading one would hang), empty."""
     try:
@@ -159,14 +171,14 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF is missing from some builds
 
 
-def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _to_rgb(image: Image.Image, path: Path | Member, background: tuple[int, int, int]) -> Image.Image:
     if image.mode == "F":
         raise ImageError(
-            f"cannot read image {_name(image)}: it holds floats, which have no agreed black and white; "
+            f"cannot read image {path}: it holds floats, which have no agreed black and white; "
             "scale it to 8 or 16 bits first"
         )
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _deep_grey_to_rgb(image, background)
+        return _deep_grey_to_rgb(image, path, background)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (*background, 255))
@@ -174,13 +186,13 @@ def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
     return image.convert("RGB")
 
 
-def _deep_grey_to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _deep_grey_to_rgb(image: Image.Image, path: Path | Member, background: tuple[int, int, int]) -> Image.Image:
     """Integers of more than 8 bits: 0 is black and the largest value of the file's format is white."""
     tags = getattr(image, "tag_v2", {})  # TIFF: 258 bits per sample, 339 sample format, 262 photometric
     bits = tags.get(258, (16,))[0]
     if tags.get(339, (1,))[0] == 2:
         raise ImageError(
-            f"cannot read image {_name(image)}: it holds signed integers, which have no agreed black and "
+            f"cannot read image {path}: it holds signed integers, which have no agreed black and "
             "white; save it with unsigned 8 or 16 bits first"
         )
     values = np.asarray(image)
@@ -192,7 +204,3 @@ def _deep_grey_to_rgb(image: Image.Image, background: tuple[int, int, int]) -> I
     if "transparency" in image.info:
         rgb[raw == image.info["transparency"]] = background
     return Image.fromarray(rgb)
-
-
-def _name(image: Image.Image) -> str:
-    return str(getattr(image, "filename", "") or "")

@@ -151,6 +151,10 @@ class ShapesDataset(Dataset):
         image = Image.fromarray(self.image(index))
         return (image if self.transform is None else self.transform(image)), self.label(index)
 
+    def name(self, index: int) -> str:
+        """What a person calls the scene."""
+        return f"built-in scene {index}"
+
     def label(self, index: int) -> int:
         return index % len(CLASSES)
 

@@ -59,6 +59,7 @@ def make_task(
         batch_size=plan.share.micro_batch,
         workers=config.workers,
         device=plan.device,
+        bad_images=config.bad_images,
     )
     training = training_loader(
         images.train, config, preprocessing, plan.share, plan.device, folder / "quarantine.jsonl"
