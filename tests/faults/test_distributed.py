@@ -90,3 +90,25 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(two: Path, tmp_path: Pa
     assert all("saved at step 2 of 6" in line for line in said)
     assert torchrun(tmp_path).returncode == 0
     assert same_bits(tmp_path / "run", two)
+
+
+HANGING = """
+import time
+from datetime import timedelta
+from gcvit import distributed
+
+with distributed.process_group(timedelta(seconds=3)):
+    distributed.wait()
+    if distributed.rank() == 1:
+        time.sleep(1000)
+    distributed.wait()
+"""
+
+
+def test_a_rank_that_hangs_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    script = tmp_path / "hanging.py"
+    script.write_text(HANGING)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode != 0
+    assert "Timed out" in done.stderr or "imeout" in done.stderr
