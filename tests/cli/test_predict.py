@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gcvit.cli.predict import class_names
+from gcvit.cli.predict import Lines, Prediction, as_json, class_names
 from gcvit.data.images import load_image
 from gcvit.factory import OpenedModel, create_model, open_model
 from gcvit.weights.catalogue import CATALOGUE
@@ -120,10 +120,14 @@ def test_any_kind_and_size_of_image(gcvit: Command, best: Path) -> None:
         (["picture.png", "--topk", "3"], "--top-k"),
         (["picture.png", "--device", "cuda:99"], "cuda:99"),
         ([], "at least one image"),
+        (["https://a.org/b.jpg"], "download the image"),
+        (["photos.tar"], "unpack it"),
+        (["photos.tar/a/b.jpg"], "photos.tar is an archive"),
     ],
 )
 def test_a_mistake_in_the_call(gcvit: Command, best: Path, words: list[str], said: str) -> None:
     Path("empty").mkdir()
+    Path("photos.tar").write_bytes(b"anything")
     Image.new("RGB", (64, 64)).save("picture.png")
     result = gcvit("predict", best, *words)
     assert result.code == 2
@@ -147,3 +151,45 @@ def test_nothing_but_unreadable_images(gcvit: Command, best: Path) -> None:
     assert result.code == 1
     assert "note.jpg" in result.err
     assert result.out == ""
+
+
+def test_a_runs_folder_is_its_best(gcvit: Command, best: Path, folders: Path) -> None:
+    file = folders / "val" / "ring" / "0001.png"
+    one, two = (gcvit("predict", source, file, "--json", "--device", "cpu") for source in (best, best.parent))
+    assert one.code == 0, one.err
+    assert one.out == two.out
+
+
+def test_flip_does_not_tell_an_image_from_its_mirror_image(gcvit: Command, best: Path, folders: Path) -> None:
+    image = load_image(folders / "val" / "crescent" / "0001.png")
+    image.save("a.png")
+    image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("b.png")
+    command = ["predict", best, "a.png", "b.png", "--json", "--top-k", "10", "--device", "cpu"]
+    for flags, same in (([], False), (["--tta", "flip"], True)):
+        shares = [
+            {row["label"]: row["probability"] for row in rows}
+            for rows in predictions(gcvit(*command, *flags).out).values()
+        ]
+        assert (shares[0] == pytest.approx(shares[1], abs=2e-6)) == same
+
+
+def test_imagenets_folder_names_are_explained() -> None:
+    prediction = Prediction(Path("a.jpg"), (("n01443537", 1, 0.9123456789), ("ring", 2, 0.08), ("disc", 3, 0.00049)))
+    line = Lines([Path("a.jpg")])(prediction)
+    assert line.split("  ")[1:] == ["goldfish (n01443537)", "91.2%", "ring 8.0%"]  # no next best of 0.0%
+    first, second, third = json.loads(as_json(prediction))["predictions"]
+    assert first == {
+        "label": "n01443537", "description": "goldfish, Carassius auratus", "index": 1, "probability": 0.912346,
+    }  # fmt: skip
+    assert second == {"label": "ring", "index": 2, "probability": 0.08}
+    assert third["probability"] == 0.00049
+
+
+def test_a_file_whose_name_is_no_text(gcvit: Command, best: Path) -> None:
+    name = b"caf\xe9.png".decode(errors="surrogateescape")
+    Image.new("RGB", (64, 64)).save("good.png")
+    Path("good.png").rename(name)
+    for flags in ([], ["--json"]):
+        result = gcvit("predict", best, ".", "--device", "cpu", *flags)
+        assert result.code == 0, result.err
+        assert "caf\\udce9.png" in result.out

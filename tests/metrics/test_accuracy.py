@@ -23,7 +23,7 @@ def scores(seed: int, images: int, classes: int) -> tuple[torch.Tensor, torch.Te
 def counted(batches: list[tuple[torch.Tensor, torch.Tensor]], classes: int) -> Accuracy:
     accuracy = Accuracy(classes)
     for logits, labels in batches:
-        accuracy.update(logits, labels)
+        accuracy.update(logits.topk(min(5, classes), dim=1).indices, labels)
     return accuracy
 
 
@@ -37,6 +37,7 @@ def test_equal_to_scikit_learn(classes: int) -> None:
         assert 0.05 < ours < 1
     recall = recall_score(labels.numpy(), logits.argmax(1).numpy(), average=None, labels=np.arange(classes))
     assert accuracy.per_class == pytest.approx(list(recall))
+    assert accuracy.mean_per_class == pytest.approx(recall.mean())
 
 
 @given(cuts=st.lists(st.integers(0, 60), max_size=6), shares=st.integers(1, 3))
@@ -55,7 +56,8 @@ def test_uneven_batches_and_shares_add_up_exactly(cuts: list[int], shares: int) 
 def test_a_class_without_images_has_no_share_and_no_weight() -> None:
     accuracy = counted([(torch.eye(3)[[0, 0, 2]], torch.tensor([0, 0, 0]))], 3)
     assert accuracy.per_class == [2 / 3, None, None]
-    assert (accuracy.images, accuracy.top1, accuracy.top5) == (3, 2 / 3, 1.0)
+    assert (accuracy.images, accuracy.hits, accuracy.top1, accuracy.top5) == (3, 2, 2 / 3, 1.0)
+    assert accuracy.mean_per_class == 2 / 3
 
 
 def test_no_images_is_an_error_and_not_zero() -> None:

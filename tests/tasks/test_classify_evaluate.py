@@ -1,17 +1,29 @@
 """Evaluation of a checkpoint: classes are matched by name, and the shares are those of a plain loop."""
 
+import math
+import os
+import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import timm.data
 import torch
+from torch import Tensor, nn
 
 from gcvit.data.augment import eval_transform
-from gcvit.data.images import load_image
-from gcvit.data.shapes import write_class_folders
+from gcvit.data.images import ImageError, load_image
+from gcvit.data.shapes import ShapesDataset, write_class_folders
 from gcvit.factory import create_model, open_model
-from gcvit.tasks.classify import TrainResult, evaluate_checkpoint
+from gcvit.tasks.classify import TrainResult, evaluate, evaluate_checkpoint
+from gcvit.tasks.classify.held_out import evaluation_loader
+from gcvit.tasks.classify.inference import class_logits
 from gcvit.weights.hub import save_hub
 from gcvit.weights.preprocessing import Preprocessing
+from tasks import evaluation_worker
+from tasks.evaluation_worker import columns
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +91,138 @@ def test_another_size(tiny_run: TrainResult) -> None:
     )
     assert result.size == (40, 33)
     assert progress == [(4, 10), (8, 10), (10, 10)]
+
+
+@pytest.fixture
+def seven(folders: Path, tmp_path: Path) -> Path:
+    """Seven images in three classes, of which one is cut off."""
+    for name, count in (("arrow", 2), ("ring", 2), ("star", 3)):
+        (tmp_path / "seven" / name).mkdir(parents=True)
+        for index in range(count):
+            source = sorted((folders / "val" / name).iterdir())[index % 2]
+            shutil.copy(source, tmp_path / "seven" / name / f"{index}.png")
+    broken = tmp_path / "seven" / "ring" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    return tmp_path / "seven"
+
+
+def test_processes_with_uneven_shares_all_return_what_one_does(
+    tiny_run: TrainResult, seven: Path, tmp_path: Path
+) -> None:
+    ranks, best = 2, str(tiny_run.best)
+    alone = columns(evaluate_checkpoint(best, str(seven), bad_images="skip", batch_size=1).result)
+    single = columns(evaluate_checkpoint(best, images=1).result)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, evaluation_worker.__file__, str(tiny_run.best), str(seven), str(tmp_path)]
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(ranks)
+    ]
+    assert [process.wait(60) for process in processes] == [0] * ranks
+    assert alone["positions"].tolist() == [0, 1, 2, 4, 5, 6]
+    for rank in range(ranks):
+        for found, expected in zip(torch.load(tmp_path / f"{rank}.pt"), (alone, single), strict=True):
+            assert found["unreadable"] == expected["unreadable"]
+            for name in ("positions", "labels", "predicted", "confidence", "losses", "counts"):
+                assert torch.equal(found[name], expected[name]), (rank, name)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_images_are_an_error_or_left_out_and_listed(
+    tiny_run: TrainResult, seven: Path, workers: int
+) -> None:
+    with pytest.raises(ImageError, match=r"ring.1\.png"):
+        evaluate_checkpoint(str(tiny_run.best), str(seven), workers=workers)
+    part = evaluate_checkpoint(str(tiny_run.best), str(seven), bad_images="skip", batch_size=2, workers=workers)
+    assert part.images == 6
+    ((position, file, reason),) = part.result.unreadable
+    assert (position, file) == (3, str(seven / "ring" / "1.png"))
+    assert reason
+    assert "cannot read image" not in reason
+    (seven / "ring" / "1.png").unlink()
+    assert evaluate_checkpoint(str(tiny_run.best), str(seven)).per_class == part.per_class
+
+
+def test_nothing_but_unreadable_images_is_an_error(tiny_run: TrainResult, seven: Path) -> None:
+    for file in seven.rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"none of the 7 images could be read; the first: .*0\.png: the file is empty"):
+        evaluate_checkpoint(str(tiny_run.best), str(seven), bad_images="skip")
+
+
+class Fixed(nn.Module):
+    """Logits that are a known function of the image: its mean in the left half and in the right half, and zero."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        halves = images.mean(1).mean(1).chunk(2, dim=1)
+        return torch.stack([5 * half.mean(1) for half in halves] + [torch.zeros(len(images))], dim=1)
+
+
+def test_losses_and_confidences_are_those_of_a_plain_loop() -> None:
+    images = ShapesDataset("val", 9, 32)
+    preprocessing = Preprocessing(size=(32, 32), crop_pct=1.0)
+    labels = [index % 3 for index in range(10)]
+    device = torch.device("cpu")
+    loader = evaluation_loader(images, preprocessing, batch_size=4, workers=0, device=device, labels=labels)
+    plain, flipped = (evaluate(Fixed(), loader, device=device, tta=tta) for tta in ("none", "flip"))
+    prepare = eval_transform(size=(32, 32), crop_pct=1.0)
+    for index in range(9):
+        left, right, zero = (math.exp(v) for v in Fixed()(prepare(images[index][0])[None])[0].tolist())
+        shares = [share / (left + right + zero) for share in (left, right, zero)]
+        assert plain.losses[index].item() == pytest.approx(-math.log(shares[index % 3]), abs=1e-5)
+        assert plain.confidence[index].item() == pytest.approx(max(shares), abs=1e-5)
+        assert int(plain.predicted[index]) == shares.index(max(shares))
+        both = [(shares[0] + shares[1]) / 2] * 2 + [shares[2]]  # the mirror image swaps left and right
+        assert flipped.losses[index].item() == pytest.approx(-math.log(both[index % 3]), abs=1e-5)
+    assert plain.loss == pytest.approx(plain.losses.mean().item())
+    assert not torch.allclose(plain.losses, flipped.losses, atol=1e-3)
+
+
+def test_with_flip_an_image_and_its_mirror_image_are_the_same() -> None:
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    ours, mirrored = (class_logits(Fixed(), x, "flip").softmax(1) for x in (images, images.flip(3)))
+    torch.testing.assert_close(ours, mirrored)
+    assert not torch.allclose(class_logits(Fixed(), images).softmax(1), ours, atol=1e-3)
+
+
+def test_answers_that_are_no_numbers_are_an_error() -> None:
+    class Broken(Fixed):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * float("nan")
+
+    loader = evaluation_loader(
+        ShapesDataset("val", 3, 32), Preprocessing((32, 32)), batch_size=2, workers=0, device=torch.device("cpu"),
+        labels=[0, 1, 2],
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="3 of 3 images are not finite numbers"):
+        evaluate(Broken(), loader, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        Preprocessing((35, 48), crop_pct=0.9, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4)),
+        Preprocessing((33, 33), crop_pct=1.0, crop_mode="squash", interpolation="bilinear"),
+    ],
+)
+def test_a_checkpoints_preprocessing_is_timms_pixel_by_pixel(
+    folders: Path, tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    save_hub(create_model("gcvit_pico", num_classes=10), tmp_path, preprocessing=preprocessing)
+    opened = open_model(tmp_path)
+    images = ShapesDataset("val", 3, (61, 90))
+    loader = evaluation_loader(images, opened.preprocessing, batch_size=3, workers=0, device=torch.device("cpu"))
+    (batch,) = loader
+    theirs = timm.data.create_transform(
+        input_size=(3, *preprocessing.size),
+        crop_pct=preprocessing.crop_pct,
+        crop_mode=preprocessing.crop_mode,
+        interpolation=preprocessing.interpolation,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+    )
+    assert torch.equal(batch.images, torch.stack([theirs(images[index][0]) for index in range(3)]))
+    assert batch.positions.tolist() == [0, 1, 2]

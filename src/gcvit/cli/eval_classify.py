@@ -1,33 +1,55 @@
-"""`gcvit eval classify`: measures a classifier on held-out images."""
+"""`gcvit eval classify`: measures classifiers on held-out images, one in detail or several side by side."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import counter, facts, next_steps, per_class, percent, say
-from gcvit.engine.device import Precision
-from gcvit.tasks.classify import evaluate_checkpoint
+from gcvit.cli.output import complain, counter, facts, next_steps, per_class, percent, say, table
+from gcvit.distributed import is_main, process_group
+from gcvit.engine.device import Precision, resolve_device
+from gcvit.files import write_atomically
+from gcvit.metrics import most_confused
+from gcvit.tasks.classify.evaluate_checkpoint import CheckpointEvaluation, evaluate_checkpoint, open_candidate
+from gcvit.tasks.classify.evaluation_files import check_out, write_files
+from gcvit.tasks.classify.held_out import BadImages
+from gcvit.tasks.classify.inference import TTA
+from gcvit.tasks.classify.names import readable
+from gcvit.tasks.classify.report import caution
+from gcvit.tasks.classify.sources import checkpoint_path
+
+CONFUSED = 5  # pairs of classes shown
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a classifier: top-1, top-5, the worst classes and the speed."""
+    """Measure classifiers: top-1, top-5, calibration, the worst classes, what is taken for what, and the speed.
 
-    model: Positional[str]
-    """a checkpoint file, a hub directory (such as a run's best/) or a model's name"""
+    Several models or sizes come side by side in one table. Among several processes the images are shared out:
+    torchrun --nproc-per-node 2 -m gcvit eval classify …
+    """
+
+    model: Positional[tuple[str, ...]]
+    """checkpoint files, hub directories, runs' folders (their best/) or models' names"""
     data: str | None = None
-    """folder with val/CLASS/… or test/CLASS/…, or CLASS/… itself; none: held-out built-in images"""
+    """folder or tar archive with val/CLASS/… or test/CLASS/…, or CLASS/… itself; none: held-out built-in images"""
     val_fraction: float | None = None
     """training's val_fraction, to measure on just what it held out of data without val/; none: on all images"""
     seed: int = 0
     """training's seed, which chose what it held out"""
     images: int = 1000
     """number of built-in images"""
-    size: int | None = None
-    """side of the model's input in pixels, at least 32; none: the checkpoint's own"""
+    size: tuple[int, ...] = ()
+    """sides of the model's input in pixels, at least 32; left out: the checkpoint's own"""
+    tta: TTA = "none"
+    """flip: the mean of what the model says of the image and of its mirror image"""
+    bad_images: BadImages = "error"
+    """skip: leave out and list images that cannot be read; error: stop at the first"""
+    out: Path | None = None
+    """folder for metrics.json, per-class and per-image CSV files, confusion.png and report.html"""
     batch_size: int = 128
     """images computed at once"""
     workers: int = 0
@@ -37,48 +59,151 @@ class Evaluate:
     precision: Precision = "auto"
     """auto: bf16 on a GPU that has it, fp32 elsewhere"""
     json: bool = False
-    """print one JSON object instead of a table"""
+    """print one JSON object a line, for each model and size, instead of a table"""
 
 
 def run(argv: Sequence[str]) -> None:
-    """Evaluate and show."""
+    """Evaluate and show; of several processes the first one speaks."""
     arguments = parse(Evaluate, "eval classify", argv)
+    _check(arguments)
+    with process_group():
+        results = _measure(arguments)
+        if not is_main():
+            return
+        if arguments.out is not None:
+            _write(arguments.out, results)
+    if arguments.json:
+        for result in results:
+            say(json.dumps(result.measures()))
+        return
+    _complain(results)
+    if len(results) == 1:
+        _describe(results[0])
+    else:
+        _compare(results)
+    best = checkpoint_path(max(results, key=lambda result: result.top1).source)
+    if arguments.out is not None:
+        say(f"\nresults: {arguments.out}")
+    next_steps(["gcvit", "predict", best, "photo.jpg"], ["gcvit", "info", best])
+
+
+def _check(arguments: Evaluate) -> None:
+    if not arguments.model:
+        raise ValueError("name at least one model: gcvit eval classify gcvit-runs/quickstart-001")
     for flag, value, least in (
         ("--seed", arguments.seed, 0),
         ("--images", arguments.images, 1),
-        ("--size", arguments.size, 32),
+        *(("--size", size, 32) for size in arguments.size),
         ("--batch-size", arguments.batch_size, 1),
         ("--workers", arguments.workers, 0),
     ):
-        if value is not None and value < least:
+        if value < least:
             raise ValueError(f"{flag} {value}: it must be at least {least}")
-    with counter("evaluating") as progress:
-        result = evaluate_checkpoint(
-            arguments.model,
-            arguments.data,
-            val_fraction=arguments.val_fraction,
-            seed=arguments.seed,
-            images=arguments.images,
-            size=arguments.size,
-            batch_size=arguments.batch_size,
-            workers=arguments.workers,
-            device=arguments.device,
-            precision=arguments.precision,
-            progress=progress,
-        )
-    if arguments.json:
-        say(json.dumps(asdict(result), ensure_ascii=False))
+    resolve_device(arguments.device)
+    if arguments.out is not None:
+        check_out(arguments.out)
+
+
+def _measure(arguments: Evaluate) -> list[CheckpointEvaluation]:
+    if len(arguments.model) > 1:  # what is wrong with the last one is said before the first has taken an hour
+        for source in arguments.model:
+            open_candidate(
+                source,
+                arguments.data,
+                val_fraction=arguments.val_fraction,
+                seed=arguments.seed,
+                images=arguments.images,
+            )
+    results = []
+    for source in arguments.model:
+        for size in arguments.size or (None,):
+            with counter(f"evaluating {source}" + (f" at {size} px" if size else ""), quiet=not is_main()) as progress:
+                results.append(
+                    evaluate_checkpoint(
+                        source,
+                        arguments.data,
+                        val_fraction=arguments.val_fraction,
+                        seed=arguments.seed,
+                        images=arguments.images,
+                        size=size,
+                        tta=arguments.tta,
+                        bad_images=arguments.bad_images,
+                        batch_size=arguments.batch_size,
+                        workers=arguments.workers,
+                        device=arguments.device,
+                        precision=arguments.precision,
+                        progress=progress,
+                    )
+                )
+    return results
+
+
+def _write(out: Path, results: Sequence[CheckpointEvaluation]) -> None:
+    if len(results) == 1:
+        write_files(out, results[0])
         return
-    height, width = result.size
+    for number, result in enumerate(results, start=1):
+        write_files(out / "{:02}-{}-{}x{}".format(number, result.model, *result.size), result)
+    content = json.dumps([result.measures() for result in results], indent=2) + "\n"
+    write_atomically(out / "metrics.json", content.encode())
+
+
+def _describe(result: CheckpointEvaluation) -> None:
+    figures = result.result
+    low, high = figures.top1_interval
+    tta = ", mirror images too" if result.tta == "flip" else ""
+    left_out = [("left out", f"{len(figures.unreadable):,} that could not be read")] if figures.unreadable else []
     facts(
         [
-            ("model", f"{result.model} at {height}×{width} px"),
+            ("model", f"{result.model} at {_by(result)} px{tta}"),
             ("data", f"{result.images:,} images of {result.data}"),
-            ("top-1", percent(result.top1)),
-            ("top-5", percent(result.top5)),
+            *left_out,
+            ("top-1", f"{percent(result.top1)}, 95% interval {percent(low)} to {percent(high)}"),
+            *([("top-5", percent(result.top5))] if result.top5 is not None else []),
+            ("per class", f"{percent(figures.accuracy.mean_per_class)} on average"),
+            ("ECE", f"{percent(figures.calibration.error)} expected calibration error, 15 bins"),
             ("loss", f"{result.loss:.4f}"),
-            ("speed", f"{result.images_per_second:,.0f} images/s, loading included"),
+            ("speed", f"{_speed(result)} images/s, loading included"),
         ]
     )
-    per_class(result.per_class)
-    next_steps(["gcvit", "predict", arguments.model, arguments.data or "photo.jpg"], ["gcvit", "info", arguments.model])
+    per_class({readable(name): share for name, share in result.per_class.items()})
+    pairs = most_confused(figures.labels, figures.predicted, CONFUSED)
+    if pairs:
+        names = result.names
+        table(
+            ["most confused", "taken for", ">images"],
+            [[readable(names[truth]), readable(names[guess]), f"{n:,}"] for truth, guess, n in pairs],
+        )
+
+
+def _compare(results: Sequence[CheckpointEvaluation]) -> None:
+    say(f"{results[0].images:,} images of {results[0].data}")
+    top5 = any(result.top5 is not None for result in results)
+    rows = []
+    for result in results:
+        low, high = result.result.top1_interval
+        cells = [result.source, _by(result), percent(result.top1), f"{percent(low)} to {percent(high)}"]
+        if top5:
+            cells.append("–" if result.top5 is None else percent(result.top5))
+        rows.append([*cells, percent(result.result.calibration.error), f"{result.loss:.3f}", _speed(result)])
+    heading = ["model", ">size", ">top-1", ">95% interval", *([">top-5"] if top5 else []), ">ECE", ">loss", ">images/s"]
+    table(heading, rows)
+
+
+def _complain(results: Sequence[CheckpointEvaluation]) -> None:
+    """On stderr: images that were left out, and figures that rest on few images."""
+    for _, file, reason in results[0].result.unreadable[:10]:
+        complain(f"left out {file}: {reason}")
+    more = len(results[0].result.unreadable) - 10
+    if more > 0:
+        complain(f"left out {more:,} more; --out lists them all")
+    if warning := caution(results[0].images):
+        complain(warning)
+
+
+def _by(result: CheckpointEvaluation) -> str:
+    return "{}×{}".format(*result.size)
+
+
+def _speed(result: CheckpointEvaluation) -> str:
+    return f"{result.images_per_second:,.0f}" if result.images_per_second >= 10 else f"{result.images_per_second:.2g}"

@@ -13,6 +13,7 @@ from gcvit.cli.output import count, facts, next_steps, say, table
 from gcvit.factory import create_model, list_models, open_model
 from gcvit.model.config import STAGES, GCViTConfig, Pair
 from gcvit.model.gcvit import GCViT
+from gcvit.tasks.classify.sources import checkpoint_path
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
 from gcvit.weights.preprocessing import Preprocessing
 
@@ -57,7 +58,7 @@ def _describe(source: str, size: int | None) -> None:
         model = _without_weights(name, size)
         entry = published or default_entry(name)
     else:
-        opened = open_model(source)
+        opened = open_model(checkpoint_path(source))
         name, model, entry = opened.name, opened.model, opened.entry
         preprocessing, labels = opened.preprocessing, opened.labels
         if size is not None:

@@ -22,7 +22,7 @@ class Command(NamedTuple):
 # Modules are imported only when their verb is asked for: a train run needs matplotlib, `info` does not.
 COMMANDS = {
     "train classify": Command("gcvit.cli.train_classify", "train a classifier, by default on built-in images"),
-    "eval classify": Command("gcvit.cli.eval_classify", "measure a classifier on held-out images"),
+    "eval classify": Command("gcvit.cli.eval_classify", "measure classifiers on held-out images, side by side"),
     "predict": Command("gcvit.cli.predict", "name what is in your images"),
     "info": Command("gcvit.cli.info", "list the models, or describe one"),
     "data index": Command("gcvit.cli.data_index", "write where each image in tar archives begins"),

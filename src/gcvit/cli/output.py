@@ -1,6 +1,8 @@
 """How the commands speak: plain lines, tables, and the next command to type, within 80 columns."""
 
 import shlex
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -15,8 +17,12 @@ Item = TypeVar("Item")
 
 
 def say(text: str = "") -> None:
-    """Print one line to stdout as it is: no markup, no colours, paths never broken."""
-    print(text, flush=True)
+    """Print one line to stdout as it is: no markup, no colours, paths never broken.
+
+    What stdout cannot show, such as a file's name that is no valid text, is written as an escape.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def complain(text: str) -> None:
@@ -44,12 +50,29 @@ def track(items: Sequence[Item], what: str) -> Iterator[Item]:
 
 
 @contextmanager
-def counter(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields `progress(done, total)`, which moves a bar on stderr when that is a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+def counter(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Yields `progress(done, total)`: a bar on stderr when that is a terminal, elsewhere a line now and then."""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=quiet)
+    if not console.is_terminal:
+        yield _Lines(what, console)
+        return
+    with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(what)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+class _Lines:
+    """Progress for a file: a line every `EVERY` seconds."""
+
+    EVERY = 20.0
+
+    def __init__(self, what: str, console: Console) -> None:
+        self.what, self.console, self.last = what, console, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self.last >= self.EVERY:
+            self.console.print(f"{self.what}: {done:,} of {total:,}")
+            self.last = time.monotonic()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`gcvit predict`: names what is in images, thousands of them if need be."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +19,16 @@ from gcvit.data.images import ImageError, list_images, load_image
 from gcvit.engine.device import resolve_device
 from gcvit.factory import OpenedModel, open_model
 from gcvit.model.gcvit import GCViT
+from gcvit.tasks.classify.inference import TTA, class_logits
+from gcvit.tasks.classify.names import describe, readable
+from gcvit.tasks.classify.sources import checkpoint_path
 from gcvit.weights.preprocessing import Preprocessing
 
 Transform = Callable[..., torch.Tensor]
 Loaded = tuple[Path, torch.Tensor | ImageError]
+
+LEAST = 0.0005  # below it a next best would be shown as 0.0%
+ARCHIVES = (".tar", ".tgz", ".gz", ".zip")
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Predict:
     """Name what is in images: for each the likeliest classes and their shares."""
 
     model: Positional[str]
-    """a model's name (its published weights are fetched), a checkpoint file or a hub directory"""
+    """a model's name (its published weights are fetched), a checkpoint file, a hub directory or a run's folder"""
     images: Positional[tuple[Path, ...]]
     """image files, and folders that are searched for images"""
     top_k: int = 5
@@ -38,6 +45,8 @@ class Predict:
     """one JSON object a line: {"file", "predictions": [{"label", "index", "probability"}]}"""
     size: int | None = None
     """side of the square shown to the model, in pixels, at least 32; none: the checkpoint's own"""
+    tta: TTA = "none"
+    """flip: the mean of what the model says of the image and of its mirror image"""
     batch_size: int = 32
     """images computed at once"""
     device: str = "auto"
@@ -58,18 +67,18 @@ def run(argv: Sequence[str]) -> int:
     arguments = parse(Predict, "predict", argv)
     if arguments.top_k < 1 or arguments.batch_size < 1:
         raise ValueError("--top-k and --batch-size are at least 1")
-    files = [file for path in arguments.images for file in list_images(path)]
+    files = [file for path in arguments.images for file in find_files(path)]
     if not files:
         raise ValueError("name at least one image or folder: gcvit predict MODEL photo.jpg")
     device = resolve_device(arguments.device)
-    opened = open_model(arguments.model)
+    opened = open_model(checkpoint_path(arguments.model))
     if opened.model.config.num_classes == 0:
         raise ValueError(f"{arguments.model} has no classes (num_classes=0), only features; give a classifier")
     transform = eval_transform(**asdict(resized(opened.preprocessing, arguments.size)))
 
     writer = as_json if arguments.json else Lines(files)
     unreadable = 0
-    for item in predict(opened, files, transform, arguments.top_k, arguments.batch_size, device):
+    for item in predict(opened, files, transform, arguments.top_k, arguments.batch_size, device, tta=arguments.tta):
         if isinstance(item, Prediction):
             say(writer(item))
         else:
@@ -82,6 +91,19 @@ def run(argv: Sequence[str]) -> int:
         again = ["gcvit", "predict", arguments.model, *arguments.images[:1], "--json"]
         next_steps(again, ["gcvit", "info", arguments.model])
     return 0
+
+
+def find_files(path: Path) -> list[Path]:
+    """The images at `path`. Raises ValueError, saying what to do, for what holds images but is neither file nor folder.
+
+    A file that is no image is not refused here: it is reported in its turn.
+    """
+    if re.match(r"https?:/", str(path)):
+        raise ValueError(f"{path} is an address; download the image and give its file")
+    for place in (path, *path.parents):
+        if place.suffix in ARCHIVES and place.is_file():
+            raise ValueError(f"{place} is an archive; unpack it, and give the folder with its images")
+    return list_images(path)
 
 
 def resized(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
@@ -101,12 +123,14 @@ def predict(
     top_k: int,
     batch_size: int,
     device: torch.device,
+    *,
+    tta: TTA = "none",
 ) -> Iterator[Prediction | ImageError]:
     """One item for each file, in order: its prediction, or why it could not be read."""
     names, model = class_names(opened), opened.model.fold().to(device).eval()
     for batch in read_ahead(files, transform, batch_size):
         images = [image for _, image in batch if not isinstance(image, ImageError)]
-        best = iter(likeliest(model, torch.stack(images).to(device), top_k) if images else ())
+        best = iter(likeliest(model, torch.stack(images).to(device), top_k, tta) if images else ())
         for file, image in batch:
             if isinstance(image, ImageError):
                 yield image
@@ -132,9 +156,9 @@ def read_ahead(files: Sequence[Path], transform: Transform, batch_size: int) -> 
         yield [future.result() for future in waiting]
 
 
-def likeliest(model: GCViT, images: torch.Tensor, top_k: int) -> list[list[tuple[int, float]]]:
+def likeliest(model: GCViT, images: torch.Tensor, top_k: int, tta: TTA = "none") -> list[list[tuple[int, float]]]:
     """(index, probability) of the `top_k` best classes of each image, best first."""
-    probabilities = model(images).float().softmax(dim=-1)
+    probabilities = class_logits(model, images, tta).softmax(dim=-1)
     best = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)
     rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return [list(zip(indices, values, strict=True)) for indices, values in rows]
@@ -153,9 +177,11 @@ def class_names(opened: OpenedModel) -> list[str]:
 
 def as_json(prediction: Prediction) -> str:
     """The prediction as one line of JSON."""
-    classes = [
-        {"label": label, "index": index, "probability": probability} for label, index, probability in prediction.classes
-    ]
+    classes = []
+    for label, index, probability in prediction.classes:
+        description = describe(label)
+        described = {} if description is None else {"description": description}
+        classes.append({"label": label, **described, "index": index, "probability": float(f"{probability:.6g}")})
     return json.dumps({"file": str(prediction.file), "predictions": classes}, ensure_ascii=False)
 
 
@@ -171,5 +197,7 @@ class Lines:
         file = str(prediction.file)
         if sys.stdout.isatty() and len(file) > self.width:
             file = "…" + file[1 - self.width :]
-        rest = ", ".join(f"{name} {100 * probability:.1f}%" for name, _, probability in others)
-        return f"{file:{self.width}}  {name:20}  {100 * probability:4.1f}%  {rest}".rstrip()
+        rest = ", ".join(
+            f"{readable(name)} {100 * probability:.1f}%" for name, _, probability in others if probability >= LEAST
+        )
+        return f"{file:{self.width}}  {readable(name):20}  {100 * probability:4.1f}%  {rest}".rstrip()

@@ -122,6 +122,7 @@ def _report(result: TrainResult, settings: ClassifyConfig) -> None:
             ("last weights", str(result.last)),
             ("curves", str(outputs.curves)),
             ("predictions", str(outputs.predictions)),
+            ("confusions", str(outputs.confusion)),
         ]
     )
     if settings.data is None:

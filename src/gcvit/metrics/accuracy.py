@@ -14,12 +14,19 @@ class Accuracy:
     def __init__(self, classes: int, device: torch.device | str = "cpu") -> None:
         self.counts = torch.zeros(classes, 3, dtype=torch.int64, device=device)
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits (batch, classes), labels (batch,) from 0. Does not wait for the device."""
-        guesses = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    def update(self, guesses: Tensor, labels: Tensor) -> None:
+        """Add a batch: guesses (batch, up to 5), the likeliest class first, labels (batch,) from 0.
+
+        Does not wait for the device.
+        """
         hits = guesses == labels[:, None]
         seen = torch.stack([torch.ones_like(labels, dtype=torch.bool), hits[:, 0], hits.any(1)], dim=1)
         self.counts.index_add_(0, labels, seen.long())
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, with or without images."""
+        return len(self.counts)
 
     @property
     def images(self) -> int:
@@ -27,19 +34,32 @@ class Accuracy:
         return int(self.counts[:, 0].sum())
 
     @property
+    def hits(self) -> int:
+        """Number of images whose class is the first guess."""
+        return int(self.counts[:, 1].sum())
+
+    @property
     def top1(self) -> float:
-        """Share of images, 0 … 1, whose class has the highest logit. Raises ValueError without images."""
+        """Share of images, 0 … 1, whose class is the first guess. Raises ValueError without images."""
         return self._share(1)
 
     @property
     def top5(self) -> float:
-        """Share of images, 0 … 1, whose class is among the five highest logits; 1 for up to five classes."""
+        """Share of images, 0 … 1, whose class is among the five guesses; 1 for up to five classes."""
         return self._share(2)
 
     @property
     def per_class(self) -> list[float | None]:
         """Top-1 share of each class; None for a class without images."""
         return [hits / images if images else None for images, hits, _ in self.counts.tolist()]
+
+    @property
+    def mean_per_class(self) -> float:
+        """Mean of the top-1 shares of the classes that have images, each class weighing the same."""
+        if not self.images:
+            raise ValueError("no images were evaluated, so there is no accuracy")
+        shares = [share for share in self.per_class if share is not None]
+        return sum(shares) / len(shares)
 
     def _share(self, column: int) -> float:
         if not self.images:

@@ -80,7 +80,9 @@ def _read_safetensors(path: Path) -> State:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from error
+        raise ValueError(
+            f"{path}: the file is cut off or damaged, or is no safetensors file; copy or download it again ({error})"
+        ) from error
 
 
 def _read_torch(path: Path) -> object:
@@ -97,9 +99,10 @@ def _read_torch(path: Path) -> object:
                 ) from error
             raise ValueError(f"{path}: not a checkpoint that torch can read") from error
         except DAMAGE as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(
-                f"{path}: not a whole checkpoint: it is cut off, damaged or something else ({type(error).__name__}); copy "
-                f"or download it again"
+                f"{path}: the file is cut off or damaged, or is no checkpoint; copy or download it again (torch says: "
+                f"{reason})"
             ) from error
 
 

@@ -1,7 +1,8 @@
 """Image classification: train, evaluate."""
 
 from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig
-from gcvit.tasks.classify.evaluate import CheckpointEvaluation, Evaluation, evaluate, evaluate_checkpoint
+from gcvit.tasks.classify.evaluate import Evaluation, evaluate
+from gcvit.tasks.classify.evaluate_checkpoint import CheckpointEvaluation, evaluate_checkpoint
 from gcvit.tasks.classify.train import TrainResult, train
 
 __all__ = [

@@ -1,7 +1,6 @@
 """The model that a run starts from."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from torch import nn
 
@@ -11,6 +10,7 @@ from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.layers import DropPath
 from gcvit.model.variants import nearest_variant
 from gcvit.tasks.classify.config import ClassifyConfig
+from gcvit.tasks.classify.sources import checkpoint_path
 from gcvit.weights.catalogue import default_entry
 from gcvit.weights.hub import labels_of, model_config, preprocessing_of
 from gcvit.weights.loading import find, load_weights
@@ -31,7 +31,7 @@ def settled(config: ClassifyConfig) -> ClassifyConfig:
         return config
     if config.weights is None:
         raise ValueError("model is auto, that of the weights, but no weights are given; give weights or name the model")
-    opened = open_model(_best_of(config.weights))
+    opened = open_model(checkpoint_path(config.weights))
     size = opened.model.config.img_size if config.img_size is None else config.img_size
     return replace(config, model=opened.name, img_size=size)
 
@@ -91,13 +91,7 @@ def _source(config: ClassifyConfig) -> str | None:
     """What to start from, if anything."""
     if config.pretrained or config.weights is None:
         return config.model if config.pretrained else None
-    return _best_of(config.weights)
-
-
-def _best_of(weights: str) -> str:
-    """The best weights of a run when its folder is given, else what is given."""
-    best = Path(weights) / "best"
-    return str(best) if best.is_dir() else weights
+    return checkpoint_path(config.weights)
 
 
 def _check_model(config: ClassifyConfig, ours: GCViTConfig, checkpoint: Checkpoint) -> None:

@@ -8,29 +8,20 @@ from PIL import Image
 from torch import Tensor
 
 from gcvit.tasks.classify.data import Pictures
+from gcvit.tasks.classify.evaluate import Evaluation
+from gcvit.tasks.classify.names import short
 
 COLUMNS = 8
 SAMPLES, MISTAKES = 24, 8
 RIGHT, WRONG = "#1a7f37", "#c1121f"
 
 
-def draw_predictions(
-    images: Pictures,
-    labels: Sequence[str],
-    truth: Tensor,
-    predicted: Tensor,
-    confidence: Tensor,
-    *,
-    title: str,
-) -> Figure:
-    """Some of `images` with what the model took them for and how sure it was.
+def draw_predictions(images: Pictures, classes: Sequence[str], result: Evaluation, *, title: str) -> Figure:
+    """Some of `images`, which `result` is of, with what the model took them for and how sure it was.
 
     Samples are spread evenly over the classes, whatever the result; the most confident mistakes follow.
-    truth, predicted, confidence: (images,), of the same order as `images`.
     """
-    wrong = (truth != predicted).nonzero().flatten()
-    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES].tolist()
-    samples = _spread(truth, SAMPLES)
+    samples, worst = _spread(result.labels, SAMPLES), surest(result, MISTAKES, right=False)
     rows = [("samples: what the model says, and how sure it is", samples)] + (
         [("most confident mistakes", worst)] if worst else []
     )
@@ -45,14 +36,20 @@ def draw_predictions(
         for axes in cells:
             axes.set_axis_off()
         for axes, index in zip(cells, indices, strict=False):
-            axes.imshow(_thumbnail(images[index][0]), interpolation="nearest")
-            guess, right = int(predicted[index]), int(truth[index])
-            text = f"{_short(labels[guess])} {confidence[index]:.0%}"
+            axes.imshow(thumbnail(images[int(result.positions[index])][0]), interpolation="nearest")
+            guess, right = int(result.predicted[index]), int(result.labels[index])
+            text = f"{short(classes[guess])} {result.confidence[index]:.0%}"
             if guess != right:
-                text = f"✗ {text}\nis {_short(labels[right])}"
+                text = f"✗ {text}\nis {short(classes[right])}"
             colour = RIGHT if guess == right else WRONG
             axes.set_title(text, fontsize=9, color=colour, pad=3, parse_math=False)
     return figure
+
+
+def surest(result: Evaluation, count: int, *, right: bool) -> list[int]:
+    """Rows of `result` with the most confident right guesses, or the most confident mistakes, the surest first."""
+    rows = (result.right == right).nonzero().flatten()
+    return rows[result.confidence[rows].argsort(descending=True, stable=True)][:count].tolist()
 
 
 def _spread(truth: Tensor, count: int) -> list[int]:
@@ -62,14 +59,10 @@ def _spread(truth: Tensor, count: int) -> list[int]:
     return order[picks].tolist()
 
 
-def _thumbnail(image: Image.Image, side: int = 160) -> Image.Image:
+def thumbnail(image: Image.Image, side: int = 160) -> Image.Image:
     """The image, made smaller where it is large, padded to a square."""
     image = image.copy()
     image.thumbnail((side, side))
     sheet = Image.new("RGB", (max(image.size),) * 2, "white")
     sheet.paste(image, ((sheet.width - image.width) // 2, (sheet.height - image.height) // 2))
     return sheet
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 16 else label[:15] + "…"

@@ -105,7 +105,7 @@ def train(
                 distributed.wait()  # for rank 0 to have written best/
                 best = open_model(results.best).model.fold().to(device)
                 evaluation = evaluate(best, task.held_out, device=device, precision=plan.precision)
-            outputs = save_outputs(run.path, config, images, preprocessing, evaluation, results.best_epoch)
+            outputs = save_outputs(run.path, config, images, evaluation)
             log.event("end", seconds=round(seconds, 1), top1=evaluation.accuracy.top1, best_epoch=results.best_epoch)
     return TrainResult(
         model=config.model,

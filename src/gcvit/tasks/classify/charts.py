@@ -1,0 +1,124 @@
+"""Charts of an evaluation: which classes are taken for which, and whether the model is right as often as sure."""
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from torch import Tensor
+
+from gcvit.engine.figures import FAINT, HELD_OUT_COLOUR, TRAIN_COLOUR
+from gcvit.metrics import Calibration, confusion_matrix, most_confused
+from gcvit.tasks.classify.names import short
+
+LABELLED = 25  # classes whose cells still hold a legible number
+PAIRS = 20
+CELLS = 250  # of the heat map's side; more classes share cells
+WRONG = "#c1121f"
+
+
+def draw_confusion(labels: Tensor, predicted: Tensor, names: Sequence[str], *, title: str) -> Figure:
+    """Which classes are taken for which: up to 25 as a table, more as a heat map and the most confused pairs.
+
+    labels, predicted: (images,) int64, indices into `names`. Only classes that occur among them are drawn.
+    """
+    occurring = torch.cat([labels, predicted]).unique()
+    at = torch.searchsorted(occurring, labels), torch.searchsorted(occurring, predicted)
+    shown = [names[label] for label in occurring.tolist()]
+    draw = _table if len(shown) <= LABELLED else _overview
+    figure = draw(*at, shown)
+    figure.suptitle(title, fontsize=12, parse_math=False)
+    return figure
+
+
+def draw_reliability(calibration: Calibration, *, title: str) -> Figure:
+    """Share right against confidence, bin by bin, over the number of images in each."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
+    bins = len(calibration.images)
+    left = torch.arange(bins) / bins
+    filled = calibration.images > 0
+    hits = (calibration.hits[filled] / calibration.images[filled]).tolist()
+    sure = (calibration.confidence[filled] / calibration.images[filled]).tolist()
+    upper.bar(left[filled].tolist(), hits, width=1 / bins, align="edge", color=HELD_OUT_COLOUR, edgecolor="white")
+    upper.vlines(sure, hits, sure, color=WRONG, linewidth=2, label="too sure or not sure enough")
+    upper.plot([0, 1], [0, 1], "--", color=TRAIN_COLOUR, linewidth=1, label="right as often as sure")
+    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share right")
+    upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    upper.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
+    lower.bar(left.tolist(), calibration.images.tolist(), width=1 / bins, align="edge", color=FAINT, edgecolor="white")
+    lower.set(xlabel="confidence of the first guess", ylabel="images")
+    lower.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _table(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure:
+    """Every cell with its share of the row's images, in per cent."""
+    count = len(names)
+    matrix = confusion_matrix(labels, predicted, count)
+    shares = _by_row(matrix)
+    side = 2.2 + 0.42 * max(count, 4)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    size = 9 if count <= 12 else 8
+    for row, column in matrix.nonzero().tolist():
+        share = shares[row, column].item()
+        text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+        colour = "white" if share > 0.55 else WRONG if row != column else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+    images = matrix.sum(1).tolist()
+    shown = [short(name, 20) for name in names]
+    _ticks(axes, shown, [f"{name} ({n:,})" for name, n in zip(shown, images, strict=True)], size)
+    axes.set_xlabel("taken for, in per cent of the row")
+    axes.set_ylabel("class (images)")
+    return figure
+
+
+def _overview(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure:
+    """A heat map without names, and the most confused pairs with them."""
+    count = len(names)
+    pairs = most_confused(labels, predicted, PAIRS)
+    images = torch.bincount(labels, minlength=count).tolist()
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+    cells = min(count, CELLS)
+    shares = _by_row(confusion_matrix(labels * cells // count, predicted * cells // count, cells))
+    heat = left.imshow(
+        shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", extent=(0, count, count, 0)
+    )
+    bar = figure.colorbar(heat, ax=left, shrink=0.8, ticks=[share**0.5 for share in (0, 0.05, 0.25, 0.5, 1)])
+    bar.ax.set_yticklabels(["0", "5%", "25%", "50%", "100%"])
+    together = "" if cells == count else f", {count / cells:.1f} to a cell"
+    left.set(xlabel="taken for", ylabel=f"class, {count:,} in all{together}")
+
+    right.set_title("most confused pairs" if pairs else "no mistakes", fontsize=11)
+    right.barh(range(len(pairs)), [n for *_, n in pairs], color=WRONG, height=0.7)
+    right.set_ylim(PAIRS - 0.5, -0.5)
+    shown = [f"{short(names[truth], 24)} → {short(names[guess], 24)}" for truth, guess, _ in pairs]
+    right.set_yticks(range(len(pairs)), shown, fontsize=9, parse_math=False)
+    for row, (truth, _, n) in enumerate(pairs):
+        right.text(n, row, f" {n:,}, {n / images[truth]:.0%} of the class", va="center", fontsize=8, color="#555555")
+    right.set_xlim(0, 1.45 * max((n for *_, n in pairs), default=1))
+    right.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    right.set_xlabel("images")
+    right.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _by_row(matrix: Tensor) -> Tensor:
+    """Each row as shares of its sum; a row without images stays empty."""
+    return matrix / matrix.sum(1, keepdim=True).clamp(min=1)
+
+
+def _ticks(axes: Axes, columns: Sequence[str], rows: Sequence[str], size: int) -> None:
+    places = range(len(columns))
+    axes.set_xticks(places, columns, rotation=90, fontsize=size + 1, parse_math=False)
+    axes.set_yticks(places, rows, fontsize=size + 1, parse_math=False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,54 @@
+"""What a person may give as a checkpoint, and how ImageNet's folder names are read."""
+
+from pathlib import Path
+
+import pytest
+
+from gcvit.tasks.classify.names import describe, readable, short
+from gcvit.tasks.classify.sources import checkpoint_path
+
+
+def make_run(root: Path, *saved: str) -> Path:
+    root.mkdir(parents=True)
+    (root / "train.json").write_text("{}")
+    (root / "checkpoints" / "step-000004").mkdir(parents=True)
+    for name in saved:
+        (root / name).mkdir()
+        (root / name / "config.json").write_text("{}")
+    return root
+
+
+def test_a_runs_folder_stands_for_its_best_weights(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "best", "last")
+    assert checkpoint_path(str(run)) == str(run / "best")
+    for other in (run / "last", tmp_path / "absent.pth", "gcvit_tiny", "owner/name"):
+        assert checkpoint_path(str(other)) == str(other)
+
+
+def test_a_training_checkpoint_is_answered_with_what_to_give(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "best", "last")
+    for folder in (run / "checkpoints", run / "checkpoints" / "step-000004"):
+        with pytest.raises(ValueError, match=r"does not say what model it is; give .*run/best or .*run/last"):
+            checkpoint_path(str(folder))
+    young = make_run(tmp_path / "young")
+    for folder in (young, young / "checkpoints" / "step-000004"):
+        with pytest.raises(ValueError, match="no epoch of this run was finished yet"):
+            checkpoint_path(str(folder))
+
+
+def test_a_folder_of_runs_is_answered_with_its_runs(tmp_path: Path) -> None:
+    for name in ("a-001", "a-002"):
+        make_run(tmp_path / "runs" / name, "best")
+    with pytest.raises(ValueError, match=r"holds several runs; give one of them: .*a-001, .*a-002"):
+        checkpoint_path(str(tmp_path / "runs"))
+    (tmp_path / "other").mkdir()
+    assert checkpoint_path(str(tmp_path / "other")) == str(tmp_path / "other")
+
+
+def test_imagenets_folder_names_are_read_and_others_left_alone() -> None:
+    assert describe("n01443537") == "goldfish, Carassius auratus"
+    assert readable("n01443537") == "goldfish (n01443537)"
+    assert short("n01443537") == "goldfish"
+    for name in ("goldfish", "n99999999", "n0144353", "n01443537x"):
+        assert describe(name) is None
+        assert readable(name) == short(name) == name
