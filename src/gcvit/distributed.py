@@ -1,12 +1,11 @@
 """The processes of one run: their group, who this one is, and what they tell each other.
 
 Every function works without a group too, as the only process. All ranks must call the collective ones
-(`total`, `highest`, `gather`, `broadcast`, `wait`) in the same order.
+(`total`, `highest`, `gather`, `broadcast`, `on_main`, `wait`) in the same order.
 """
 
 import os
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -32,7 +31,7 @@ def process_group(patience: timedelta = PATIENCE) -> Iterator[None]:
         yield
         return
     cuda = torch.cuda.is_available()
-    if cuda:
+    if local_rank() < torch.cuda.device_count():  # with fewer GPUs than processes `resolve_device` says so
         torch.cuda.set_device(local_rank())
     try:
         store, number, count = next(rendezvous("env://", timeout=patience))
@@ -40,13 +39,9 @@ def process_group(patience: timedelta = PATIENCE) -> Iterator[None]:
         dist.init_process_group(backend, store=_fresh(store), rank=number, world_size=count, timeout=patience)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"the processes did not find each other: {error}; start them with torchrun") from error
-    try:
-        with warnings.catch_warnings():
-            # Weights of one input channel have gradients whose strides differ in an axis of length one.
-            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-            yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    # Not after an error: NCCL would wait for ranks that may never come. The process ends anyway.
+    dist.destroy_process_group()
 
 
 def _fresh(store: dist.Store) -> dist.Store:
@@ -114,7 +109,26 @@ def broadcast(item: Item) -> Item:
     return items[0]
 
 
+def on_main(action: Callable[[], Item]) -> Item:
+    """What `action` returns on rank 0, for all ranks; the OSError or ValueError that it raises there, all raise."""
+    result, failure = None, None
+    if is_main():
+        try:
+            result = action()
+        except (OSError, ValueError) as error:
+            failure = error
+    result, failure = broadcast((result, failure))
+    if failure is not None:
+        raise failure
+    return result  # type: ignore[return-value]
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process again after another one had died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
 def wait() -> None:
-    """Wait until every rank is here."""
+    """Wait until every rank is here, in main memory: `dist.barrier` would choose NCCL where there is a GPU."""
     if world_size() > 1:
         highest(0)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from engine.toy import ToyTask, toy_model, toy_plan, toy_run
+from gcvit.engine import checkpoint
 from gcvit.engine.checkpoint import (
     DamagedCheckpoint,
     list_checkpoints,
@@ -99,6 +102,55 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_taken(
         assert "put aside as damaged-step-000000002" in line
 
 
+def test_when_all_are_damaged_nothing_starts_again_by_itself(tmp_path: Path) -> None:
+    flip(save_checkpoint(tmp_path, trained(1), {}, keep=9) / "optimizer.pt", 5)
+    for _ in range(2):  # also when they have been put aside already
+        with pytest.raises(ValueError, match="all checkpoints in it are damaged"):
+            newest_checkpoint(tmp_path, print)
+    assert newest_checkpoint(tmp_path / "never", print) is None
+
+
+def test_what_cannot_be_read_now_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_many(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    path = save_checkpoint(tmp_path, trained(1), {}, keep=9)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", too_many)
+        with pytest.raises(OSError, match="Too many open files"):
+            newest_checkpoint(tmp_path, print)
+    assert newest_checkpoint(tmp_path, print) == path
+
+
+def test_another_format_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_checkpoint(tmp_path, trained(1), {"versions": {"gcvit": "9.9"}}, keep=9)
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    with pytest.raises(ValueError, match=r"format 1, .* reads 2; .*\(9\.9\)"):
+        newest_checkpoint(tmp_path, print)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_saves_left_behind_goes_with_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / ".step-000000077.writing").mkdir()
+    path = save_checkpoint(tmp_path, trained(1), {}, keep=9)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise OSError(39, "Directory not empty")
+
+    save_checkpoint(tmp_path, trained(1), {}, keep=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", busy)
+        save_checkpoint(tmp_path, trained(2), {}, keep=1)
+    verify(list_checkpoints(tmp_path)[0])
+    save_checkpoint(tmp_path, trained(3), {}, keep=1)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-000000003"]
+
+
 def test_a_meta_that_was_edited_is_noticed(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, trained(2), {"epochs": 1}, keep=1)
     content = json.loads((path / "meta.json").read_text())
@@ -133,3 +185,30 @@ def test_a_full_disk_keeps_the_previous_one_and_says_so(
     state, _ = toy_run(tmp_path / "run", toy_plan())
     whole, _ = toy_run(tmp_path / "whole", toy_plan())
     assert contents(state) == contents(whole)
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from engine.toy import toy_plan, toy_run
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+toy_run(Path(sys.argv[1]), toy_plan(epochs=1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    toy_run(Path(sys.argv[1]), toy_plan())
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [300, 1000, 2500])
+def test_a_write_that_really_fails_is_an_oserror_that_says_what_to_do(tmp_path: Path, limit: int) -> None:
+    """Files may not grow beyond the limit, as on a full disk: of the weights, the optimiser and the log."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "run"), str(limit)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "File too large" in done.stdout
+    assert str(tmp_path / "run") in done.stdout
+    for path in list_checkpoints(tmp_path / "run" / "checkpoints"):
+        verify(path)

@@ -1,6 +1,10 @@
 """A run's folder is its own, and the same command finds it again."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,14 +43,38 @@ def test_the_last_unfinished_run_of_the_same_configuration_goes_on(tmp_path: Pat
         assert (again.path.name, again.goes_on) == ("a-001", True)
         del again
     assert opened(None, tmp_path, CONFIG | {"epochs": 4}).path.name == "a-002"
+    assert opened(None, tmp_path).path.name == "a-001"  # also when another run has begun since
     assert opened(None, tmp_path, resume="never").path.name == "a-003"
 
 
-def test_a_folder_that_another_process_writes_is_left_to_it(tmp_path: Path) -> None:
-    running = opened(None, tmp_path)
-    assert opened(None, tmp_path).path.name == "a-002"
-    with pytest.raises(ValueError, match="another process is training into it"):
-        opened(running.path, tmp_path)
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from gcvit.engine.folder import open_run
+run = open_run(None, "a", {"epochs": 3, "workers": 0, "optim": {"lr": 0.1}}, resume="auto", runs=Path(sys.argv[1]))
+(run.path / "train.json").write_text('{"epochs": 3, "workers": 0, "optim": {"lr": 0.1}}')
+if os.fork() == 0:  # a loader process, which outlives its parent
+    time.sleep(60)
+print("here", os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_folder_that_another_process_writes_is_left_to_it_while_it_lives(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert other.stdout is not None
+    try:
+        assert "here" in other.stdout.readline()
+        assert opened(None, tmp_path).path.name == "a-002"
+        with pytest.raises(ValueError, match="another process is training into it"):
+            opened(tmp_path / "a-001", tmp_path)
+        other.kill()
+        other.wait()
+        assert opened(tmp_path / "a-001", tmp_path).goes_on  # at once, although its child lives on
+    finally:
+        os.killpg(other.pid, signal.SIGKILL)
 
 
 def test_a_folder_with_something_else_in_it_or_a_file_is_refused(tmp_path: Path) -> None:
@@ -58,6 +86,9 @@ def test_a_folder_with_something_else_in_it_or_a_file_is_refused(tmp_path: Path)
     with pytest.raises(ValueError, match="is a file"):
         opened(tmp_path / "file", tmp_path)
     assert not (tmp_path / ".lock").exists()
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".train.json.writing").touch()  # by a process that was killed then
+    assert not opened(tmp_path / "killed", tmp_path).goes_on
 
 
 def test_a_run_goes_on_with_the_same_configuration_only(tmp_path: Path) -> None:

@@ -215,4 +215,4 @@ def test_the_last_epoch_is_always_evaluated(tmp_path: Path) -> None:
     run(tmp_path, toy_plan(epochs=5, eval_every=2, log_every=3), minutes=1e9)
     events = read_log(tmp_path / "log.jsonl")
     assert [event["epoch"] for event in events if event["event"] == "evaluation"] == [2, 4, 5]
-    assert [event["step"] for event in events if event["event"] == "steps"][:4] == [3, 4, 7, 8]
+    assert [event["step"] for event in events if event["event"] == "steps"][:4] == [3, 4, 6, 8]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from gcvit.engine.config import save_config
 from gcvit.engine.log import read_log
-from gcvit.engine.stopping import Stopped
+from gcvit.engine.stopping import Stopped, StopRequest
 from gcvit.tasks.classify import train
 from gcvit.tasks.classify.task import ClassifyTask
 from tasks.tiny import TINY
@@ -143,8 +143,9 @@ def wait_for(condition: Iterator[bool], process: subprocess.Popen, seconds: floa
 
 
 def test_sigkill_of_the_real_command(whole: Path, tmp_path: Path) -> None:
-    """Kill -9 as soon as the second step is done, wherever that is; then the same command again."""
-    save_config(EVERY_STEP, tmp_path / "train.json")
+    """Kill -9 as soon as the second step is done, wherever that is; then the same command at once, while the loader
+    processes of the first may still live."""
+    save_config(replace(EVERY_STEP, workers=2), tmp_path / "train.json")
     out = tmp_path / "run"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -158,6 +159,52 @@ def test_sigkill_of_the_real_command(whole: Path, tmp_path: Path) -> None:
     )
     assert "going on from step" in again.stderr
     assert same_bits(out, whole)
+
+
+def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when an epoch that was evaluated must be trained again."""
+    with monkeypatch.context() as patch:
+        interrupt(patch, 9)  # the fifth step
+        with pytest.raises(KeyboardInterrupt):
+            train(replace(EVERY_STEP, keep_checkpoints=9), tmp_path / "run")
+    for step in (3, 4):  # the third is the end of an epoch
+        file = tmp_path / "run" / "checkpoints" / f"step-00000000{step}" / "optimizer.pt"
+        file.write_bytes(file.read_bytes()[:-1])
+    train(replace(TINY, keep_checkpoints=9), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert said.count("damaged, its SHA-256 is not the one in meta.json") == 2
+    assert "going on from step 2 of 6" in said
+    assert same_bits(tmp_path / "run", whole)
+    evaluations = [
+        event["epoch"] for event in read_log(tmp_path / "run" / "log.jsonl") if event["event"] == "evaluation"
+    ]
+    assert evaluations == [1, 2]
+
+
+def test_a_signal_during_an_evaluation_stops_after_it(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(self: ClassifyTask, model: torch.nn.Module) -> dict[str, float]:
+        signal.raise_signal(signal.SIGTERM)
+        return original(self, model)
+
+    original = ClassifyTask.evaluate
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifyTask, "evaluate", evaluate)
+        with pytest.raises(Stopped, match="saved at step 4 of 6"):
+            train(TINY, tmp_path / "run")
+    train(TINY, tmp_path / "run")
+    assert same_bits(tmp_path / "run", whole)
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_dead_loader_worker_is_an_error_and_not_a_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """One of several processes that train together, started by torchrun: worker.py CONFIG OUT [what goes wrong].
 
-What goes wrong is "SIGNAL:RANK:LOSS": that rank sends itself the signal at its nth loss, once in all attempts.
+What goes wrong is "SIGNAL:RANK:LOSS": that rank sends itself the signal at its nth loss, once in all attempts; or ERROR
+in the place of the signal: it raises a ValueError there.
 """
 
 import os
@@ -11,9 +12,7 @@ from pathlib import Path
 import torch
 
 from gcvit import distributed
-from gcvit.engine.config import load_config
-from gcvit.engine.stopping import Stopped
-from gcvit.tasks.classify import ClassifyConfig, train
+from gcvit.cli.main import main
 from gcvit.tasks.classify.task import ClassifyTask
 
 
@@ -25,6 +24,8 @@ def plant(fault: str, out: Path) -> None:
     def loss(self: ClassifyTask, model: torch.nn.Module, batch: tuple) -> torch.Tensor:
         if next(count) == int(at) and distributed.rank() == int(rank) and not once.exists():
             once.touch()
+            if name == "ERROR":
+                raise ValueError("only this rank has a bad image")
             os.kill(os.getpid(), signal.Signals[name])
         return original(self, model, batch)
 
@@ -33,10 +34,7 @@ def plant(fault: str, out: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    config, out = Path(sys.argv[1]), Path(sys.argv[2])
+    config, out = sys.argv[1:3]
     if len(sys.argv) > 3:
-        plant(sys.argv[3], out)
-    try:
-        train(load_config(ClassifyConfig(), config), out)
-    except Stopped as stop:
-        print(f"rank {os.environ['RANK']} stopped: {stop}")
+        plant(sys.argv[3], Path(out))
+    main(["train", "classify", "--config", config, "--out", out])

@@ -1,6 +1,5 @@
 """Training on although some images cannot be read: others take their places, and a file lists the bad ones."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -80,6 +79,8 @@ class Quarantine:
         """List the image if it is not listed yet. Raises ValueError when there are more bad ones than allowed."""
         if image.file in self._listed:
             return
+        import fcntl  # not on Windows, where only training fails for it
+
         with self.path.open("ab+") as file:
             with suppress(OSError):  # a file system without locks may show one image twice
                 fcntl.flock(file, fcntl.LOCK_EX)

@@ -6,8 +6,8 @@ else need be saved: order, augmentation and all random numbers are functions of 
 """
 
 import hashlib
+import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,9 +35,10 @@ def save_checkpoint(folder: Path, state: State, meta: Mapping[str, Any], *, keep
     Raises OSError when the disk is full; the checkpoints before are still there then, and nothing half-written.
     """
     place = folder / f"step-{state.step:09}"
+    for left in folder.glob(".step-*.writing"):  # by processes that were killed
+        shutil.rmtree(left, ignore_errors=True)
     if not place.exists():
         aside = folder / f".{place.name}.writing"
-        shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
         aside.mkdir(parents=True)
         try:
             _write(aside, state, meta)
@@ -46,7 +47,7 @@ def save_checkpoint(folder: Path, state: State, meta: Mapping[str, Any], *, keep
             shutil.rmtree(aside, ignore_errors=True)
         flush_folder(folder)
     for old in list_checkpoints(folder)[keep:]:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)  # what cannot go now goes after the next save
     return place
 
 
@@ -56,8 +57,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def newest_checkpoint(folder: Path, complain: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that is as it was written. Damaged ones that are newer are reported and put aside, not
-    deleted: renamed to damaged-step-…."""
+    """The newest checkpoint that is as it was written; None when none was ever saved.
+
+    Damaged ones that are newer are reported and put aside, not deleted: renamed to damaged-step-…. Raises ValueError
+    when all are damaged, or one was written in another format, and OSError when one cannot be read now.
+    """
     for path in list_checkpoints(folder):
         try:
             verify(path)
@@ -68,6 +72,10 @@ def newest_checkpoint(folder: Path, complain: Callable[[str], None]) -> Path | N
             complain(f"{damage}; put aside as {aside.name}")
         else:
             return path
+    if any(folder.glob("damaged-*")):
+        raise ValueError(
+            f"{folder}: all checkpoints in it are damaged. To start this run from its beginning, remove that folder"
+        )
     return None
 
 
@@ -77,23 +85,27 @@ def verify(path: Path) -> None:
         try:
             with (path / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise DamagedCheckpoint(f"{path / name}: damaged, {error.strerror}") from error
+        except FileNotFoundError as error:  # other reasons may pass, such as too many open files
+            raise DamagedCheckpoint(f"{path / name}: damaged, it is missing") from error
         if found != expected:
             raise DamagedCheckpoint(f"{path / name}: damaged, its SHA-256 is not the one in {META}")
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was given, with `step`, `format` and `files`. Raises DamagedCheckpoint."""
+    """What `save_checkpoint` was given, with `step`, `format` and `files`. Raises DamagedCheckpoint, and ValueError for
+    another format."""
     try:
         content = json.loads((path / META).read_text(encoding="utf-8"))
         meta, expected = content["meta"], content["sha256"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
         raise DamagedCheckpoint(f"{path / META}: damaged, not readable ({error})") from error
     if _digest(meta) != expected:
         raise DamagedCheckpoint(f"{path / META}: damaged, its SHA-256 is another")
     if meta["format"] != FORMAT:
-        raise DamagedCheckpoint(f"{path}: written in format {meta['format']}, this version reads {FORMAT}")
+        raise ValueError(
+            f"{path} is written in format {meta['format']}, and this version of gcvit reads {FORMAT}; go on with the "
+            f"version that wrote it ({meta.get('versions', {}).get('gcvit', 'unknown')}), or train into another folder"
+        )
     return meta
 
 
@@ -107,21 +119,25 @@ def load_checkpoint(path: Path, state: State) -> None:
 
 
 def _write(aside: Path, state: State, meta: Mapping[str, Any]) -> None:
-    write_durably(aside / MODEL, _weights(state.model))
+    parts = {MODEL: lambda: _weights(state.model), OPTIMIZER: lambda: _pickled(state.optimizer.state_dict())}
     if state.ema is not None:
-        write_durably(aside / EMA, _weights(state.ema.module))
-    with (aside / OPTIMIZER).open("wb") as file:
-        torch.save(state.optimizer.state_dict(), file)
-        file.flush()
-        os.fsync(file.fileno())
+        average = state.ema.module
+        parts[EMA] = lambda: _weights(average)
     files = {}
-    for path in sorted(aside.iterdir()):
-        with path.open("rb") as file:
-            files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    for name, content_of in parts.items():  # one at a time in memory
+        content = content_of()
+        write_durably(aside / name, content)
+        files[name] = hashlib.sha256(content).hexdigest()
     whole = {**meta, "format": FORMAT, "step": state.step, "files": files}
-    content = json.dumps({"meta": whole, "sha256": _digest(whole)}, indent=1)
-    write_durably(aside / META, content.encode())
+    content = json.dumps({"meta": whole, "sha256": _digest(whole)}, indent=1).encode()
+    write_durably(aside / META, content)
     flush_folder(aside)
+
+
+def _pickled(values: Mapping[str, Any]) -> bytes:
+    content = io.BytesIO()
+    torch.save(values, content)  # not into the file: there a full disk is a RuntimeError about positions
+    return content.getvalue()
 
 
 def _weights(model: nn.Module) -> bytes:

@@ -25,6 +25,8 @@ def resolve_device(name: str) -> torch.device:
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}") from error
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}")
+    if device.type == "cuda" and name != f"cuda:{distributed.local_rank()}" and distributed.world_size() > 1:
+        raise ValueError(f"device {name!r}: each of several processes has its own GPU; use auto or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; use auto")
     return device

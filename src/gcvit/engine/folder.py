@@ -1,7 +1,6 @@
 """The folder that a run writes into: a new one, or that of a run which goes on."""
 
 import errno
-import fcntl
 import json
 from collections.abc import Collection, Mapping
 from itertools import count
@@ -35,8 +34,8 @@ def open_run(
 ) -> RunFolder:
     """The folder for a run with this configuration (as `as_dict` gives it).
 
-    out: the folder. None: of `runs`/`name`-001, -002, … the last one, when its run is unfinished and has the same
-        configuration and `resume` allows it, else a new one.
+    out: the folder. None: of `runs`/`name`-001, -002, … the last one whose run is unfinished and has the same
+        configuration, if `resume` allows it, else a new one.
     free: keys of the configuration that may have changed, since the weights do not depend on them.
 
     Raises ValueError for a folder that is a file, has something else in it, has a run that may not go on, that another
@@ -58,7 +57,7 @@ def check_folder(out: str | Path, config: Mapping[str, Any], *, resume: Resume, 
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; give the name of a new folder for the results")
-    if not folder.is_dir() or not any(entry.name != LOCK for entry in folder.iterdir()):
+    if not folder.is_dir() or all(entry.name.startswith(".") for entry in folder.iterdir()):
         return
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} has files in it already, but no run; give the name of a new folder for the results")
@@ -78,9 +77,9 @@ def finished(folder: Path) -> bool:
 
 def _numbered(name: str, config: Mapping[str, Any], resume: Resume, free: Collection[str], runs: Path) -> RunFolder:
     taken = [folder for folder in runs.glob(f"{name}-*") if folder.name.removeprefix(f"{name}-").isdigit()]
-    last = max(taken, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
-    if last is not None and resume == "auto" and _can_go_on(last, config, free) and (lock := _lock(last)):
-        return RunFolder(last, goes_on=True, lock=lock)
+    for folder in sorted(taken, key=lambda folder: int(folder.name.rpartition("-")[2]), reverse=True):
+        if resume == "auto" and _can_go_on(folder, config, free) and (lock := _lock(folder)):
+            return RunFolder(folder, goes_on=True, lock=lock)
     numbers = count(1)
     while True:
         folder = runs / f"{name}-{next(numbers):03}"
@@ -94,7 +93,10 @@ def _numbered(name: str, config: Mapping[str, Any], resume: Resume, free: Collec
 def _can_go_on(folder: Path, config: Mapping[str, Any], free: Collection[str]) -> bool:
     if finished(folder) or not (folder / CONFIG).is_file():
         return False
-    return not differences(_config(folder), config, free=free)
+    try:
+        return not differences(_config(folder), config, free=free)
+    except ValueError:  # a configuration that cannot be read is not this one
+        return False
 
 
 def _config(folder: Path) -> Any:
@@ -105,10 +107,15 @@ def _config(folder: Path) -> Any:
 
 
 def _lock(folder: Path) -> IO[str] | None:
-    """Hold the folder until this process ends or drops the file; None when another one holds it."""
+    """Hold the folder until this process ends or drops the file; None when another one holds it.
+
+    A record lock, since those of `flock` go on in loader processes for seconds after their parent was killed.
+    """
+    import fcntl  # not on Windows, where only training fails for it
+
     file = (folder / LOCK).open("w")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             file.close()

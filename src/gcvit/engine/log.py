@@ -1,7 +1,6 @@
 """What a run says while it runs: a line of JSON per event, and progress for the person who waits."""
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -71,7 +70,8 @@ class RunLog:
             with suppress(OSError):  # on a full disk, why the run ended matters more than that it is in the log
                 self.event("end", error=f"{type(error).__name__}: {error}")
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # every event was flushed; what is left is of one that could not be written
+                self._file.close()
         if self._board is not None:
             self._board.close()
 
@@ -79,8 +79,11 @@ class RunLog:
         """Append one line to the file."""
         line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, allow_nan=False)
         if self._file is not None:
-            self._file.write(line + "\n")
-            self._file.flush()
+            try:
+                self._file.write(line + "\n")
+                self._file.flush()
+            except OSError as error:  # that of a full disk names no file
+                raise OSError(error.errno, error.strerror, self._file.name) from error
 
     def say(self, text: str) -> None:
         """Show one line to the person, above the progress bar."""
@@ -178,6 +181,8 @@ def _memory() -> float:
     """The most bytes that this process has held: on the GPU where it uses one, else in main memory."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
+    import resource  # not on Windows, where only training fails for it
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

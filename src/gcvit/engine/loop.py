@@ -3,12 +3,10 @@
 import random
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import inf, isfinite
-from pathlib import Path
-from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,32 +23,7 @@ from gcvit.engine.saving import Saver
 from gcvit.engine.schedule import learning_rate
 from gcvit.engine.state import State
 from gcvit.engine.stopping import Stopped, StopRequest
-
-Batch = TypeVar("Batch")
-
-
-class Task(Protocol[Batch]):
-    """What a task offers the engine."""
-
-    score: str
-    """The metric of `evaluate` that is the larger the better, and picks the best epoch."""
-
-    def batches(self, epoch: int, start: int = 0) -> Iterable[Batch]:
-        """This process's micro-batches of epoch 0, 1, …, from its update `start` on, on the device; a function of the
-        two alone."""
-
-    def samples(self, epoch: int, update: int) -> list[str]:
-        """The names of what update 0, 1, … of an epoch learns from, on all processes."""
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss over the micro-batch, a scalar."""
-
-    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
-        """Metrics on the held-out data, the same on all processes."""
-
-    def save(self, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
-        """Write the model, so that an interrupted write leaves what was in `folder` readable, with `metadata` in the
-        head of its `model.safetensors`."""
+from gcvit.engine.task import Batch, Task
 
 
 @dataclass(frozen=True)
@@ -145,7 +118,7 @@ def train_epoch(state: State, task: Task[Batch], plan: Plan, log: RunLog, saver:
         waiting.append(torch.stack(train_step(state, batches, task, plan)))
         wish = distributed.highest(stop.signal or int(saver.due()))  # 0: nothing, 1: save, else the signal to stop for
         save = wish > 0 or inside == plan.steps_per_epoch
-        if save or len(waiting) == plan.log_every:
+        if save or state.step % plan.log_every == 0:
             # The one place that waits for the device.
             values = (distributed.total(torch.stack(waiting)) / plan.share.ranks).tolist()
             now = time.perf_counter()
@@ -182,8 +155,10 @@ def _evaluate(state: State, task: Task, epoch: int, log: RunLog, results: Result
     metrics = task.evaluate(state.result)
     if not all(map(isfinite, metrics.values())):
         raise TrainingDiverged(f"evaluation after epoch {epoch} gave {dict(metrics)}; lower the learning rate")
-    best = results.save(task, state.result, epoch, metrics)
+    best = results.is_best(metrics[task.score], task.score)
+    # The log comes first: what it has of an epoch that was then not saved, `read_log` leaves out.
     log.evaluation(epoch, metrics, best=best, seconds=time.perf_counter() - start)
+    results.save(task, state.result, epoch, metrics, best=best)
 
 
 def _gradients_stay_here(model: nn.Module, *, unless: bool) -> AbstractContextManager[None]:

@@ -1,19 +1,14 @@
 """The weights that a run is for: the best and the last."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gcvit import distributed
-
-if TYPE_CHECKING:
-    from gcvit.engine.loop import Task
+from gcvit.engine.task import Task
 
 WEIGHTS = "model.safetensors"
 
@@ -29,21 +24,22 @@ class Results:
         self.best_epoch, self.best_metrics = distributed.broadcast(_read(self.best))
         self.last_epoch, _ = distributed.broadcast(_read(self.last))
 
-    def save(self, task: Task, model: nn.Module, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Save the model after `epoch` as the last one, and as the best unless an earlier one scored higher.
+    def is_best(self, value: float, score: str) -> bool:
+        """Whether no earlier epoch has a higher value of the metric `score`."""
+        return not self.best_epoch or value >= self.best_metrics[score]
 
-        Returns whether it is the best one. Raises OSError when the disk is full; what was there stays.
+    def save(self, task: Task, model: nn.Module, epoch: int, metrics: Mapping[str, float], *, best: bool) -> None:
+        """Save the model after `epoch` as the last one, and as the best one if it is.
+
+        Raises OSError, on all ranks, when the disk is full; what was there stays.
         """
         metadata = {"epoch": str(epoch), "metrics": json.dumps(dict(metrics))}
-        best = not self.best_epoch or metrics[task.score] >= self.best_metrics[task.score]
         if best:
-            if distributed.is_main():
-                task.save(model, self.best, metadata)
+            distributed.on_main(lambda: task.save(model, self.best, metadata))
             self.best_epoch, self.best_metrics = epoch, dict(metrics)
-        if distributed.is_main():
-            task.save(model, self.last, metadata)  # after the best: that it is there says that both are
+        # After the best: that the last one is there says that both are.
+        distributed.on_main(lambda: task.save(model, self.last, metadata))
         self.last_epoch = epoch
-        return best
 
 
 def _read(folder: Path) -> tuple[int, dict[str, float]]:

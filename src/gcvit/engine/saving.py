@@ -31,20 +31,15 @@ class Saver:
 
     def save(self, state: State) -> None:
         """Save now. Raises OSError, on all ranks, when that fails; the checkpoints before are still there then."""
-        failure: OSError | None = None
-        if distributed.is_main():
-            try:
-                save_checkpoint(self.folder, state, self.record, keep=self.keep)
-            except OSError as error:
-                failure = OSError(
-                    error.errno,
-                    f"{error.strerror}; the checkpoint of step {state.step} could not be saved. The ones before are "
-                    f"whole: make room and give the same command to go on",
-                    str(self.folder),
-                )
-        failure = distributed.broadcast(failure)
-        if failure is not None:
-            raise failure
+        try:
+            distributed.on_main(lambda: save_checkpoint(self.folder, state, self.record, keep=self.keep))
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}; the checkpoint of step {state.step} could not be saved. The ones before are whole: "
+                f"make room and give the same command to go on",
+                str(self.folder),
+            ) from error
         self._last = time.monotonic()
 
 

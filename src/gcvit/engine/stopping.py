@@ -1,11 +1,12 @@
 """Stopping at the boundary of a step: a signal asks for it, the loop saves, and the same command goes on later."""
 
+import os
 import signal
-import sys
 import threading
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+NAMES = ("SIGTERM", "SIGUSR1", "SIGINT")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))  # Windows has not all of them
 
 
 class Stopped(Exception):
@@ -42,5 +43,5 @@ class StopRequest:
         if number == signal.SIGINT:
             if self.signal == signal.SIGINT:
                 raise KeyboardInterrupt
-            print("\nStopping after this step; Ctrl-C again stops at once.", file=sys.stderr, flush=True)
+            os.write(2, b"\nStopping after this step; Ctrl-C again stops at once.\n")  # print may be interrupted
         self.signal = number

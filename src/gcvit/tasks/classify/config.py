@@ -8,8 +8,8 @@ from gcvit.engine.config import require
 from gcvit.engine.device import Precision
 from gcvit.engine.optim import OptimConfig
 
-# What a run that goes on may change: the weights after a step do not depend on it. (Another number of passes mixes and
-# drops other things, but keeps the order of the images; the data are compared by their names.)
+# What a run that goes on may change without being another one. (Another number of passes mixes and drops other things,
+# as another device does, but keeps the order of the images; the data are compared by their names.)
 FREE = (
     *("data", "workers", "device", "compile", "accumulate", "eval_every", "checkpoint_minutes", "keep_checkpoints"),
     *("tensorboard", "bad_images", "max_bad_images"),

@@ -105,9 +105,12 @@ def check_record(then: dict[str, Any], now: dict[str, Any], checkpoint: Path) ->
         changes.append("other names of the training images")
     if changes:
         raise ValueError(f"{checkpoint} is of another run: {'; '.join(changes)}; train into another folder")
+    notes = []
     if then["chunks"] != now["chunks"]:
-        return [
+        notes.append(
             f"processes × passes: {then['chunks']} → {now['chunks']}. The order of the images stays; mixing and dropped"
             " paths will be others"
-        ]
-    return []
+        )
+    if changed := differences(then["versions"], now["versions"]):
+        notes.append(f"other versions than before, so numbers may differ in their last digits: {'; '.join(changed)}")
+    return notes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from gcvit import distributed
@@ -62,14 +63,19 @@ def train(
 
     Among several processes (torchrun) every one of them must call this; all must see the folder and the images.
 
-    Raises ValueError for data, weights or settings that do not fit, before anything is written; for an image
-    that cannot be read and for a loss that is no longer a number, when it happens; and Stopped (KeyboardInterrupt for
-    Ctrl-C) after a signal, when all that is needed to go on is saved.
+    Raises ValueError for data, weights or settings that do not fit, before anything is written (for images that are not
+    those of the run that goes on: before anything of it is changed); for an image that cannot be read and for a loss
+    that is no longer a number, when it happens; OSError for a full disk; and Stopped (KeyboardInterrupt for Ctrl-C)
+    after a signal, when all that is needed to go on is saved.
     """
     with distributed.process_group():
         config = settled(config)
         device = resolve_device(config.device)
-        if out is not None:
+        if device.index is not None:
+            torch.cuda.set_device(device)
+        if distributed.restarted():  # by torchrun, with the same words as at first
+            resume = "auto"
+        if out is not None and distributed.is_main():
             check_folder(out, as_dict(config), resume=resume, free=FREE)
         images = open_images(config, input_size(config))
         seed_everything(config.seed)
@@ -93,18 +99,21 @@ def train(
             )
             if run.goes_on:
                 _go_on(state, results, saver, log, plan)
+            distributed.on_main(lambda: save_config(config, run.path / CONFIG))  # with what has changed and may
             start = time.perf_counter()
             with closing(task):
                 try:
                     fit(state, task, plan, log, results, saver, stop)
+                    seconds = time.perf_counter() - start
+                    distributed.wait()  # for rank 0 to have written best/
+                    best = open_model(results.best).model.fold().to(device)
+                    evaluation = evaluate(best, task.held_out, device=device, precision=plan.precision)
                 except (KeyboardInterrupt, Stopped, ValueError, RuntimeError, OSError) as end:
                     with suppress(OSError, ValueError):  # why the run ended matters more than its curves
                         save_curves(run.path, config)
-                    raise _explained(end, config, run.path) from end
-                seconds = time.perf_counter() - start
-                distributed.wait()  # for rank 0 to have written best/
-                best = open_model(results.best).model.fold().to(device)
-                evaluation = evaluate(best, task.held_out, device=device, precision=plan.precision)
+                    if explained := _explained(end, config, run.path):
+                        raise explained from end
+                    raise
             outputs = save_outputs(run.path, config, images, evaluation)
             log.event("end", seconds=round(seconds, 1), top1=evaluation.accuracy.top1, best_epoch=results.best_epoch)
     return TrainResult(
@@ -122,29 +131,34 @@ def train(
 
 
 def _open(config: ClassifyConfig, out: str | Path | None, name: str, resume: Resume) -> RunFolder:
-    """Rank 0 finds the folder, holds its lock and writes the configuration; the others are told."""
-    run = None
-    if distributed.is_main():
+    """Rank 0 finds the folder, holds its lock and writes a new run's configuration; the others are told."""
+    held: list[RunFolder] = []  # the lock stays with rank 0
+
+    def open_here() -> tuple[Path, bool]:
         run = open_run(out, name, as_dict(config), resume=resume, free=FREE)
-        save_config(config, run.path / CONFIG)
-    path, goes_on = distributed.broadcast((run.path, run.goes_on) if run else (Path(), False))
-    return run or RunFolder(path, goes_on)
+        if not run.goes_on:
+            save_config(config, run.path / CONFIG)
+        held.append(run)
+        return run.path, run.goes_on
+
+    found = distributed.on_main(open_here)
+    return held[0] if held else RunFolder(*found)
 
 
 def _go_on(state: State, results: Results, saver: Saver, log: RunLog, plan: Plan) -> None:
-    """Put the state back to the newest whole checkpoint; without one the run begins again."""
-    found = newest_checkpoint(saver.folder, log.say) if distributed.is_main() else None
-    path = distributed.broadcast(found)
+    """Put the state back to the newest whole checkpoint; where none was saved yet the run begins again."""
+    path = distributed.on_main(lambda: newest_checkpoint(saver.folder, log.say))
     if path is not None:
         for note in check_record(read_meta(path), saver.record, path):
             log.say(note)
         load_checkpoint(path, state)
+    results.last_epoch = min(results.last_epoch, state.step // plan.steps_per_epoch)  # later ones are made again
     log.event("resume", step=state.step, evaluated=results.last_epoch, processes=plan.share.ranks)
     log.say(f"going on from step {state.step} of {plan.steps}" if path else "no checkpoint yet: starting again")
 
 
-def _explained(end: BaseException, config: ClassifyConfig, folder: Path) -> BaseException:
-    """What the run ends with, in words that say what to do."""
+def _explained(end: BaseException, config: ClassifyConfig, folder: Path) -> BaseException | None:
+    """What the run ends with, in words that say what to do; None for what says so itself."""
     again = "the same command goes on from there"
     if isinstance(end, Stopped) and end.signal == signal.SIGINT:
         return KeyboardInterrupt(f"{folder}: {end}; {again}.")
@@ -157,7 +171,7 @@ def _explained(end: BaseException, config: ClassifyConfig, folder: Path) -> Base
             f"a process that loads images has died ({end}): perhaps the machine ran out of memory. Lower workers "
             f"({config.workers}); the same command goes on from the last checkpoint in {folder}"
         )
-    return end
+    return None
 
 
 def _introduce(
