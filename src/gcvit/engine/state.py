@@ -24,9 +24,9 @@ class State:
         if distributed.world_size() > 1:
             # Weights of one input channel have gradients whose strides differ in an axis of length one.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
             # Without the search for unused ones, buckets are put in another order after the first step, and sums of
-            # three and more then differ in the last bit from those of a run that goes on. On a GPU they may.
+            # three and more then differ in the last bit from those of a run that goes on. On a GPU they may. (torch
+            # warns that it found none.)
             exact = next(model.parameters()).device.type == "cpu"
             self.forward = DistributedDataParallel(model, gradient_as_bucket_view=True, find_unused_parameters=exact)
         self.optimizer = create_optimizer(model, optim, layers)
