@@ -1,6 +1,7 @@
 """`gcvit doctor data` and `gcvit data index`, as a person sees them."""
 
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -32,6 +33,14 @@ def test_faults_end_with_1_and_are_all_in_the_file(gcvit: Command, data: Path) -
     assert "--bad-images skip" in result.out
     kinds = [finding["kind"] for finding in json.loads(Path("findings.json").read_text("utf8"))["faults"]]
     assert kinds == ["unreadable", "held-out image that is also trained on"]
+
+
+def test_names_that_are_no_text_are_in_the_file(gcvit: Command, data: Path) -> None:
+    odd = data / "train/ring" / os.fsdecode(b"b\xe9d.png")
+    odd.write_bytes(b"")
+    assert gcvit("doctor", "data", data, "--workers", 0, "--json", "findings.json").code == 1
+    (finding,) = json.loads(Path("findings.json").read_text("utf8"))["faults"]
+    assert str(odd) in json.dumps(finding, ensure_ascii=False)
 
 
 def test_an_index_is_written_and_used(gcvit: Command, data: Path) -> None:

@@ -144,11 +144,15 @@ def test_bad_images_can_be_left_out(gcvit: Command, run_folder: Path, folders: P
     Path("data/ring/0001.png").write_bytes(b"")
     command = ["eval", "classify", run_folder, "--data", "data", "--device", "cpu", "--bad-images"]
     assert gcvit(*command, "error").code == 2
-    result = gcvit(*command, "skip")
+    result = gcvit(*command, "skip", "--out", "out")
     assert result.code == 0, result.err
     assert "19 images of" in result.out
     assert "1 that could not be read" in result.out
     assert "left out data/ring/0001.png: the file is empty" in result.err
+    with Path("out/predictions.csv").open() as file:
+        rows = {row["file"]: row["class"] for row in csv.DictReader(file)}
+    kept = sorted(file for file in Path("data").rglob("*.png") if file.stat().st_size)
+    assert rows == {str(file): file.parent.name for file in kept}
 
 
 def test_a_few_classes_have_no_top5(gcvit: Command, run_folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gcvit.cli.predict import Lines, Prediction, as_json, class_names
+from gcvit.cli.predict import Lines, Prediction, as_json
 from gcvit.data.images import load_image
 from gcvit.factory import OpenedModel, create_model, open_model
 from gcvit.weights.catalogue import CATALOGUE
@@ -91,13 +90,26 @@ def test_the_table(gcvit: Command, best: Path, folders: Path) -> None:
     assert "Next:" in result.out
 
 
-def test_published_weights_name_imagenets_classes() -> None:
-    with torch.device("meta"):
-        model = create_model("gcvit_xxtiny")
-    opened = OpenedModel(model, "gcvit_xxtiny", Preprocessing(), None, "", CATALOGUE["gcvit_xxtiny.nvlabs"])
-    names = class_names(opened)
-    assert (len(names), names[0], names[999]) == (1000, "tench", "toilet tissue")
-    assert class_names(replace(opened, entry=None))[999] == "999"
+def test_published_weights_name_imagenets_classes_and_unknown_ones_are_numbers(
+    gcvit: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = create_model("gcvit_pico")
+    torch.nn.init.zeros_(model.head.weight)
+    model.head.bias.data = torch.arange(1000.0)
+    Image.new("RGB", (64, 64)).save("a.png")
+    for entry, expected in (
+        (
+            CATALOGUE["gcvit_xxtiny.nvlabs"],
+            {"label": "n15075141", "description": "toilet tissue, toilet paper, bathroom tissue"},
+        ),
+        (None, {"label": "999"}),
+    ):
+        opened = OpenedModel(model, "gcvit_pico", Preprocessing((64, 64)), None, "", entry)
+        monkeypatch.setattr("gcvit.cli.predict.open_model", lambda source, opened=opened: opened)
+        result = gcvit("predict", "published", "a.png", "--json", "--device", "cpu")
+        assert result.code == 0, result.err
+        (found,) = predictions(result.out).values()
+        assert {name: found[0][name] for name in expected} == expected
 
 
 def test_any_kind_and_size_of_image(gcvit: Command, best: Path) -> None:

@@ -75,6 +75,8 @@ def test_kaggles_archive(tmp_path, given):
 def test_the_flat_folder_alone_can_be_evaluated_on(tmp_path):
     kaggle(images(tmp_path))
     shutil.rmtree(tmp_path / "train")
+    for left in (".thumbs", "@eaDir"):  # by a file manager, by a network disk
+        (tmp_path / "val" / left).mkdir()
     by_folder, _ = open_evaluation_images(tmp_path / "val")
     assert (by_folder.classes, by_folder.counts()) == (CLASSES, [1, 2, 2])
     assert open_evaluation_images(tmp_path)[0].samples == by_folder.samples

@@ -1,5 +1,6 @@
 """Class folders in tar archives are the same images as unpacked, however they are packed."""
 
+import os
 import random
 import tarfile
 import warnings
@@ -134,6 +135,28 @@ def test_train_folders_win_over_an_archive_beside_them(tmp_path):
         (tmp_path / name).touch()
     pack(tmp_path / "ILSVRC2012_img_train.tar", "c/1.png", "d/1.png")
     assert open_class_folders(tmp_path)[0].classes == ["a", "b"]
+
+
+def test_a_folder_of_held_out_images_beside_an_archive_counts(tmp_path):
+    for name in ("val/a/2.png", "val/b/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    pack(tmp_path / "train.tar", "a/1.png", "b/1.png")
+    train, held_out = open_class_folders(tmp_path)
+    assert [str(source).rpartition("/")[2] for source, _ in train.samples] == ["1.png", "1.png"]
+    assert [source for source, _ in held_out.samples] == [tmp_path / "val/a/2.png", tmp_path / "val/b/2.png"]
+    (tmp_path / "train.tar").rename(tmp_path / "more.tar")
+    with pytest.raises(ValueError, match=r"has val/ beside more\.tar, whose name tells neither train nor val"):
+        open_class_folders(tmp_path)
+
+
+def test_a_class_whose_name_is_no_text_is_named(tmp_path):
+    for name in ("a", os.fsdecode(b"caf\xe9")):
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "1.png").touch()
+    for root in (tmp_path / "folders", pack(tmp_path / "all.tar", "a/1.png", os.fsdecode(b"caf\xe9/1.png"))):
+        with pytest.raises(ValueError, match=r"the class 'caf\\udce9' is no valid text \(UTF-8\); rename its folder"):
+            open_class_folders(root)
 
 
 def test_one_note_for_all_archives_without_an_index(tmp_path):

@@ -92,7 +92,10 @@ def test_an_index_is_used_until_the_archive_changes(tmp_path):
 
 @pytest.mark.parametrize(
     "folders",
-    [None, [], {"cat": [["1.png", 512]]}, {"cat": [["1.png", 512, 10**6]]}, {"cat": [["1.png", -3, 3]]}, {"cat": 3}],
+    [
+        *(None, [], {"cat": 3}, {"cat": [["1.png", 512]]}),
+        *({"cat": [["1.png", 512, 10**6]]}, {"cat": [["1.png", -3, 3]]}, {"cat": [["1.png", 512.0, 3]]}),
+    ],
 )
 def test_a_damaged_index_is_passed_over(tmp_path, folders):
     archive = pack(tmp_path / "a.tar", {"cat/1.png": b"one"})
@@ -169,6 +172,9 @@ def test_an_archive_that_is_cut_off_anywhere_is_refused(tmp_path):
             scan(archive)
     archive.write_bytes(whole[:1024] + b"x" * 512 + whole[1536:])
     with pytest.raises(ValueError, match="damaged: no tar header at byte 1,024"):
+        scan(archive)
+    archive.write_bytes(whole + whole)  # cat one.tar other.tar
+    with pytest.raises(ValueError, match="there is more behind its end"):
         scan(archive)
     archive.write_bytes(gzip.compress(b"")[:1] * 700)
     with pytest.raises(ValueError, match="not a tar archive"):

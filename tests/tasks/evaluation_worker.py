@@ -1,4 +1,7 @@
-"""One of several processes that evaluate together; each writes down what it got. Run by test_classify_evaluate.py."""
+"""One of several processes that evaluate together; each writes down what it got. Run by test_classify_evaluate.py.
+
+It prints nothing itself: what is on stdout is the command's.
+"""
 
 import sys
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import torch
 
 from gcvit import distributed
+from gcvit.cli import eval_classify
 from gcvit.tasks.classify.evaluate import Evaluation
 from gcvit.tasks.classify.evaluate_checkpoint import evaluate_checkpoint
 
@@ -26,3 +30,5 @@ if __name__ == "__main__":
         single = evaluate_checkpoint(source, images=1, device="cpu")  # all ranks but the first have nothing to do
         found = [columns(result.result) for result in (measured, single)]
         torch.save(found, Path(out) / f"{distributed.rank()}.pt")
+        flags = ["--bad-images", "skip", "--batch-size", "1", "--device", "cpu", "--json"]
+        eval_classify.run([source, "--data", data, "--out", f"{out}/out", *flags])

@@ -1,11 +1,13 @@
 """Evaluation of a checkpoint: classes are matched by name, and the shares are those of a plain loop."""
 
+import json
 import math
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,11 @@ from torch import Tensor, nn
 from gcvit.data.augment import eval_transform
 from gcvit.data.images import ImageError, load_image
 from gcvit.data.shapes import ShapesDataset, write_class_folders
-from gcvit.factory import create_model, open_model
+from gcvit.factory import OpenedModel, create_model, open_model
 from gcvit.tasks.classify import TrainResult, evaluate, evaluate_checkpoint
 from gcvit.tasks.classify.held_out import evaluation_loader
 from gcvit.tasks.classify.inference import class_logits
+from gcvit.weights.catalogue import CATALOGUE
 from gcvit.weights.hub import save_hub
 from gcvit.weights.preprocessing import Preprocessing
 from tasks import evaluation_worker
@@ -67,7 +70,9 @@ def test_an_unknown_class_is_named(tiny_run: TrainResult, folders: Path, tmp_pat
     (tmp_path / "some").mkdir()
     for name, other in (("star", "star"), ("disc", "dog"), ("arrow", "cat")):
         (tmp_path / "some" / other).symlink_to(folders / "val" / name)
-    with pytest.raises(ValueError, match=r"some has classes that .*best was not trained on: cat, dog; it knows disc, "):
+    with pytest.raises(
+        ValueError, match=r"some has classes that .*best was not trained on: 'cat', 'dog'; it knows 'disc', "
+    ):
         evaluate_checkpoint(str(tiny_run.best), str(tmp_path / "some"))
 
 
@@ -78,6 +83,29 @@ def test_without_labels_the_number_of_classes_must_fit(folders: Path, tmp_path: 
     assert evaluate_checkpoint(str(tmp_path / "10"), str(folders)).images == 20
     with pytest.raises(ValueError, match=r"has 7 outputs and no class names, so .* needs 7 class folders.*it has 10"):
         evaluate_checkpoint(str(tmp_path / "7"), str(folders))
+
+
+def test_published_weights_are_measured_on_some_of_imagenets_folders(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = create_model("gcvit_pico", img_size=32).eval()
+    torch.nn.init.zeros_(model.head.weight)
+    model.head.bias.data = torch.eye(1000)[1]  # all images are goldfish, n01443537
+    entry = CATALOGUE["gcvit_tiny.nvlabs"]
+    opened = OpenedModel(model, "gcvit_tiny", Preprocessing((32, 32)), None, "", entry)
+    monkeypatch.setitem(evaluate_checkpoint.__globals__, "open_model", lambda source: opened)
+    (tmp_path / "some").mkdir()
+    for name, other in (("star", "n15075141"), ("disc", "n01443537")):
+        (tmp_path / "some" / other).symlink_to(folders / "val" / name)
+    measured = evaluate_checkpoint("gcvit_tiny", str(tmp_path / "some"))
+    assert measured.per_class == {"n01443537": 1.0, "n15075141": 0.0}
+    assert measured.measures()["most_confused"] == [{"class": "n15075141", "taken_for": "n01443537", "images": 2}]
+
+    for at in range(1000):  # as many folders as outputs, of other names
+        (tmp_path / "thousand" / f"{at:03}").mkdir(parents=True)
+        (tmp_path / "thousand" / f"{at:03}" / "a.png").symlink_to(folders / "val" / "star" / "0002.png")
+    with pytest.raises(ValueError, match=r"not trained on: '000', .*; it knows 'n01440764', "):
+        evaluate_checkpoint("gcvit_tiny", str(tmp_path / "thousand"))
 
 
 def test_another_size(tiny_run: TrainResult) -> None:
@@ -118,10 +146,19 @@ def test_processes_with_uneven_shares_all_return_what_one_does(
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, evaluation_worker.__file__, str(tiny_run.best), str(seven), str(tmp_path)]
     processes = [
-        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        subprocess.Popen(
+            command, env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE
+        )
         for rank in range(ranks)
     ]
-    assert [process.wait(60) for process in processes] == [0] * ranks
+    spoken = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * ranks
+    first, *others = spoken
+    found = json.loads(first)  # of the command; the first process alone speaks and writes
+    assert (found["images"], found["loss"]) == (6, alone["losses"].double().mean().item())
+    assert others == [b""] * (ranks - 1)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == found
+    assert (tmp_path / "out" / "report.html").is_file()
     assert alone["positions"].tolist() == [0, 1, 2, 4, 5, 6]
     for rank in range(ranks):
         for found, expected in zip(torch.load(tmp_path / f"{rank}.pt"), (alone, single), strict=True):
@@ -134,8 +171,10 @@ def test_processes_with_uneven_shares_all_return_what_one_does(
 def test_unreadable_images_are_an_error_or_left_out_and_listed(
     tiny_run: TrainResult, seven: Path, workers: int
 ) -> None:
+    before = active_children()
     with pytest.raises(ImageError, match=r"ring.1\.png"):
         evaluate_checkpoint(str(tiny_run.best), str(seven), workers=workers)
+    assert active_children() == before  # or the command would end a minute late
     part = evaluate_checkpoint(str(tiny_run.best), str(seven), bad_images="skip", batch_size=2, workers=workers)
     assert part.images == 6
     ((position, file, reason),) = part.result.unreadable

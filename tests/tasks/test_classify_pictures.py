@@ -9,8 +9,8 @@ from matplotlib.colors import to_hex
 from gcvit.data.shapes import ShapesDataset
 from gcvit.metrics import Accuracy, Calibration
 from gcvit.tasks.classify import Evaluation
-from gcvit.tasks.classify.charts import PAIRS, draw_confusion, draw_reliability
-from gcvit.tasks.classify.pictures import MISTAKES, RIGHT, SAMPLES, WRONG, draw_predictions
+from gcvit.tasks.classify.charts import PAIRS, RIGHT, WRONG, draw_confusion, draw_reliability
+from gcvit.tasks.classify.pictures import MISTAKES, SAMPLES, draw_predictions
 
 IMAGES = ShapesDataset("val", 60, 32)
 TRUTH = torch.arange(60) % 10

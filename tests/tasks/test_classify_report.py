@@ -1,11 +1,16 @@
 """The report: one file without anything from outside, everything escaped, and its figures are the evaluation's."""
 
+import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gcvit.data.shapes import ShapesDataset
 from gcvit.engine.config import load_config
@@ -13,7 +18,8 @@ from gcvit.engine.log import read_log
 from gcvit.metrics import Accuracy
 from gcvit.tasks.classify import ClassifyConfig, Evaluation, TrainResult
 from gcvit.tasks.classify.held_out import Unreadable
-from gcvit.tasks.classify.report import plural, write_report
+from gcvit.tasks.classify.report import write_report
+from gcvit.tasks.classify.wording import plural, rate
 
 EVIL = "<script>alert('&')</script>"
 CLASSES = [EVIL, "n01443537", *(f"class {label}" for label in range(2, 10))]
@@ -28,6 +34,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[str] = []
         self.sources: list[str] = []
+        self.titles: list[str] = []
         self.text = ""
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
@@ -38,6 +45,7 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
         self.sources += [str(value) for name, value in attributes if name in ("src", "href")]
+        self.titles += [str(value) for name, value in attributes if name == "title"]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -47,14 +55,14 @@ class Page(HTMLParser):
             self.text += data + " "
 
 
-def evaluation(images: int, *, classes: int = 10, wrong: int = 0) -> Evaluation:
+def evaluation(images: int, *, classes: int = 10, wrong: int = 0, seconds: float = 2.0) -> Evaluation:
     """The first `wrong` of the images are taken for the next class."""
     labels = torch.arange(images) % classes
     predicted = torch.where(torch.arange(images) < wrong, (labels + 1) % classes, labels)
     accuracy = Accuracy(classes)
     accuracy.update(predicted[:, None], labels)
     confidence = torch.linspace(0.9, 0.5, images)
-    return Evaluation(accuracy, torch.arange(images), labels, predicted, confidence, -confidence.log(), [], 2.0)
+    return Evaluation(accuracy, torch.arange(images), labels, predicted, confidence, -confidence.log(), [], seconds)
 
 
 def write(folder: Path, result: Evaluation, **extra: object) -> Page:
@@ -103,6 +111,22 @@ def test_images_that_were_left_out_are_listed(tmp_path: Path) -> None:
     path = write_report(tmp_path, title="t", evaluation=result, images=ShapesDataset("val", 10, 32), classes=CLASSES)
     assert "1 image could not be read" in Page(path).text
     assert "ring/<b>1.png" in Page(path).text
+
+
+def test_a_picture_is_the_one_that_the_row_is_of(tmp_path: Path) -> None:
+    result = replace(evaluation(9, wrong=1), positions=torch.arange(9) + 3)  # the first three could not be read
+    images = ShapesDataset("val", 12, 32)
+    page = Page(write_report(tmp_path, title="t", evaluation=result, images=images, classes=CLASSES))
+    assert page.titles == [images.name(position) for position in range(3, 12)]
+    shown = Image.open(BytesIO(base64.b64decode(page.sources[0].split(",")[1])))
+    expected = np.asarray(images[3][0], dtype=float)
+    assert np.abs(np.asarray(shown, dtype=float) - expected).mean() < 8  # JPEG's
+    assert np.abs(np.asarray(images[0][0], dtype=float) - expected).mean() > 16  # what is at the row's number
+
+
+def test_a_slow_model_has_a_speed(tmp_path: Path) -> None:
+    assert "0.045/s" in write(tmp_path, evaluation(9, seconds=200)).text
+    assert [rate(speed) for speed in (0.0449, 3.21, 12.4, 1234.5)] == ["0.045", "3.2", "12", "1,234"]
 
 
 def test_a_run_is_described_from_its_configuration_and_log(tiny_run: TrainResult, tmp_path: Path) -> None:

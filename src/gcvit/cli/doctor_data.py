@@ -34,14 +34,14 @@ def run(argv: Sequence[str]) -> int:
     arguments = parse(Doctor, "doctor data", argv)
     if arguments.workers is not None and arguments.workers < 0:
         raise ValueError(f"--workers {arguments.workers}: it must be at least 0")
-    workers = (os.cpu_count() or 1) if arguments.workers is None else arguments.workers
+    workers = _cores() if arguments.workers is None else arguments.workers
     with counter("reading") as progress:
         health = examine(arguments.data, workers=workers, progress=progress)
     _overview(health)
     _findings("faults", health.faults)
     _findings("worth knowing", health.notes)
     if arguments.json is not None:
-        write_atomically(arguments.json, json.dumps(asdict(health), ensure_ascii=False, indent=1).encode())
+        write_atomically(arguments.json, json.dumps(asdict(health), indent=1).encode())
         say(f"\nall findings are in {arguments.json}")
     leaks = sum(finding.kind == LEAK for finding in health.faults)
     if leaks:
@@ -50,6 +50,11 @@ def run(argv: Sequence[str]) -> int:
         say("\nnothing to mend")
     _what_next(arguments.data, health)
     return 1 if health.faults else 0
+
+
+def _cores() -> int:
+    """Those that this process may use, which a batch system may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _overview(health: Health) -> None:

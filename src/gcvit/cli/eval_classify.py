@@ -18,8 +18,8 @@ from gcvit.tasks.classify.evaluation_files import check_out, write_files
 from gcvit.tasks.classify.held_out import BadImages
 from gcvit.tasks.classify.inference import TTA
 from gcvit.tasks.classify.names import readable
-from gcvit.tasks.classify.report import caution
 from gcvit.tasks.classify.sources import checkpoint_path
+from gcvit.tasks.classify.wording import rate
 
 CONFUSED = 5  # pairs of classes shown
 
@@ -163,7 +163,7 @@ def _describe(result: CheckpointEvaluation) -> None:
             ("per class", f"{percent(figures.accuracy.mean_per_class)} on average"),
             ("ECE", f"{percent(figures.calibration.error)} expected calibration error, 15 bins"),
             ("loss", f"{result.loss:.4f}"),
-            ("speed", f"{_speed(result)} images/s, loading included"),
+            ("speed", f"{rate(result.images_per_second)} images/s, loading included"),
         ]
     )
     per_class({readable(name): share for name, share in result.per_class.items()})
@@ -185,7 +185,9 @@ def _compare(results: Sequence[CheckpointEvaluation]) -> None:
         cells = [result.source, _by(result), percent(result.top1), f"{percent(low)} to {percent(high)}"]
         if top5:
             cells.append("–" if result.top5 is None else percent(result.top5))
-        rows.append([*cells, percent(result.result.calibration.error), f"{result.loss:.3f}", _speed(result)])
+        rows.append(
+            [*cells, percent(result.result.calibration.error), f"{result.loss:.3f}", rate(result.images_per_second)]
+        )
     heading = ["model", ">size", ">top-1", ">95% interval", *([">top-5"] if top5 else []), ">ECE", ">loss", ">images/s"]
     table(heading, rows)
 
@@ -197,13 +199,9 @@ def _complain(results: Sequence[CheckpointEvaluation]) -> None:
     more = len(results[0].result.unreadable) - 10
     if more > 0:
         complain(f"left out {more:,} more; --out lists them all")
-    if warning := caution(results[0].images):
-        complain(warning)
+    if results[0].result.caution:
+        complain(results[0].result.caution)
 
 
 def _by(result: CheckpointEvaluation) -> str:
     return "{}×{}".format(*result.size)
-
-
-def _speed(result: CheckpointEvaluation) -> str:
-    return f"{result.images_per_second:,.0f}" if result.images_per_second >= 10 else f"{result.images_per_second:.2g}"

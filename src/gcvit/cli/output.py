@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.progress import track as rich_track
 from rich.table import Table
@@ -21,8 +22,12 @@ def say(text: str = "") -> None:
 
     What stdout cannot show, such as a file's name that is no valid text, is written as an escape.
     """
+    print(_shown(text), flush=True)
+
+
+def _shown(text: str) -> str:
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def complain(text: str) -> None:
@@ -35,18 +40,20 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         right = column.startswith(">")
-        grid.add_column(column.removeprefix(">"), justify="right" if right else "left")
+        grid.add_column(_shown(column.removeprefix(">")), justify="right" if right else "left")
     for row in rows:
-        grid.add_row(*row)
-    say()
+        grid.add_row(*map(_shown, row))  # before rich measures them: an escape is wider
     # So wide that rich never breaks a name to fit it; the terminal wraps what is longer than its lines.
-    Console(highlight=False, markup=False, width=1000).print(grid)
+    console = Console(highlight=False, markup=False, width=1000)
+    with console.capture() as drawn:
+        console.print(grid)
+    say("\n" + drawn.get().rstrip("\n"))
 
 
 def track(items: Sequence[Item], what: str) -> Iterator[Item]:
     """The items in turn, with a bar and the time left on stderr when that is a terminal."""
     console = Console(stderr=True)
-    return iter(rich_track(items, what, console=console, transient=True, disable=not console.is_terminal))
+    return iter(rich_track(items, escape(what), console=console, transient=True, disable=not console.is_terminal))
 
 
 @contextmanager
@@ -57,7 +64,7 @@ def counter(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], 
         yield _Lines(what, console)
         return
     with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task(what)
+        bar = progress.add_task(escape(what))
         yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
@@ -83,7 +90,7 @@ def status() -> Iterator[Callable[[str], None]]:
         yield console.print
         return
     with console.status("starting") as spinner:
-        yield spinner.update
+        yield lambda text: spinner.update(escape(text))
 
 
 def per_class(shares: Mapping[str, float], worst: int = 10) -> None:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from timm.data import ImageNetInfo
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
@@ -20,7 +19,7 @@ from gcvit.engine.device import resolve_device
 from gcvit.factory import OpenedModel, open_model
 from gcvit.model.gcvit import GCViT
 from gcvit.tasks.classify.inference import TTA, class_logits
-from gcvit.tasks.classify.names import describe, readable
+from gcvit.tasks.classify.names import class_names, describe, readable
 from gcvit.tasks.classify.sources import checkpoint_path
 from gcvit.weights.preprocessing import Preprocessing
 
@@ -127,7 +126,8 @@ def predict(
     tta: TTA = "none",
 ) -> Iterator[Prediction | ImageError]:
     """One item for each file, in order: its prediction, or why it could not be read."""
-    names, model = class_names(opened), opened.model.fold().to(device).eval()
+    names = class_names(opened) or [str(index) for index in range(opened.model.config.num_classes)]
+    model = opened.model.fold().to(device).eval()
     for batch in read_ahead(files, transform, batch_size):
         images = [image for _, image in batch if not isinstance(image, ImageError)]
         best = iter(likeliest(model, torch.stack(images).to(device), top_k, tta) if images else ())
@@ -162,17 +162,6 @@ def likeliest(model: GCViT, images: torch.Tensor, top_k: int, tta: TTA = "none")
     best = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)
     rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return [list(zip(indices, values, strict=True)) for indices, values in rows]
-
-
-def class_names(opened: OpenedModel) -> list[str]:
-    """The checkpoint's labels; ImageNet's for published weights, which carry none; else the classes' numbers."""
-    classes = opened.model.config.num_classes
-    if opened.labels:
-        return opened.labels
-    if opened.entry is not None and classes == 1000:
-        imagenet = ImageNetInfo("imagenet-1k")
-        return [imagenet.index_to_description(index).split(",")[0] for index in range(classes)]
-    return [str(index) for index in range(classes)]
 
 
 def as_json(prediction: Prediction) -> str:

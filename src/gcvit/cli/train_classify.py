@@ -12,12 +12,12 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, per_class, percent, say, table
-from gcvit.data.classify import is_divided
 from gcvit.distributed import is_main, process_group
 from gcvit.engine.config import load_config
 from gcvit.engine.folder import Resume
 from gcvit.recipes import RECIPES
 from gcvit.tasks.classify import ClassifyConfig, TrainResult, train
+from gcvit.tasks.classify.wording import rate
 
 QUICKSTART = "quickstart"
 
@@ -109,7 +109,7 @@ def _report(result: TrainResult, settings: ClassifyConfig) -> None:
             ("top-1", f"{percent(accuracy.top1)} of {accuracy.images:,} held-out images"),
             *top5,
             ("best epoch", f"{result.best_epoch} of {settings.epochs}"),
-            ("time", f"{result.seconds:,.0f} s" + (f", {speed:,.0f} images/s in training" if speed else "")),
+            ("time", f"{result.seconds:,.0f} s" + (f", {rate(speed)} images/s in training" if speed else "")),
         ]
     )
     shares = zip(result.classes, accuracy.per_class, strict=True)
@@ -133,7 +133,7 @@ def _report(result: TrainResult, settings: ClassifyConfig) -> None:
             ["gcvit", "train", "classify", "small_images", "--data", "YOUR_IMAGES"],
         )
     else:
-        share = ["--val-fraction", settings.val_fraction, "--seed", settings.seed] if is_divided(settings.data) else []
+        share = ["--val-fraction", settings.val_fraction, "--seed", settings.seed] if result.divided else []
         next_steps(
             ["gcvit", "eval", "classify", result.best, "--data", settings.data, *share],
             ["gcvit", "predict", result.best, "photo.jpg"],

@@ -14,7 +14,8 @@ from gcvit.data.samples import Samples, Source
 class LabelledImages(Dataset):
     """Images with one class each; item i is (RGB PIL image, label).
 
-    Reading a damaged image raises :class:`gcvit.data.images.ImageError`, which names the file.
+    Raises ValueError for a class whose name is no valid text. Reading a damaged image raises
+    :class:`gcvit.data.images.ImageError`, which names the file.
 
     Attributes:
         root: where they come from: a folder or an archive.
@@ -24,6 +25,9 @@ class LabelledImages(Dataset):
 
     def __init__(self, root: Path, classes: Sequence[str], samples: Iterable[tuple[Source, int]]):
         self.root, self.classes = root, list(classes)
+        for name in self.classes:
+            if name != name.encode("utf-8", "replace").decode():  # a checkpoint and a page could not hold it
+                raise ValueError(f"{root}: the class {name!r} is no valid text (UTF-8); rename its folder")
         self.samples = samples if isinstance(samples, Samples) else Samples(samples)
 
     def __len__(self) -> int:

@@ -31,7 +31,7 @@ def find_splits(root: str | os.PathLike[str]) -> Splits:
     """What there is in `root`, not yet read where reading can wait.
 
     In this order: ROOT/train and ROOT/val (validation, valid, test) with class folders, where ImageNet's val may
-    be flat; tar archives in ROOT, or ROOT as one; class folders in ROOT itself.
+    be flat; tar archives in ROOT, or ROOT as one, for train and what else they hold; class folders in ROOT itself.
 
     Raises ValueError for a folder or archive that holds no images in class folders.
     """
@@ -39,15 +39,21 @@ def find_splits(root: str | os.PathLike[str]) -> Splits:
     folder = image_folder(root)
     splits: Splits = {}
     for name in (TRAIN, *HELD_OUT):
-        if has_folders(folder / name):
-            splits[name] = partial(read_class_folders, folder / name)
-        elif is_flat_validation(folder / name):
+        if is_flat_validation(folder / name):
             splits[name] = partial(read_flat_validation, folder / name)
+        elif has_folders(folder / name):
+            splits[name] = partial(read_class_folders, folder / name)
     if list(splits) == [TRAIN] and (folder / "val").is_dir():
         raise ValueError(f"{folder / 'val'}: no class folders in it; put the images in one folder per class")
     archives = find_archives(root)
     if archives and TRAIN not in splits:
-        return {name: partial(lambda images: images, images) for name, images in read_archives(root, archives).items()}
+        packed = read_archives(root, archives)
+        if splits and WHOLE in packed:
+            raise ValueError(
+                f"{root} has {next(iter(splits))}/ beside {archives[0].name}, whose name tells neither train nor val; "
+                f"rename the archive, or give it alone"
+            )
+        return splits | {name: partial(_as_they_are, images) for name, images in packed.items()}
     if not splits and is_flat_validation(root):
         return {WHOLE: partial(read_flat_validation, root)}
     return splits or {WHOLE: partial(read_class_folders, root)}
@@ -116,7 +122,14 @@ def read_archives(root: Path, archives: Sequence[Path]) -> dict[str, LabelledIma
 
 def has_folders(folder: Path) -> bool:
     """Whether it may hold classes; a folder of images may itself be a class called "train" or "test"."""
-    return folder.is_dir() and any(entry.is_dir() for entry in os.scandir(folder))
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+
+
+def _as_they_are(images: LabelledImages) -> LabelledImages:
+    return images
 
 
 def _split_word(archive: Path) -> str:

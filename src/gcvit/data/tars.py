@@ -91,11 +91,12 @@ def _images_in(archive: Path, size: int, mtime_ns: int, index_mtime_ns: int | No
         return _packed(scan(archive)), f"{archive} has no index"
     try:
         members = _read_index(archive, size, mtime_ns)
+        packed = None if members is None else _packed(members)
     except (ValueError, KeyError, TypeError, AttributeError):
         return _packed(scan(archive)), f"{archive}: {name} is damaged"
-    if members is None:
+    if packed is None:
         return _packed(scan(archive)), f"{archive}: {name} is older than the archive, or belongs to another one"
-    return _packed(members), ""
+    return packed, ""
 
 
 def _packed(members: list[Member]) -> Samples:
@@ -150,10 +151,16 @@ def _check_end(archive: Path, offset: int) -> None:
     with archive.open("rb") as file:
         file.seek(offset)
         block = file.read(_BLOCK)
-    if len(block) < _BLOCK:
-        raise ValueError(f"{archive}: it is cut off after {offset:,} bytes; copy or pack it anew")
-    if any(block):
-        raise ValueError(f"{archive}: damaged: no tar header at byte {offset:,}; copy or pack it anew")
+        if len(block) < _BLOCK:
+            raise ValueError(f"{archive}: it is cut off after {offset:,} bytes; copy or pack it anew")
+        if any(block):
+            raise ValueError(f"{archive}: damaged: no tar header at byte {offset:,}; copy or pack it anew")
+        while block := file.read(1 << 20):  # little: what fills the archive's last record
+            if any(block):
+                raise ValueError(
+                    f"{archive}: there is more behind its end at byte {offset:,}; archives that were put one behind "
+                    "the other must be packed anew, or given as several files"
+                )
 
 
 def _why_unreadable(archive: Path, error: tarfile.TarError) -> str:

@@ -1,4 +1,8 @@
-"""Metrics that stay exact when several processes have uneven shares: integer counts that can be summed."""
+"""What an evaluation says of a classifier: shares, how far they may be off, calibration and confusions.
+
+`Accuracy` holds integer counts, so that processes with uneven shares add up to the exact result; calibration and
+confusions are computed from all images at once.
+"""
 
 from gcvit.metrics.accuracy import Accuracy
 from gcvit.metrics.calibration import Calibration

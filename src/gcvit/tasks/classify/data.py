@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gcvit.data.augment import train_transform
-from gcvit.data.classify import open_class_folders
+from gcvit.data.classify import is_divided, open_class_folders
 from gcvit.data.labelled import LabelledImages
 from gcvit.data.loading import EpochLoader
 from gcvit.data.quarantine import Quarantine, SkippingLoader
@@ -24,11 +24,13 @@ Pictures = ShapesDataset | LabelledImages  # items are (PIL image, label)
 
 @dataclass(frozen=True)
 class Images:
-    """What a run trains on and what it holds out, and the names of the classes."""
+    """What a run trains on and what it holds out, the names of the classes, and whether what is held out is a share of
+    one set of images (see `is_divided`)."""
 
     train: Pictures
     held_out: Pictures
     classes: list[str]
+    divided: bool = False
 
 
 def open_images(config: ClassifyConfig, size: tuple[int, int]) -> Images:
@@ -38,7 +40,7 @@ def open_images(config: ClassifyConfig, size: tuple[int, int]) -> Images:
     """
     if config.data is not None:
         train, held_out = open_class_folders(config.data, val_fraction=config.val_fraction, seed=config.seed)
-        return Images(train, held_out, list(train.classes))
+        return Images(train, held_out, list(train.classes), is_divided(config.data))
     built_in = ShapesDataset("train", config.train_images, size)
     return Images(built_in, ShapesDataset("val", config.val_images, size), list(built_in.classes))
 

@@ -15,6 +15,9 @@ from gcvit.engine.device import Precision, autocast
 from gcvit.metrics import Accuracy, Calibration, wilson
 from gcvit.tasks.classify.held_out import Unreadable
 from gcvit.tasks.classify.inference import TTA, class_logits
+from gcvit.tasks.classify.wording import plural
+
+FEW = 100  # images; with fewer the figures are mostly chance
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,14 @@ class Evaluation:
     @property
     def images_per_second(self) -> float:
         return len(self.labels) / self.seconds
+
+    @property
+    def caution(self) -> str | None:
+        """What to say of figures that rest on few images."""
+        images = self.accuracy.images
+        if images >= FEW:
+            return None
+        return f"Only {plural(images, 'image')}: the figures are rough; with another hundred they may change much."
 
 
 @torch.inference_mode()

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from gcvit import distributed
+from gcvit.data.labelled import listed
+from gcvit.data.loading import end_workers
 from gcvit.engine.device import Precision, resolve_device
 from gcvit.factory import OpenedModel, open_model
 from gcvit.metrics import most_confused
@@ -14,6 +16,7 @@ from gcvit.tasks.classify.data import Pictures
 from gcvit.tasks.classify.evaluate import Evaluation, evaluate
 from gcvit.tasks.classify.held_out import BadImages, evaluation_loader, open_held_out
 from gcvit.tasks.classify.inference import TTA
+from gcvit.tasks.classify.names import class_names
 from gcvit.tasks.classify.sources import checkpoint_path
 from gcvit.weights.preprocessing import Preprocessing
 
@@ -99,13 +102,17 @@ class CheckpointEvaluation:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint that fits the data, before it is measured. columns: the model's output of each class of the data."""
+    """A checkpoint that fits the data, before it is measured.
+
+    names: the classes by output. columns: the model's output of each class of the data.
+    """
 
     source: str
     opened: OpenedModel
     preprocessing: Preprocessing
     held_out: Pictures
     data: str
+    names: list[str]
     columns: list[int]
 
 
@@ -128,14 +135,12 @@ def open_candidate(
     held_out, described = open_held_out(
         data, images=images, size=preprocessing.size, val_fraction=val_fraction, seed=seed
     )
+    classes = list(held_out.classes)
+    names = class_names(opened)
     columns = _columns(
-        opened.labels,
-        opened.model.config.num_classes,
-        list(held_out.classes),
-        source=source,
-        data=data or "the built-in shapes",
+        names, opened.model.config.num_classes, classes, source=source, data=data or "the built-in shapes"
     )
-    return Candidate(source, opened, preprocessing, held_out, described, columns)
+    return Candidate(source, opened, preprocessing, held_out, described, names or classes, columns)
 
 
 def evaluate_checkpoint(
@@ -166,8 +171,9 @@ def evaluate_checkpoint(
 
     With a process group every rank takes its share and returns the result over all images.
 
-    Classes are matched by name. Raises ValueError when the data has a class that the checkpoint does not know
-    (classes of the checkpoint that the data lacks are fine), and whatever opening the two raises.
+    Classes are matched by name, those of published weights by ImageNet's folder names (n01440764, …). Raises
+    ValueError when the data has a class that the checkpoint does not know (classes of the checkpoint that the data
+    lacks are fine), and whatever opening the two raises.
     """
     where = resolve_device(device)
     candidate = open_candidate(source, data, val_fraction=val_fraction, seed=seed, images=images, size=size)
@@ -182,14 +188,17 @@ def evaluate_checkpoint(
         bad_images=bad_images,
     )
     total, ranks = len(held_out), distributed.world_size()
-    result = evaluate(
-        opened.model.fold().to(where),
-        loader,
-        device=where,
-        precision=precision,
-        tta=tta,
-        progress=None if progress is None else lambda done: progress(min(done * ranks, total), total),
-    )
+    try:
+        result = evaluate(
+            opened.model.fold().to(where),
+            loader,
+            device=where,
+            precision=precision,
+            tta=tta,
+            progress=None if progress is None else lambda done: progress(min(done * ranks, total), total),
+        )
+    finally:
+        end_workers(loader)
     return CheckpointEvaluation(
         source=source,
         model=opened.name,
@@ -200,34 +209,29 @@ def evaluate_checkpoint(
         precision=precision,
         data=candidate.data,
         held_out=held_out,
-        names=opened.labels or list(held_out.classes),
+        names=candidate.names,
         shown=columns,
         result=result,
     )
 
 
-def _columns(
-    labels: Sequence[str] | None, outputs: int, classes: Sequence[str], *, source: str, data: str
-) -> list[int]:
+def _columns(names: Sequence[str] | None, outputs: int, classes: Sequence[str], *, source: str, data: str) -> list[int]:
     """For each class of the data the model's output that stands for it."""
-    if labels is None:
+    if names is None:
         if len(classes) != outputs:
             raise ValueError(
                 f"{source} has {outputs} outputs and no class names, so {data} needs {outputs} class folders "
                 f"in the order of the outputs; it has {len(classes)}"
             )
         return list(range(outputs))
-    unknown = [name for name in classes if name not in labels]
+    outputs_by_name = {name: output for output, name in enumerate(names)}
+    unknown = [name for name in classes if name not in outputs_by_name]
     if unknown:
         raise ValueError(
-            f"{data} has classes that {source} was not trained on: {_some(unknown)}; it knows {_some(labels)}"
+            f"{data} has classes that {source} was not trained on: {listed(unknown)}; it knows {listed(names)}"
         )
-    return [labels.index(name) for name in classes]
+    return [outputs_by_name[name] for name in classes]
 
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

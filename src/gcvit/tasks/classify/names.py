@@ -5,6 +5,20 @@ from functools import cache
 
 from timm.data import ImageNetInfo
 
+from gcvit.factory import OpenedModel
+
+IMAGENET = 1000  # classes of ImageNet-1K
+
+
+def class_names(opened: OpenedModel) -> list[str] | None:
+    """The classes by output: the model's labels, or ImageNet's folder names for published weights, which carry none.
+
+    None where nobody knows.
+    """
+    if opened.labels is None and opened.entry is not None and opened.model.config.num_classes == IMAGENET:
+        return ImageNetInfo("imagenet-1k").label_names()
+    return opened.labels
+
 
 def describe(label: str) -> str | None:
     """What an ImageNet folder's name stands for: "n01443537" → "goldfish, Carassius auratus". None for other names."""

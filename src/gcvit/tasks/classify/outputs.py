@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gcvit import distributed
-from gcvit.data.classify import is_divided
 from gcvit.engine.figures import draw_curves, save_figure
 from gcvit.engine.folder import REPORT
 from gcvit.engine.log import read_log
@@ -39,7 +38,7 @@ def save_outputs(folder: Path, config: ClassifyConfig, images: Images, evaluatio
         confusion = draw_confusion(evaluation.labels, evaluation.predicted, images.classes, title=title)
         save_figure(confusion, outputs.confusion)
         data = ["--data", config.data] if config.data else ["--images", config.val_images]
-        if config.data and is_divided(config.data):
+        if images.divided:
             data += ["--val-fraction", config.val_fraction, "--seed", config.seed]
         write_report(
             folder,

@@ -7,13 +7,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from gcvit.tasks.classify.charts import RIGHT, WRONG
 from gcvit.tasks.classify.data import Pictures
 from gcvit.tasks.classify.evaluate import Evaluation
 from gcvit.tasks.classify.names import short
 
 COLUMNS = 8
 SAMPLES, MISTAKES = 24, 8
-RIGHT, WRONG = "#1a7f37", "#c1121f"
 
 
 def draw_predictions(images: Pictures, classes: Sequence[str], result: Evaluation, *, title: str) -> Figure:

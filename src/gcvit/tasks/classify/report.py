@@ -23,8 +23,8 @@ from gcvit.tasks.classify.evaluate import Evaluation
 from gcvit.tasks.classify.names import readable
 from gcvit.tasks.classify.pictures import surest, thumbnail
 from gcvit.tasks.classify.report_style import STYLE
+from gcvit.tasks.classify.wording import plural, rate
 
-FEW = 100  # images; with fewer the figures are mostly chance
 THUMBNAILS, SIDE = 12, 160
 FOLDED = 25  # classes; a longer table is folded
 
@@ -69,18 +69,6 @@ def write_report(
     return path
 
 
-def caution(images: int) -> str | None:
-    """What to say of figures that rest on few images."""
-    if images >= FEW:
-        return None
-    return f"Only {plural(images, 'image')}: the figures are rough; with another hundred they may change much."
-
-
-def plural(number: int, thing: str, ending: str = "s") -> str:
-    """1 epoch, 2 epochs."""
-    return f"{number:,} {thing}" + ("" if number == 1 else ending)
-
-
 def _headline(title: str, result: Evaluation, classes: int, images: int) -> str:
     accuracy = result.accuracy
     low, high = result.top1_interval
@@ -91,17 +79,16 @@ def _headline(title: str, result: Evaluation, classes: int, images: int) -> str:
         ("mean per class", f"{accuracy.mean_per_class:.1%}", "every class weighs the same"),
         ("calibration error", f"{result.calibration.error:.1%}", "ECE, 15 bins; 0 is best"),
         ("loss", f"{result.loss:.3f}", "mean cross-entropy (NLL)"),
-        ("speed", f"{result.images_per_second:,.0f}/s", "images evaluated, loading included"),
+        ("speed", f"{rate(result.images_per_second)}/s", "images evaluated, loading included"),
     ]
     cells = "".join(
         f"<div><span>{name}</span><b>{value}</b><span>{meaning}</span></div>" for name, value, meaning in numbers
     )
-    warning = caution(accuracy.images)
     left_out = f"; {plural(images - accuracy.images, 'image')} could not be read" if images > accuracy.images else ""
     return (
         f'<h1>{escape(title)}</h1><p class="soft">Measured on {plural(accuracy.images, "held-out image")} of '
         f"{plural(sum(share is not None for share in accuracy.per_class), 'class', 'es')}{left_out}.</p>"
-        + (f'<p class="caution">{escape(warning)}</p>' if warning else "")
+        + (f'<p class="caution">{escape(result.caution)}</p>' if result.caution else "")
         + f'<div class="numbers">{cells}</div>'
     )
 
@@ -202,7 +189,7 @@ def _told(events: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     told += [("time", f"{_duration(seconds)}, evaluations included")]
     if speeds:
         speeds.sort()
-        told += [("training speed", f"{speeds[len(speeds) // 2]:,.0f} images/s (median)")]
+        told += [("training speed", f"{rate(speeds[len(speeds) // 2])} images/s (median)")]
     told += [
         ("device", f"{start['device']}, {start['precision']}, {plural(start.get('processes', 1), 'process', 'es')}")
     ]

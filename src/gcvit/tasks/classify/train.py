@@ -34,13 +34,15 @@ from gcvit.tasks.classify.plan import check_record, make_plan, make_task, record
 class TrainResult:
     """What a run reached, measured once more on the checkpoint in `best`, read back from the disk.
 
-    evaluation: of the held-out images, by class name in `classes`. best_epoch: from 1.
+    evaluation: of the held-out images, by class name in `classes`; divided: they are a share of the training folder.
+    best_epoch: from 1.
     seconds: of training and its evaluations since the run was started or went on. images_per_second: of training
     alone, on all processes; None when there was nothing left to train.
     """
 
     model: str
     classes: list[str]
+    divided: bool
     evaluation: Evaluation
     best_epoch: int
     seconds: float
@@ -119,6 +121,7 @@ def train(
     return TrainResult(
         model=config.model,
         classes=images.classes,
+        divided=images.divided,
         evaluation=evaluation,
         best_epoch=results.best_epoch,
         seconds=seconds,
