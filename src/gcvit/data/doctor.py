@@ -2,11 +2,13 @@
 
 import hashlib
 import signal
+from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -77,12 +79,11 @@ def examine(
         ValueError: no images, an archive that cannot be used at all, or a worker that was killed.
     """
     splits = {name: read() for name, read in find_splits(root).items()}
-    where = [(name, images, index) for name, images in splits.items() for index in range(len(images))]
+    placed = Places(splits)
     seen: list[Seen] = []
-    for some in _look([images.samples[index][0] for _, images, index in where], workers):
+    for some in _look(placed, workers):
         seen += some
-        progress(len(seen), len(where))
-    placed = [Placed(name, images.classes[images.label(i)], images.name(i)) for name, images, i in where]
+        progress(len(seen), len(placed))
     counts = {name: dict(zip(images.classes, images.counts(), strict=True)) for name, images in splits.items()}
     faults = [*_about_classes(splits), *_about_images(placed, seen), *_about_repeats(placed, seen)]
     notes = [*_about_balance(counts), *_about_huge(placed, seen)]
@@ -97,15 +98,42 @@ class Placed(NamedTuple):
     file: str
 
 
-class _Look(Dataset):
-    def __init__(self, sources: list[Source]) -> None:
-        self.sources = sources
+class Places(Sequence[Placed]):
+    """Where all images stand, one split after the other; made when asked for, since there may be a million."""
+
+    def __init__(self, splits: Mapping[str, LabelledImages]) -> None:
+        self.splits = list(splits.items())
+        self.ends = list(accumulate(len(images) for images in splits.values()))
 
     def __len__(self) -> int:
-        return len(self.sources)
+        return self.ends[-1]
+
+    def __getitem__(self, index: Any) -> Any:
+        split, images, position = self._find(index)
+        return Placed(split, images.classes[images.label(position)], images.name(position))
+
+    def source(self, index: int) -> Source:
+        """What to read."""
+        _, images, position = self._find(index)
+        return images.samples[position][0]
+
+    def _find(self, index: int) -> tuple[str, LabelledImages, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        at = bisect_right(self.ends, index)
+        name, images = self.splits[at]
+        return name, images, index - (self.ends[at] - len(images))
+
+
+class _Look(Dataset):
+    def __init__(self, places: Places) -> None:
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self.places)
 
     def __getitem__(self, index: int) -> Seen:
-        source = self.sources[index]
+        source = self.places.source(index)
         try:
             image = load_image(source)
             content = source.read_bytes() if isinstance(source, Path) else source.read()
@@ -115,10 +143,10 @@ class _Look(Dataset):
         return Seen(image.width, image.height, hashlib.sha256(content).digest(), pixels.digest())
 
 
-def _look(sources: list[Source], workers: int) -> Iterator[list[Seen]]:
+def _look(places: Places, workers: int) -> Iterator[list[Seen]]:
     """In order, some at a time. torch's loader notices a worker that dies, where Python's pools wait for ever."""
     loader = DataLoader(
-        _Look(sources),
+        _Look(places),
         batch_size=16,
         num_workers=workers,
         collate_fn=list,
@@ -127,6 +155,8 @@ def _look(sources: list[Source], workers: int) -> Iterator[list[Seen]]:
     try:
         yield from loader
     except RuntimeError as error:
+        if not workers:
+            raise
         reason = str(error).splitlines()[0]
         raise ValueError(f"a process that reads images died: {reason} If memory ran out, use fewer workers") from error
 
@@ -152,7 +182,7 @@ def _about_classes(splits: Mapping[str, LabelledImages]) -> Iterator[Finding]:
                         yield Finding("class on one side only", sorted(missing), f"missing in {place}")
 
 
-def _about_images(placed: list[Placed], seen: list[Seen]) -> Iterator[Finding]:
+def _about_images(placed: Places, seen: list[Seen]) -> Iterator[Finding]:
     for place, one in zip(placed, seen, strict=True):
         if one.reason:
             yield Finding("unreadable", [place.file], one.reason)
@@ -161,13 +191,13 @@ def _about_images(placed: list[Placed], seen: list[Seen]) -> Iterator[Finding]:
             yield Finding("tiny", [place.file], f"{one.width}×{one.height} px")
 
 
-def _about_huge(placed: list[Placed], seen: list[Seen]) -> Iterator[Finding]:
+def _about_huge(placed: Places, seen: list[Seen]) -> Iterator[Finding]:
     for place, one in zip(placed, seen, strict=True):
         if one.width * one.height > HUGE:
             yield Finding("huge", [place.file], f"{one.width}×{one.height} px")
 
 
-def _about_repeats(placed: list[Placed], seen: list[Seen]) -> Iterator[Finding]:
+def _about_repeats(placed: Places, seen: list[Seen]) -> Iterator[Finding]:
     """Groups of images with the same pixels, the worst kind first."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, one in enumerate(seen):

@@ -19,7 +19,7 @@ class Samples(Sequence[tuple[Source, int]]):
     """(where the image is, label), packed into two arrays.
 
     A million pairs as Python objects take 500 MB, and each loader process would soon have its own copy, because
-    counting references writes to shared memory. Here they take 80 MB, which forked processes share.
+    counting references writes to shared memory. Here they take 80 MB, shared where processes are forked.
 
     Attributes:
         labels: (images,) int64.
