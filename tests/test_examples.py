@@ -32,7 +32,7 @@ def command(folder: Path, name: str, script: str) -> None:
 )
 def test_slurm_queues_again_until_there_is_a_report(tmp_path: Path, training: str, code: int, requeued: bool) -> None:
     command(tmp_path, "scontrol", 'if [ "$1" = show ]; then echo node01; else echo "$@" >> requeued; fi')
-    command(tmp_path, "srun", 'exec "$@"')
+    command(tmp_path, "srun", '[ "$1" = --cpus-per-task ] && shift 2; exec "$@"')
     signal = "kill -USR1 $$"  # what SLURM sends before the end must not end torchrun
     command(tmp_path, "torchrun", f'{signal}; echo "$@" > called; out="${{@: -1}}"; {training}')
     settings = {"SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "node[01-04]", "SLURM_JOB_NUM_NODES": "4"}
