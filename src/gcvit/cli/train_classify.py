@@ -17,6 +17,7 @@ from gcvit.engine.config import load_config
 from gcvit.engine.folder import Resume
 from gcvit.recipes import RECIPES
 from gcvit.tasks.classify import ClassifyConfig, TrainResult, train
+from gcvit.tasks.classify.plan import QUARANTINE
 from gcvit.tasks.classify.wording import rate
 
 QUICKSTART = "quickstart"
@@ -103,15 +104,25 @@ def _recipe(name: str) -> ClassifyConfig:
 def _report(result: TrainResult, settings: ClassifyConfig) -> None:
     accuracy, outputs, speed = result.evaluation.accuracy, result.outputs, result.images_per_second
     top5 = [("top-5", percent(accuracy.top5))] if len(result.classes) > 5 else []
+    low, high = result.evaluation.top1_interval
+    quarantine = result.out / QUARANTINE
+    bad = len(quarantine.read_text(encoding="utf-8").splitlines()) if quarantine.exists() else 0
     say()
     facts(
         [
-            ("top-1", f"{percent(accuracy.top1)} of {accuracy.images:,} held-out images"),
+            (
+                "top-1",
+                f"{percent(accuracy.top1)} of {accuracy.images:,} held-out images (95% interval {percent(low)} to "
+                f"{percent(high)})",
+            ),
             *top5,
             ("best epoch", f"{result.best_epoch} of {settings.epochs}"),
+            *([("unreadable", f"{bad:,} images left out of training, listed in {quarantine}")] if bad else []),
             ("time", f"{result.seconds:,.0f} s" + (f", {rate(speed)} images/s in training" if speed else "")),
         ]
     )
+    if caution := result.evaluation.caution:
+        say(caution)
     shares = zip(result.classes, accuracy.per_class, strict=True)
     per_class({name: share for name, share in shares if share is not None})
     say()

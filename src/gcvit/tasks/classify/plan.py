@@ -17,6 +17,8 @@ from gcvit.tasks.classify.held_out import evaluation_loader
 from gcvit.tasks.classify.task import ClassifyTask, balanced_weights
 from gcvit.weights.preprocessing import Preprocessing
 
+QUARANTINE = "quarantine.jsonl"  # in a run's folder, when images are skipped
+
 
 def make_plan(config: ClassifyConfig, images: int, device: torch.device) -> Plan:
     """The numbers of the run among the processes that there are.
@@ -52,7 +54,7 @@ def make_plan(config: ClassifyConfig, images: int, device: torch.device) -> Plan
 def make_task(
     config: ClassifyConfig, images: Images, preprocessing: Preprocessing, plan: Plan, folder: Path
 ) -> ClassifyTask:
-    """The task with its two loaders; `folder`, the run's, gets quarantine.jsonl when images are skipped."""
+    """The task with its two loaders; `folder` is the run's."""
     held_out = evaluation_loader(
         images.held_out,
         preprocessing,
@@ -61,9 +63,7 @@ def make_task(
         device=plan.device,
         bad_images=config.bad_images,
     )
-    training = training_loader(
-        images.train, config, preprocessing, plan.share, plan.device, folder / "quarantine.jsonl"
-    )
+    training = training_loader(images.train, config, preprocessing, plan.share, plan.device, folder / QUARANTINE)
     weights = None
     if config.class_weights == "balanced":
         labels = [images.train.label(index) for index in range(len(images.train))]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gcvit import distributed
+from gcvit.data.images import ImageError
 from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint, read_meta
 from gcvit.engine.config import as_dict, save_config
 from gcvit.engine.device import resolve_device
@@ -169,6 +170,8 @@ def _explained(end: BaseException, config: ClassifyConfig, folder: Path) -> Base
         return Stopped(f"{folder}: {end}; {again}.", end.signal)
     if isinstance(end, KeyboardInterrupt):
         return KeyboardInterrupt(f"{folder} holds what was saved before; the same command goes on from it.")
+    if isinstance(end, ImageError):
+        return ValueError(f"{end}. `gcvit doctor data` finds all such images, --bad-images skip trains without them")
     if isinstance(end, RuntimeError) and "DataLoader worker" in str(end):
         return ValueError(
             f"a process that loads images has died ({end}): perhaps the machine ran out of memory. Lower workers "
