@@ -117,7 +117,7 @@ def train(arm: str, config: ClassifyConfig, log_path: Path) -> Result:
         steps(state, task, plan, log, config.batch_size)
         result = evaluate(state.result, task.held_out, device=device, precision=plan.precision)
         found = {"top1": result.accuracy.top1, "top5": result.accuracy.top5, "loss": result.loss}
-        log.evaluation(plan.epochs, found, best=True, seconds=result.seconds)
+        log.evaluation(plan.epochs, found, step=plan.steps, best=True, seconds=result.seconds)
     return Result(found["top1"], found["loss"], time.perf_counter() - start, training_speed(log_path))
 
 

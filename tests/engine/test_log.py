@@ -21,7 +21,7 @@ def run(path: Path, *, terminal: bool) -> str:
         assert list(log.track("drawing", 3, range(3))) == [0, 1, 2]
         for step in range(1, 5):
             log.steps(step, (step + 1) // 2, images=32, seconds=0.25, loss=1 / 3, lr=1e-3)
-        log.evaluation(1, {"top1": 0.5, "loss": 1 / 3}, best=True, seconds=0.1)
+        log.evaluation(1, {"top1": 0.5, "loss": 1 / 3}, step=2, best=True, seconds=0.1)
         assert (log.images, log.seconds) == (128, 1.0)
     return screen.getvalue()
 
@@ -76,8 +76,8 @@ def test_what_was_done_again_is_read_once(tmp_path: Path) -> None:
     with RunLog(path, epochs=3, steps=6) as log:
         for step in range(1, 5):
             log.steps(step, (step + 1) // 2, images=1, seconds=1, loss=step)
-        log.evaluation(1, {"top1": 0.1}, best=True, seconds=1)
-        log.evaluation(2, {"top1": 0.2}, best=True, seconds=1)
+        log.evaluation(1, {"top1": 0.1}, step=2, best=True, seconds=1)
+        log.evaluation(2, {"top1": 0.2}, step=4, best=True, seconds=1)
     with path.open("a") as file:
         file.write('{"event": "st')
     with RunLog(path, epochs=3, steps=6) as log:

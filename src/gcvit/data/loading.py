@@ -16,12 +16,22 @@ class EpochLoader:
 
     Attributes:
         dataset: the one that was given.
+        updates: of an epoch; None: as many as the images fill (see `EpochSampler`).
         sampler: the order; `sampler.updates` is the number of updates in an epoch.
     """
 
-    def __init__(self, dataset: Dataset, share: Share, *, seed: int, workers: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        share: Share,
+        *,
+        seed: int,
+        workers: int,
+        device: torch.device,
+        updates: int | None = None,
+    ) -> None:
         self.dataset: Any = dataset
-        self.sampler = EpochSampler(len(dataset), share, seed)  # type: ignore[arg-type]
+        self.sampler = EpochSampler(len(dataset), share, seed, updates)  # type: ignore[arg-type]
         self._loader = DataLoader(
             Reseeded(dataset),
             share.micro_batch,

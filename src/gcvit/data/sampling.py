@@ -69,21 +69,25 @@ class Share:
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (index, sample seed) of this process's share of one epoch; for a dataset wrapped in :class:`Reseeded`.
 
-    Images that do not fill the last update of an epoch are left for another epoch's order.
+    Images that do not fill the last update of an epoch are left for another epoch's order. With `updates` given, an
+    epoch is that many updates of an endless row of passes over the images, each pass in its own order: nothing is left
+    out, and there may be fewer images than an update takes.
 
     Args:
         images: length of the dataset.
         share: of this process.
         seed: of the run.
+        updates: of an epoch; None: as many as the images fill.
 
     Attributes:
         epoch: from 0; each has its own order and its own sample seeds. Set it before iterating.
         start: updates of the epoch to leave out at its beginning (a run that goes on). Set it too.
     """
 
-    def __init__(self, images: int, share: Share, seed: int):
+    def __init__(self, images: int, share: Share, seed: int, updates: int | None = None):
         self.images, self.share, self.seed = images, share, seed
-        self.updates = images // share.batch_size
+        self.endless = updates is not None
+        self.updates = images // share.batch_size if updates is None else updates
         self.epoch = self.start = 0
 
     def __len__(self) -> int:
@@ -91,18 +95,30 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         share = self.share
-        order = self._order(self.epoch).reshape(self.updates, share.passes, share.ranks, share.micro_batch)
-        mine = order[self.start :, :, share.rank].reshape(-1)
-        seeds = _hashes(self.images, self.seed, self.epoch, 2) >> np.uint64(1)
-        return zip(mine.tolist(), seeds[mine].tolist(), strict=True)
+        shape = (self.updates, share.passes, share.ranks, share.micro_batch)
+        mine = [part.reshape(shape)[self.start :, :, share.rank].reshape(-1) for part in self._drawn(self.epoch)]
+        return zip(*(part.tolist() for part in mine), strict=True)
 
     def update(self, epoch: int, number: int) -> list[int]:
         """The indices of update 0, 1, … of an epoch, of all processes together."""
         size = self.share.batch_size
-        return self._order(epoch)[number * size : (number + 1) * size].tolist()
+        return self._drawn(epoch)[0][number * size : (number + 1) * size].tolist()
 
-    def _order(self, epoch: int) -> np.ndarray:
-        return permutation(self.images, self.seed, epoch)[: self.updates * self.share.batch_size]
+    def _drawn(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and sample seeds of an epoch, of all processes together."""
+        drawn = self.updates * self.share.batch_size
+        if not self.endless:
+            order, seeds = self._pass(epoch)
+            return order[:drawn], seeds[:drawn]
+        first, skipped = divmod(epoch * drawn, self.images)
+        passes = [self._pass(first + number) for number in range(-(-(skipped + drawn) // self.images))]
+        order, seeds = (np.concatenate(parts)[skipped : skipped + drawn] for parts in zip(*passes, strict=True))
+        return order, seeds
+
+    def _pass(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and sample seeds of one pass over all images."""
+        order = permutation(self.images, self.seed, number)
+        return order, (_hashes(self.images, self.seed, number, 2) >> np.uint64(1))[order]
 
 
 class Reseeded(Dataset):

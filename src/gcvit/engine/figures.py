@@ -21,39 +21,42 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 120) -> None:
     write_atomically(path, content.getvalue())
 
 
-def draw_curves(events: Sequence[dict[str, Any]], *, scores: dict[str, str], title: str) -> Figure:
-    """Loss and scores over the epochs, from a log's events.
+def draw_curves(
+    events: Sequence[dict[str, Any]], *, scores: dict[str, str], title: str, by_step: bool = False
+) -> Figure:
+    """Loss and scores over the epochs, or over the steps, from a log's events.
 
     scores: metric (a share of one) -> its name in the legend, in the order in which to draw them.
     """
     steps = [event for event in events if event["event"] == "steps"]
     held_out = [event for event in events if event["event"] == "evaluation"]
-    per_epoch = max((event["step"] / event["epoch"] for event in steps), default=1)
-    epochs = [event["epoch"] for event in held_out]
+    unit = "step" if by_step else "epoch"
+    per_unit = 1 if by_step else max((event["step"] / event["epoch"] for event in steps), default=1)
+    places = [event[unit] for event in held_out]
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title, fontsize=11, parse_math=False)  # a folder's name may hold dollars
     loss_axes, score_axes = figure.subplots(1, 2)
     loss_axes.plot(
-        [event["step"] / per_epoch for event in steps],
+        [event["step"] / per_unit for event in steps],
         [event["loss"] for event in steps],
         color=TRAIN_COLOUR,
         linewidth=1,
         label="training (augmented)",
     )
-    loss_axes.plot(epochs, [event["loss"] for event in held_out], color=HELD_OUT_COLOUR, marker=".", label="held-out")
-    loss_axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+    loss_axes.plot(places, [event["loss"] for event in held_out], color=HELD_OUT_COLOUR, marker=".", label="held-out")
+    loss_axes.set(xlabel=unit, ylabel="loss", ylim=(0, None))
     for style, (metric, name) in zip(("-", ":", "--"), scores.items(), strict=False):
         values = [event[metric] for event in held_out]
-        score_axes.plot(epochs, values, style, color=HELD_OUT_COLOUR, marker=".", label=name)
-    score_axes.set(xlabel="epoch", ylabel="held-out score", ylim=(0, 1.02))
+        score_axes.plot(places, values, style, color=HELD_OUT_COLOUR, marker=".", label=name)
+    score_axes.set(xlabel=unit, ylabel="held-out score", ylim=(0, 1.02))
     score_axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     best = [event for event in held_out if event["best"]]
     if best:
         metric = next(iter(scores))
-        x, y = best[-1]["epoch"], best[-1][metric]
+        x, y = best[-1][unit], best[-1][metric]
         score_axes.annotate(
-            f"best: {y:.1%}, epoch {x}",
+            f"best: {y:.1%}, {unit} {x:,}",
             (x, y),
             xytext=(-6, -22),
             textcoords="offset points",

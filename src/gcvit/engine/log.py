@@ -28,11 +28,12 @@ class RunLog:
     the event's own values, written through at once. A context manager; progress goes to stderr. Among several
     processes only rank 0 writes and shows.
 
+    epochs: of the run; None for one that is counted in steps alone.
     tensorboard: also write the curves into `tensorboard/` beside the file. Raises ValueError when it is not installed.
     """
 
     def __init__(
-        self, path: Path, *, epochs: int, steps: int, tensorboard: bool = False, console: Console | None = None
+        self, path: Path, *, epochs: int | None, steps: int, tensorboard: bool = False, console: Console | None = None
     ) -> None:
         self.epochs, self.total_steps = epochs, steps
         self.images, self.seconds = 0, 0.0  # of training alone
@@ -41,7 +42,6 @@ class RunLog:
         self._file = None if self.quiet else _open_at_line_start(path)
         self._board = _open_board(path.parent / "tensorboard") if tensorboard and not self.quiet else None
         self._progress: Progress | None = None
-        self._step = 0
         self._score = ""
         self._first: tuple[float, int] | None = None  # when and at which step the rate of progress was first known
         self._last_line = time.monotonic()
@@ -105,7 +105,6 @@ class RunLog:
         """Report the steps up to `step` (counted from 1), which took `seconds` for `images`, and their values."""
         self.images += images
         self.seconds += seconds
-        self._step = step
         speed = images / seconds
         measured = {"loss": loss, **values, "images_per_second": speed, "memory_gib": _memory() / 2**30}
         self.event("steps", step=step, epoch=epoch, **{name: _short(value) for name, value in measured.items()})
@@ -116,26 +115,26 @@ class RunLog:
         shown = f"loss {loss:.3f}{self._score}  {speed:,.0f} images/s  {_memory() / 2**30:.1f} GiB"
         left = _left(self._first, (now, step), self.total_steps)
         if self._progress is not None:
-            title = f"epoch {epoch}/{self.epochs}"
+            title = f"epoch {epoch}/{self.epochs}" if self.epochs else f"step {step}/{self.total_steps}"
             self._progress.update(self._bar, completed=step, description=title, values=shown, left=left)
         elif now - self._last_line >= PLAIN_EVERY:
-            self.say(
-                "  ".join(filter(None, [f"epoch {epoch}/{self.epochs}  step {step}/{self.total_steps}", shown, left]))
-            )
+            where = f"epoch {epoch}/{self.epochs}  " if self.epochs else ""
+            self.say("  ".join(filter(None, [f"{where}step {step}/{self.total_steps}", shown, left])))
             self._last_line = now
         self._first = self._first or (now, step)
 
-    def evaluation(self, epoch: int, metrics: Mapping[str, float], *, best: bool, seconds: float) -> None:
-        """Report the metrics after an epoch; the first is the one to watch."""
+    def evaluation(self, epoch: int, metrics: Mapping[str, float], *, step: int, best: bool, seconds: float) -> None:
+        """Report the metrics after an epoch, at its last step; the first is the one to watch."""
         rounded = {name: _short(value) for name, value in metrics.items()}
-        self.event("evaluation", epoch=epoch, best=best, seconds=_short(seconds), **rounded)
+        self.event("evaluation", epoch=epoch, step=step, best=best, seconds=_short(seconds), **rounded)
         if self._board is not None:
             for name, value in metrics.items():
-                self._board.add_scalar(f"held-out/{name}", value, self._step)
+                self._board.add_scalar(f"held-out/{name}", value, step)
         first = next(iter(metrics))
         self._score = f"  {first} {metrics[first]:.3f}"
         shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        self.say(f"epoch {epoch}/{self.epochs}  held-out: {shown}{'  (best)' if best else ''}")
+        where = f"epoch {epoch}/{self.epochs}" if self.epochs else f"step {step}/{self.total_steps}"
+        self.say(f"{where}  held-out: {shown}{'  (best)' if best else ''}")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -41,10 +41,21 @@ class Plan:
     """Epochs from one evaluation to the next; the last epoch is always evaluated."""
     log_every: int = 10
     """Steps from one line of the log to the next, and from one wait for the device to the next."""
+    length: int | None = None
+    """Steps in all, where a run is counted in steps: its epochs are then the stretches from one evaluation to the next,
+    and the last one may be shorter. None: all epochs are whole."""
 
     @property
     def steps(self) -> int:
-        return self.epochs * self.steps_per_epoch
+        return self.epochs * self.steps_per_epoch if self.length is None else self.length
+
+    def epochs_done(self, step: int) -> int:
+        """The number of epochs that are over after `step` steps."""
+        return self.epochs if step == self.steps else step // self.steps_per_epoch
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether an epoch is over after `step` steps, or none has begun."""
+        return step % self.steps_per_epoch == 0 or step == self.steps
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of step 0, 1, … `steps` - 1."""
@@ -53,9 +64,12 @@ class Plan:
             step,
             steps=self.steps - round(optim.cooldown_epochs * self.steps_per_epoch),
             peak=optim.peak_lr(self.share.batch_size),
-            warmup_steps=round(optim.warmup_epochs * self.steps_per_epoch),
+            warmup_steps=round(optim.warmup_epochs * self.steps_per_epoch)
+            if optim.warmup_steps is None
+            else optim.warmup_steps,
             start=optim.warmup_lr,
             floor=optim.min_lr,
+            shape=optim.schedule,
         )
 
     def evaluates(self, epoch: int) -> bool:
@@ -101,8 +115,8 @@ def fit(
     when `stop` was asked for and all is saved.
     """
     while True:
-        epoch, inside = divmod(state.step, plan.steps_per_epoch)
-        if inside == 0 and epoch > results.last_epoch and plan.evaluates(epoch):
+        epoch = plan.epochs_done(state.step)
+        if plan.ends_epoch(state.step) and epoch > results.last_epoch and plan.evaluates(epoch):
             _evaluate(state, task, epoch, log, results)
         if state.step == plan.steps:
             return
@@ -113,11 +127,12 @@ def train_epoch(state: State, task: Task[Batch], plan: Plan, log: RunLog, saver:
     """The steps from `state.step` to the end of its epoch, reported to the log every `log_every` steps."""
     state.model.train()
     epoch, first = divmod(state.step, plan.steps_per_epoch)
+    last = min(plan.steps_per_epoch, plan.steps - epoch * plan.steps_per_epoch)
     batches, waiting, start = iter(task.batches(epoch, first)), [], time.perf_counter()
-    for inside in range(first + 1, plan.steps_per_epoch + 1):
+    for inside in range(first + 1, last + 1):
         waiting.append(torch.stack(train_step(state, batches, task, plan)))
         wish = distributed.highest(stop.signal or int(saver.due()))  # 0: nothing, 1: save, else the signal to stop for
-        save = wish > 0 or inside == plan.steps_per_epoch
+        save = wish > 0 or inside == last
         if save or state.step % plan.log_every == 0:
             # The one place that waits for the device.
             values = (distributed.total(torch.stack(waiting)) / plan.share.ranks).tolist()
@@ -157,7 +172,7 @@ def _evaluate(state: State, task: Task, epoch: int, log: RunLog, results: Result
         raise TrainingDiverged(f"evaluation after epoch {epoch} gave {dict(metrics)}; lower the learning rate")
     best = results.is_best(metrics[task.score], task.score)
     # The log comes first: what it has of an epoch that was then not saved, `read_log` leaves out.
-    log.evaluation(epoch, metrics, best=best, seconds=time.perf_counter() - start)
+    log.evaluation(epoch, metrics, step=state.step, best=best, seconds=time.perf_counter() - start)
     results.save(task, state.result, epoch, metrics, best=best)
 
 
@@ -173,7 +188,8 @@ def _check_finite(values: list[list[float]], last_step: int, task: Task, plan: P
             epoch, update = divmod(step - 1, plan.steps_per_epoch)
             names = task.samples(epoch, update)
             shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            where = f"step {step}" if plan.length else f"epoch {epoch + 1}, step {step}"
             raise TrainingDiverged(
-                f"training diverged in epoch {epoch + 1}, step {step}: the loss is {loss}, its gradients' norm {norm}; "
+                f"training diverged in {where}: the loss is {loss}, its gradients' norm {norm}; "
                 f"lower the learning rate, warm up for longer, or train in fp32. The step's images: {shown}"
             )

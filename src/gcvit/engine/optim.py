@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gcvit.engine.config import require
+from gcvit.engine.schedule import Shape
 
 Layers = Sequence[Sequence[nn.Module]]
 """A model from its input on, each layer as the modules that belong to it; what is in none of them lies on top."""
@@ -15,10 +16,12 @@ Layers = Sequence[Sequence[nn.Module]]
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """How the weights are optimised: AdamW, warm-up and cosine, clipping, a moving average of the weights."""
+    """How the weights are optimised: AdamW, warm-up and decay, clipping, a moving average of the weights."""
 
     lr: float = 1e-3
     """Peak learning rate."""
+    schedule: Shape = "cosine"
+    """How it falls from there to min_lr; linear is also called poly."""
     lr_batch: int | None = None
     """Batch size that lr is meant for; another one scales lr by its share of this. None: lr as it is."""
     layer_decay: float | None = None
@@ -34,6 +37,8 @@ class OptimConfig:
     """Largest norm of all gradients together; none: no limit."""
     warmup_epochs: float = 1.0
     """Epochs, also fractions, of linear warm-up from warmup_lr; they are part of the run's epochs."""
+    warmup_steps: int | None = None
+    """Steps of warm-up in the place of warmup_epochs; none: those epochs."""
     cooldown_epochs: float = 0.0
     """Last epochs of the run, at min_lr."""
     warmup_lr: float = 1e-6
@@ -49,6 +54,7 @@ class OptimConfig:
     def __post_init__(self) -> None:
         """Raises ValueError, naming the setting, for a value out of range."""
         require(0 < self.lr < float("inf"), "lr", self.lr, "above 0")
+        require(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
         require(self.lr_batch is None or self.lr_batch >= 1, "lr_batch", self.lr_batch, "at least 1, or none")
         decay = self.layer_decay
         require(decay is None or 0 < decay <= 1, "layer_decay", decay, "above 0, at most 1, or none")

@@ -5,15 +5,10 @@ from typing import Literal
 
 from gcvit.data.augment import is_rand_augment
 from gcvit.engine.config import require
-from gcvit.engine.device import Precision
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.run import RunConfig
 
-# What a run that goes on may change without being another one. (Another number of passes mixes and drops other things,
-# as another device does, but keeps the order of the images; the data are compared by their names.)
-FREE = (
-    *("data", "workers", "device", "compile", "accumulate", "eval_every", "checkpoint_minutes", "keep_checkpoints"),
-    *("tensorboard", "bad_images", "max_bad_images"),
-)
+# What a run that goes on may change without being another one; the data are compared by their names.
+FREE = (*RunConfig.FREE, "data", "eval_every", "bad_images", "max_bad_images")
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
-class ClassifyConfig:
+class ClassifyConfig(RunConfig):
     """One classification run."""
 
     model: str = "gcvit_nano"
@@ -103,47 +98,16 @@ class ClassifyConfig:
 
     epochs: int = 30
     """Passes over the training images."""
-    batch_size: int = 128
-    """Images per update of the weights, over all processes and passes."""
-    accumulate: int = 1
-    """Forward passes per update and process, which divide the batch; more of them need less memory."""
     eval_every: int = 1
     """Epochs from one evaluation to the next."""
-    checkpoint_minutes: float = 15.0
-    """Minutes from one checkpoint to the next; the end of an epoch and a signal to stop save one in any case."""
-    keep_checkpoints: int = 2
-    """Checkpoints to go on from that are kept, the newest ones."""
-    tensorboard: bool = False
-    """Also write the curves for TensorBoard (the extra `tensorboard`)."""
-    seed: int = 0
-    """Same seed, same result on the same machine: exactly on the CPU, on a GPU up to rounding."""
-    workers: int = 0
-    """Processes that load images; 0: the training process itself. The result does not depend on it."""
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
-    precision: Precision = "auto"
-    """Of products in the forward pass; auto: bf16 on a GPU that has it, fp32 elsewhere."""
-    compile: bool = False
-    """Compile the model: slow to start, faster on a GPU."""
 
-    optim: OptimConfig = field(default_factory=OptimConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the setting, for a value out of range."""
-        for key in (
-            "train_images",
-            "val_images",
-            "epochs",
-            "batch_size",
-            "accumulate",
-            "eval_every",
-            "keep_checkpoints",
-        ):
+        super().__post_init__()
+        for key in ("train_images", "val_images", "epochs", "eval_every"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
-        for key in ("seed", "workers"):
-            require(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
-        require(self.checkpoint_minutes >= 0, "checkpoint_minutes", self.checkpoint_minutes, "at least 0")
         require(0 <= self.freeze_stages <= 4, "freeze_stages", self.freeze_stages, "from 0 to 4")
         require(0 <= self.max_bad_images <= 1, "max_bad_images", self.max_bad_images, "a share, 0 to 1")
         require(0 < self.crop_pct <= 1, "crop_pct", self.crop_pct, "above 0, at most 1")

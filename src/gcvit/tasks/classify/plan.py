@@ -1,17 +1,14 @@
-"""From a configuration and its images to the numbers of a run, its task, and what tells one run from another."""
+"""From a configuration and its images to the numbers of a run and its task."""
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from gcvit import distributed
 from gcvit.data.sampling import Share
-from gcvit.engine.config import as_dict, differences
 from gcvit.engine.device import resolve_precision
 from gcvit.engine.loop import Plan
-from gcvit.tasks.classify.config import FREE, ClassifyConfig
+from gcvit.tasks.classify.config import ClassifyConfig
 from gcvit.tasks.classify.data import Images, training_loader
 from gcvit.tasks.classify.held_out import evaluation_loader
 from gcvit.tasks.classify.task import ClassifyTask, balanced_weights
@@ -78,39 +75,3 @@ def make_task(
         plan.precision,
         weights,
     )
-
-
-def record_of(config: ClassifyConfig, images: Images, plan: Plan) -> dict[str, Any]:
-    """What a checkpoint says of its run: enough to refuse going on with another one."""
-    names = hashlib.sha256()
-    for index in range(len(images.train)):
-        names.update("/".join(Path(images.train.name(index)).parts[-2:]).encode() + b"\n")
-    return {
-        "config": as_dict(config),
-        "chunks": plan.share.passes * plan.share.ranks,
-        "images": len(images.train),
-        "names": names.hexdigest(),
-    }
-
-
-def check_record(then: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> list[str]:
-    """What a person should know when a run goes on from a checkpoint with the record `then`.
-
-    Raises ValueError when configuration or images differ in a way that would alter its course.
-    """
-    changes = differences(then["config"], now["config"], free=FREE)
-    if then["images"] != now["images"]:
-        changes.append(f"training images: {then['images']} → {now['images']}")
-    elif then["names"] != now["names"]:
-        changes.append("other names of the training images")
-    if changes:
-        raise ValueError(f"{checkpoint} is of another run: {'; '.join(changes)}; train into another folder")
-    notes = []
-    if then["chunks"] != now["chunks"]:
-        notes.append(
-            f"processes × passes: {then['chunks']} → {now['chunks']}. The order of the images stays; mixing and dropped"
-            " paths will be others"
-        )
-    if changed := differences(then["versions"], now["versions"]):
-        notes.append(f"other versions than before, so numbers may differ in their last digits: {'; '.join(changed)}")
-    return notes
