@@ -12,11 +12,9 @@ result to OUT/results.jsonl; a study that was stopped goes on where it is starte
 import argparse
 import time
 from dataclasses import replace
-from math import isfinite
 from pathlib import Path
 
-import torch
-from study import Result, print_results, run_study, training_speed
+from study import Result, print_results, run_study, take_steps, training_speed
 from timm.models.convnext import ConvNeXt
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
@@ -26,7 +24,8 @@ from gcvit.bench.cost import macs, parameters
 from gcvit.engine.config import as_dict
 from gcvit.engine.device import resolve_device
 from gcvit.engine.log import RunLog
-from gcvit.engine.loop import Plan, State, Task, seed_everything, train_step
+from gcvit.engine.loop import seed_everything
+from gcvit.engine.state import State
 from gcvit.recipes.classify import small_images
 from gcvit.tasks.classify import ClassifyConfig, evaluate
 from gcvit.tasks.classify.data import open_images
@@ -109,32 +108,16 @@ def train(arm: str, config: ClassifyConfig, log_path: Path) -> Result:
     device = resolve_device(config.device)
     images = open_images(config, (SIZE, SIZE))
     plan = make_plan(config, len(images.train), device)
-    task = make_task(config, images, Preprocessing(size=(SIZE, SIZE), crop_pct=config.crop_pct), plan)
+    task = make_task(config, images, Preprocessing(size=(SIZE, SIZE), crop_pct=config.crop_pct), plan, log_path.parent)
     seed_everything(config.seed)
     state = State(ARMS[arm](len(images.classes)).to(device), config.optim)
     log_path.unlink(missing_ok=True)  # of a run that was stopped
     with RunLog(log_path, epochs=plan.epochs, steps=plan.steps) as log:
-        steps(state, task, plan, log, config.batch_size)
+        take_steps(state, task, plan, log)
         result = evaluate(state.result, task.held_out, device=device, precision=plan.precision)
         found = {"top1": result.accuracy.top1, "top5": result.accuracy.top5, "loss": result.loss}
         log.evaluation(plan.epochs, found, step=plan.steps, best=True, seconds=result.seconds)
     return Result(found["top1"], found["loss"], time.perf_counter() - start, training_speed(log_path))
-
-
-def steps(state: State, task: Task, plan: Plan, log: RunLog, batch_size: int) -> None:
-    """All steps of the plan, the engine's own, without its checkpoints: a run is short, and is done again instead."""
-    state.model.train()
-    for epoch in range(plan.epochs):
-        batches, losses, start = iter(task.batches(epoch)), [], time.perf_counter()
-        for step in range(1, plan.steps_per_epoch + 1):
-            losses.append(train_step(state, batches, task, plan)[0])
-            if step % plan.log_every == 0 or step == plan.steps_per_epoch:
-                loss = torch.stack(losses).mean().item()
-                if not isfinite(loss):
-                    raise ValueError(f"the loss is {loss} in the steps up to {state.step}")
-                seconds = time.perf_counter() - start
-                log.steps(state.step, epoch + 1, images=len(losses) * batch_size, seconds=seconds, loss=loss)
-                losses, start = [], time.perf_counter()
 
 
 def costs(arms: list[str], classes: int) -> dict[str, dict[str, str]]:

@@ -1,15 +1,22 @@
 """A study is a few arms with a few seeds each. Its results survive a stop: started again, it does only what is left."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+import torch
+
 from gcvit.cli.output import say, table
 from gcvit.engine.config import differences
-from gcvit.engine.log import read_log
+from gcvit.engine.log import RunLog, read_log
+from gcvit.engine.loop import Plan, train_step
+from gcvit.engine.state import State
+from gcvit.engine.task import Task
 from gcvit.files import write_atomically
 
 
@@ -17,11 +24,11 @@ from gcvit.files import write_atomically
 class Result:
     """What one arm reached with one seed.
 
-    top1: share of the held-out images, 0 … 1. loss: mean cross-entropy on them. seconds: of the run since it was
+    score: on the held-out images, 0 … 1: top-1 or mIoU. loss: mean cross-entropy on them. seconds: of the run since it was
     started or went on. images_per_second: as `training_speed` gives it.
     """
 
-    top1: float
+    score: float
     loss: float
     seconds: float
     images_per_second: float
@@ -49,7 +56,7 @@ def run_study(
         result = found[arm, seed] = run(arm, seed)
         rows.append({"arm": arm, "seed": seed, "result": asdict(result), "budget": dict(budget)})
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-        say(f"{arm}, seed {seed}: top-1 {result.top1:.2%} after {result.seconds:.0f} s")
+        say(f"{arm}, seed {seed}: {result.score:.2%} after {result.seconds:.0f} s")
     return {arm: [found[arm, seed] for seed in range(seeds)] for arm in arms}
 
 
@@ -58,12 +65,15 @@ def training_speed(log: Path) -> float:
     return median(event["images_per_second"] for event in read_log(log) if event["event"] == "steps")
 
 
-def print_results(results: Mapping[str, Sequence[Result]], facts: Mapping[str, Mapping[str, str]]) -> None:
-    """The table of a study. facts: of each arm, further columns by heading (">" in front: set to the right)."""
+def print_results(
+    results: Mapping[str, Sequence[Result]], facts: Mapping[str, Mapping[str, str]], score: str = "top-1"
+) -> None:
+    """The table of a study. facts: of each arm, further columns by heading (">" in front: set to the right). score: what
+    it is called."""
     headings = list(next(iter(facts.values()), {}))
     rows = []
     for arm, runs in results.items():
-        shares = [100 * run.top1 for run in runs]
+        shares = [100 * run.score for run in runs]
         spread = f" ± {stdev(shares):.2f}" if len(shares) > 1 else ""
         rows.append(
             [
@@ -75,5 +85,23 @@ def print_results(results: Mapping[str, Sequence[Result]], facts: Mapping[str, M
                 f"{median(run.images_per_second for run in runs):.0f}",
             ]
         )
-    measured = [">top-1 of each seed, %", ">mean ± standard deviation", ">loss", ">images/s, median"]
+    measured = [f">{score} of each seed, %", ">mean ± standard deviation", ">loss", ">images/s, median"]
     table(["arm", *headings, *measured], rows)
+
+
+def take_steps(state: State, task: Task, plan: Plan, log: RunLog) -> None:
+    """All steps of the plan, the engine's own, without its checkpoints: a run is short, and is done again instead."""
+    state.model.train()
+    while state.step < plan.steps:
+        epoch, first = divmod(state.step, plan.steps_per_epoch)
+        batches, losses, start = iter(task.batches(epoch, first)), [], time.perf_counter()
+        last = min((epoch + 1) * plan.steps_per_epoch, plan.steps)
+        while state.step < last:
+            losses.append(train_step(state, batches, task, plan)[0])
+            if state.step % plan.log_every == 0 or state.step == last:
+                loss = torch.stack(losses).mean().item()
+                if not isfinite(loss):
+                    raise ValueError(f"the loss is {loss} in the steps up to {state.step}")
+                images, seconds = len(losses) * plan.share.batch_size, time.perf_counter() - start
+                log.steps(state.step, epoch + 1, images=images, seconds=seconds, loss=loss)
+                losses, start = [], time.perf_counter()

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from gcvit.cli import train_classify
-from gcvit.recipes import RECIPES
+from gcvit.recipes import CLASSIFY
 from gcvit.tasks.classify import ClassifyConfig
 from gcvit.tasks.classify.task import ClassifyTask
 
@@ -70,7 +70,7 @@ def test_flags_win_over_the_file_over_the_recipe(gcvit: Command, monkeypatch: py
         "never",
     ]
     assert "small_images would train into o, resume never" in gcvit("train", "classify", *words).err
-    recipe = RECIPES["small_images"]()
+    recipe = CLASSIFY["small_images"]()
     expected = replace(
         recipe,
         data="photos",
@@ -79,7 +79,7 @@ def test_flags_win_over_the_file_over_the_recipe(gcvit: Command, monkeypatch: py
         optim=replace(recipe.optim, lr=0.5e-3, warmup_epochs=0.0, clip_grad=None),  # the same, in a nested table
     )
     assert used == [expected]
-    assert recipe != RECIPES["quickstart"]()
+    assert recipe != CLASSIFY["quickstart"]()
 
 
 def test_the_config_of_a_run_repeats_it_in_a_folder_of_its_own(gcvit: Command, run_folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_list_shows_every_recipe_and_what_it_costs(gcvit: Command) -> None:
     result = gcvit("train", "classify", "--list")
     assert result.code == 0
     rows = [line.rstrip() for line in result.out.splitlines()]
-    for name in RECIPES:
+    for name in CLASSIFY:
         (row,) = (line for line in rows if line.split(" ")[0] == name)
         assert row.endswith(("cores", "A100-hours", "images"))
     assert max(map(len, rows)) <= 80

@@ -139,3 +139,32 @@ def test_batches_are_the_same_with_any_number_of_workers():
             assert torch.equal(labels, plain_labels)
     plain = ShapesDataset("train", 24, size=32, transform=transform)
     assert not torch.equal(torch.stack([plain[i][0] for i, _ in pairs(24, Share(1), 3, 1)][:5]), epochs[0][0][0])
+
+
+@given(st.integers(1, 40), SHARES, SEEDS, st.integers(1, 6))
+def test_an_endless_row_of_passes_leaves_nothing_out(images, share, seed, updates):
+    """Its epochs follow on each other: every image comes once before any comes again, and never with the same seed."""
+    drawn = []
+    for epoch in range(5):
+        ranks = [EpochSampler(images, replace(share, rank=rank), seed, updates) for rank in range(share.ranks)]
+        for sampler in ranks:
+            sampler.epoch = epoch
+        found = [list(sampler) for sampler in ranks]
+        assert [len(part) for part in found] == [len(sampler) for sampler in ranks]
+        alone = EpochSampler(images, Share(share.batch_size), seed, updates)
+        alone.epoch = epoch
+        assert sorted(pair for part in found for pair in part) == sorted(alone)
+        drawn += list(alone)
+        assert [index for index, _ in drawn[-share.batch_size :]] == alone.update(epoch, updates - 1)
+    for start in range(0, len(drawn) - images + 1, images):
+        assert {index for index, _ in drawn[start : start + images]} == set(range(images))
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_the_row_does_not_depend_on_where_its_epochs_are_cut():
+    share = Share(6)
+    whole, parts = EpochSampler(10, share, 1, 12), EpochSampler(10, share, 1, 4)
+    cut = []
+    for parts.epoch in range(3):
+        cut += list(parts)
+    assert cut == list(whole)

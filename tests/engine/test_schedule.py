@@ -47,3 +47,26 @@ def test_a_plan_counts_warmup_and_cooldown_in_epochs_of_the_run() -> None:
     assert rates.index(max(rates)) == 6
     assert rates[-8:] == [0.25] * 8
     assert rates[-9] > 0.25
+
+
+def test_the_straight_line_with_warm_up_as_a_factor() -> None:
+    """As published segmentation models were trained: from ratio × rate, the ratio rising to 1 over the warm-up."""
+    peak, steps, warmup, ratio = 6e-5, 160_000, 1500, 1e-6
+    for step in (0, 1, 700, 1499, 1500, 80_000, 159_999):
+        line = peak * (1 - step / steps)
+        wanted = line * (1 - (1 - step / warmup) * (1 - ratio)) if step < warmup else line
+        ours = learning_rate(
+            step, steps=steps, peak=peak, warmup_steps=warmup, start=ratio * peak, floor=0.0, shape="linear"
+        )
+        assert ours == pytest.approx(wanted, rel=1e-9), step
+
+
+def test_a_plan_in_steps_counts_warm_up_in_steps_and_ends_at_its_last() -> None:
+    optim = OptimConfig(lr=1.0, schedule="linear", warmup_steps=2, warmup_lr=0.0, min_lr=0.0)
+    plan = Plan(
+        epochs=3, steps_per_epoch=4, length=10, share=Share(1), optim=optim, device=torch.device("cpu")
+    )
+    assert [plan.learning_rate(step) for step in range(4)] == pytest.approx([0.0, 0.45, 0.8, 0.7])
+    assert plan.steps == 10
+    assert [step for step in range(11) if plan.ends_epoch(step)] == [0, 4, 8, 10]
+    assert [plan.epochs_done(step) for step in (0, 3, 4, 9, 10)] == [0, 0, 1, 2, 3]

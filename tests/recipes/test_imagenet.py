@@ -10,7 +10,7 @@ from timm.scheduler import create_scheduler_v2
 from gcvit.data.sampling import Share
 from gcvit.engine.loop import Plan
 from gcvit.factory import create_model, variant
-from gcvit.recipes import RECIPES
+from gcvit.recipes import CLASSIFY
 from gcvit.tasks.classify import AugmentConfig, ClassifyConfig
 from gcvit.weights.catalogue import CATALOGUE
 
@@ -59,7 +59,7 @@ def says_cost(text: str, epochs: int, gmacs: float) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_from_scratch_as_it_was_run(name: str) -> None:
     batch_size, lr, drop_path, crop_pct, count, gmacs, paper, published = PUBLISHED[name]
-    recipe = RECIPES[f"imagenet_{name}"]
+    recipe = CLASSIFY[f"imagenet_{name}"]
     config, text = recipe(), recipe.__doc__ or ""
     assert config.model == f"gcvit_{name}"
     assert (config.batch_size, config.crop_pct, config.epochs) == (batch_size, crop_pct, 310 + 10)
@@ -95,7 +95,7 @@ def test_from_scratch_as_it_was_run(name: str) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_schedule_is_timms_update_by_update(name: str, updates: int) -> None:
     """As NVlabs set it up: 310 epochs with 20 of warm-up inside, 10 more at the end."""
-    config = RECIPES[f"imagenet_{name}"]()
+    config = CLASSIFY[f"imagenet_{name}"]()
     lr = PUBLISHED[name][1]
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
     theirs, epochs = create_scheduler_v2(
@@ -120,7 +120,7 @@ def test_the_schedule_is_timms_update_by_update(name: str, updates: int) -> None
 @pytest.mark.parametrize("name", FINE_TUNED)
 def test_fine_tuning_at_higher_resolution(name: str) -> None:
     side, windows, count, gmacs, published = FINE_TUNED[name]
-    recipe = RECIPES[f"imagenet_{name}"]
+    recipe = CLASSIFY[f"imagenet_{name}"]
     config, text = recipe(), recipe.__doc__ or ""
     assert (config.model, config.weights) == (f"gcvit_{name}_21k", "gcvit_large_21k")
     row = variant(config.model)
@@ -135,9 +135,9 @@ def test_fine_tuning_at_higher_resolution(name: str) -> None:
 @pytest.mark.parametrize("name", TABLE_S3)
 def test_table_s3_is_the_tiny_recipe_with_another_batch_or_without_ema(name: str) -> None:
     batch_size, ema_decay, top1 = TABLE_S3[name]
-    tiny, text = RECIPES["imagenet_tiny"](), RECIPES[name].__doc__ or ""
+    tiny, text = CLASSIFY["imagenet_tiny"](), CLASSIFY[name].__doc__ or ""
     expected = replace(tiny, batch_size=batch_size, optim=replace(tiny.optim, lr_batch=batch_size, ema_decay=ema_decay))
-    assert RECIPES[name]() == expected
+    assert CLASSIFY[name]() == expected
     assert expected.optim.peak_lr(batch_size) == 0.005  # the script does not scale it
     assert f"the paper {top1:.2f}" in text
     assert f"32 × {batch_size // 32}" in text

@@ -19,7 +19,7 @@ from gcvit.metrics import Accuracy
 from gcvit.tasks.classify import ClassifyConfig, Evaluation, TrainResult
 from gcvit.tasks.classify.held_out import Unreadable
 from gcvit.tasks.classify.report import write_report
-from gcvit.tasks.classify.wording import plural, rate
+from gcvit.tasks.wording import plural, rate
 
 EVIL = "<script>alert('&')</script>"
 CLASSES = [EVIL, "n01443537", *(f"class {label}" for label in range(2, 10))]

@@ -13,7 +13,7 @@ from gcvit.cli.output import count, facts, next_steps, say, table
 from gcvit.factory import create_model, list_models, open_model
 from gcvit.model.config import STAGES, GCViTConfig, Pair
 from gcvit.model.gcvit import GCViT
-from gcvit.tasks.classify.sources import checkpoint_path
+from gcvit.tasks.sources import checkpoint_path
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
 from gcvit.weights.preprocessing import Preprocessing
 

@@ -22,12 +22,17 @@ class Command(NamedTuple):
 # Modules are imported only when their verb is asked for: a train run needs matplotlib, `info` does not.
 COMMANDS = {
     "train classify": Command("gcvit.cli.train_classify", "train a classifier, by default on built-in images"),
+    "train segment": Command("gcvit.cli.train_segment", "train a model that names every pixel"),
     "eval classify": Command("gcvit.cli.eval_classify", "measure classifiers on held-out images, side by side"),
+    "eval segment": Command("gcvit.cli.eval_segment", "measure segmentation models, side by side"),
     "predict": Command("gcvit.cli.predict", "name what is in your images"),
+    "predict segment": Command("gcvit.cli.predict_segment", "colour your images by what every pixel is"),
     "info": Command("gcvit.cli.info", "list the models, or describe one"),
     "data index": Command("gcvit.cli.data_index", "write where each image in tar archives begins"),
     "doctor data": Command("gcvit.cli.doctor_data", "find damaged, repeated and misplaced images"),
-    "data shapes": Command("gcvit.cli.data_shapes", "write the built-in images as class folders"),
+    "doctor segment": Command("gcvit.cli.doctor_segment", "find what is wrong with pictures and their label maps"),
+    "data shapes": Command("gcvit.cli.data_shapes", "write the built-in images as folders"),
+    "bench cost": Command("gcvit.cli.bench_cost", "count parameters and multiply-adds, as the paper's tables do"),
     "bench speed": Command("gcvit.cli.bench_speed", "compare the speed of two models"),
 }
 

@@ -1,10 +1,8 @@
 """`gcvit predict`: names what is in images, thousands of them if need be."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,22 +10,21 @@ import torch
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
+from gcvit.cli.inputs import find_files, read_ahead
 from gcvit.cli.output import complain, next_steps, say
 from gcvit.data.augment import eval_transform
-from gcvit.data.images import ImageError, list_images, load_image
+from gcvit.data.images import ImageError
 from gcvit.engine.device import resolve_device
 from gcvit.factory import OpenedModel, open_model
 from gcvit.model.gcvit import GCViT
 from gcvit.tasks.classify.inference import TTA, class_logits
 from gcvit.tasks.classify.names import class_names, describe, readable
-from gcvit.tasks.classify.sources import checkpoint_path
+from gcvit.tasks.sources import checkpoint_path
 from gcvit.weights.preprocessing import Preprocessing
 
 Transform = Callable[..., torch.Tensor]
-Loaded = tuple[Path, torch.Tensor | ImageError]
 
 LEAST = 0.0005  # below it a next best would be shown as 0.0%
-ARCHIVES = (".tar", ".tgz", ".gz", ".zip")
 
 
 @dataclass(frozen=True)
@@ -92,19 +89,6 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def find_files(path: Path) -> list[Path]:
-    """The images at `path`. Raises ValueError, saying what to do, for what holds images but is neither file nor folder.
-
-    A file that is no image is not refused here: it is reported in its turn.
-    """
-    if re.match(r"https?:/", str(path)):
-        raise ValueError(f"{path} is an address; download the image and give its file")
-    for place in (path, *path.parents):
-        if place.suffix in ARCHIVES and place.is_file():
-            raise ValueError(f"{place} is an archive; unpack it, and give the folder with its images")
-    return list_images(path)
-
-
 def resized(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
     """The checkpoint's preprocessing at another side in pixels. Raises `ValueError` below 32."""
     if size is None:
@@ -136,24 +120,6 @@ def predict(
                 yield image
             else:
                 yield Prediction(file, tuple((names[index], index, share) for index, share in next(best)))
-
-
-def read_ahead(files: Sequence[Path], transform: Transform, batch_size: int) -> Iterator[list[Loaded]]:
-    """Batches of decoded images; while one is computed, threads (Pillow releases the lock) decode the next."""
-
-    def load(file: Path) -> Loaded:
-        try:
-            return file, transform(load_image(file))
-        except ImageError as error:
-            return file, error
-
-    with ThreadPoolExecutor() as pool:
-        waiting: list[Future[Loaded]] = []
-        for start in range(0, len(files), batch_size):
-            ready, waiting = waiting, [pool.submit(load, file) for file in files[start : start + batch_size]]
-            if ready:
-                yield [future.result() for future in ready]
-        yield [future.result() for future in waiting]
 
 
 def likeliest(model: GCViT, images: torch.Tensor, top_k: int, tta: TTA = "none") -> list[list[tuple[int, float]]]:

@@ -10,7 +10,9 @@ class, and a network needs several times as many images before it begins to lear
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,18 +112,61 @@ def scene_seed(split: str, index: int, seed: int = 0) -> int:
     return (seed << 40) + index * len(SPLITS) + SPLITS.index(split)
 
 
-class ShapesDataset(Dataset):
+class Drawings(Dataset):
+    """Scenes of a split, each drawn once and kept as uint8; what an item is, is for subclasses to say.
+
+    Args:
+        split: "train", "val" or "test"; their seeds are disjoint.
+        count: number of scenes.
+        size: of the pictures, a side or (height, width), at least 16 pixels each.
+        seed: of the whole data set; another one gives other scenes in every split.
+        channels: of what is kept of a scene.
+    """
+
+    def __init__(self, split: str, count: int, size: int | tuple[int, int], seed: int, channels: int):
+        if count < 1:
+            raise ValueError(f"the {split} split needs at least one scene, got count={count}")
+        scene_seed(split, 0)
+        height, width = _sides(size)
+        self.split, self.count, self.size, self.seed = split, count, (height, width), seed
+        self._kept = np.zeros((count, height, width, channels), dtype=np.uint8)  # pages untouched cost no memory
+        self._drawn = np.zeros(count, dtype=bool)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def name(self, index: int) -> str:
+        """What a person calls the scene."""
+        return f"built-in scene {index}"
+
+    def drawn(self, index: int) -> np.ndarray:
+        """What is kept of scene ``index``, uint8 (height, width, channels), drawn at the first call."""
+        if not 0 <= index < self.count:
+            raise IndexError(f"scene {index} of {self.count}")
+        if not self._drawn[index]:
+            self._kept[index] = self._draw(index)
+            self._drawn[index] = True
+        return self._kept[index]
+
+    def draw(self, track: Track = iter) -> None:
+        """Draw all scenes now; ``track`` wraps the indices, and ``rich.progress.track`` shows a bar."""
+        for index in track(range(self.count)):
+            self.drawn(index)
+
+    @abstractmethod
+    def _draw(self, index: int) -> np.ndarray:
+        """What to keep of scene ``index``."""
+
+
+class ShapesDataset(Drawings):
     """Scenes of one object each for classification: item i is (transform(PIL image), label).
 
     Classes take turns, so any ten scenes in a row hold one of each. A drawn scene is kept as uint8 (12 KiB at
     64 px); :meth:`draw` draws all at once, before loader workers start, so that they share them.
 
     Args:
-        split: "train", "val" or "test"; their seeds are disjoint.
-        count: number of scenes.
-        size: of the pictures, a side or (height, width), at least 16 pixels each.
+        split, count, size, seed: see :class:`Drawings`.
         transform: called on the PIL image; None gives the image itself.
-        seed: of the whole data set; another one gives other scenes in every split.
     """
 
     def __init__(
@@ -132,28 +177,13 @@ class ShapesDataset(Dataset):
         transform: Callable[[Image.Image], Any] | None = None,
         seed: int = 0,
     ):
-        if count < 1:
-            raise ValueError(f"the {split} split needs at least one scene, got count={count}")
-        scene_seed(split, 0)
-        height, width = _sides(size)
-        self.split, self.count, self.size, self.seed = split, count, (height, width), seed
+        super().__init__(split, count, size, seed, channels=3)
         self.transform = transform
         self.classes = list(CLASSES)
-        self._images = np.zeros((count, height, width, 3), dtype=np.uint8)  # pages untouched cost no memory
-        self._drawn = np.zeros(count, dtype=bool)
-
-    def __len__(self) -> int:
-        return self.count
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        if not 0 <= index < self.count:
-            raise IndexError(f"scene {index} of {self.count}")
         image = Image.fromarray(self.image(index))
         return (image if self.transform is None else self.transform(image)), self.label(index)
-
-    def name(self, index: int) -> str:
-        """What a person calls the scene."""
-        return f"built-in scene {index}"
 
     def label(self, index: int) -> int:
         return index % len(CLASSES)
@@ -164,15 +194,32 @@ class ShapesDataset(Dataset):
 
     def image(self, index: int) -> np.ndarray:
         """The picture of scene ``index``, uint8 (height, width, 3), drawn at the first call."""
-        if not self._drawn[index]:
-            self._images[index] = self.scene(index).image
-            self._drawn[index] = True
-        return self._images[index]
+        return self.drawn(index)
 
-    def draw(self, track: Track = iter) -> None:
-        """Draw all scenes now; ``track`` wraps the indices, and ``rich.progress.track`` shows a bar."""
-        for index in track(range(self.count)):
-            self.image(index)
+    def _draw(self, index: int) -> np.ndarray:
+        return self.scene(index).image
+
+
+@contextmanager
+def new_folder(root: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a folder beside ROOT to write to, which takes ROOT's name at the end: ROOT is whole or not there.
+
+    Raises ValueError for a ROOT that is a file or not empty.
+    """
+    root = Path(root).absolute()
+    if root.exists() and not root.is_dir():
+        raise ValueError(f"{root} is a file, not a folder")
+    if root.is_dir() and any(root.iterdir()):
+        raise ValueError(f"{root} is not empty; choose another folder, or remove it first")
+    aside = root.parent / f".{root.name}.partial-{os.getpid()}"
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if root.is_dir():
+            root.rmdir()
+        aside.rename(root)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_class_folders(
@@ -182,9 +229,7 @@ def write_class_folders(
     seed: int = 0,
     track: Track = iter,
 ) -> None:
-    """Write the scenes of :class:`ShapesDataset` as ROOT/SPLIT/CLASS/0001.png ….
-
-    They are gathered in a folder beside ROOT that takes its name at the end: ROOT is whole or not there.
+    """Write the scenes of :class:`ShapesDataset` as ROOT/SPLIT/CLASS/0001.png …; ROOT is whole or not there.
 
     Args:
         root: a folder that does not exist yet or is empty.
@@ -196,17 +241,11 @@ def write_class_folders(
     Raises:
         ValueError: ROOT is a file or not empty, or a split has fewer pictures than there are classes.
     """
-    root = Path(root).absolute()
-    if root.exists() and not root.is_dir():
-        raise ValueError(f"{root} is a file, not a folder")
-    if root.is_dir() and any(root.iterdir()):
-        raise ValueError(f"{root} is not empty; choose another folder, or remove it first")
-    for split, count in counts.items():
-        if count < len(CLASSES):
-            raise ValueError(f"{split} needs at least one picture per class, {len(CLASSES)}; got {count}")
-    datasets = [ShapesDataset(split, count, size, seed=seed) for split, count in counts.items()]
-    aside = root.parent / f".{root.name}.partial-{os.getpid()}"
-    try:
+    with new_folder(root) as aside:
+        for split, count in counts.items():
+            if count < len(CLASSES):
+                raise ValueError(f"{split} needs at least one picture per class, {len(CLASSES)}; got {count}")
+        datasets = [ShapesDataset(split, count, size, seed=seed) for split, count in counts.items()]
         for split in counts:
             for name in CLASSES:
                 (aside / split / name).mkdir(parents=True)
@@ -215,11 +254,6 @@ def write_class_folders(
             folder = aside / source.split / CLASSES[source.label(index)]
             picture = Image.fromarray(source.scene(index).image)
             picture.save(folder / f"{index // len(CLASSES) + 1:04d}.png")
-        if root.is_dir():
-            root.rmdir()
-        aside.rename(root)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:

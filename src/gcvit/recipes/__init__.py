@@ -19,9 +19,11 @@ from gcvit.recipes.imagenet import (
     table_s3_128,
     table_s3_128_ema,
 )
+from gcvit.recipes.segment import ade20k_base, ade20k_small, ade20k_tiny, segment_small
 from gcvit.tasks.classify import ClassifyConfig
+from gcvit.tasks.segment.config import SegmentConfig
 
-RECIPES: dict[str, Callable[[], ClassifyConfig]] = {
+CLASSIFY: dict[str, Callable[[], ClassifyConfig]] = {
     recipe.__name__: recipe
     for recipe in (
         quickstart,
@@ -44,4 +46,8 @@ RECIPES: dict[str, Callable[[], ClassifyConfig]] = {
     )
 }
 
-__all__ = ["RECIPES", *RECIPES]
+SEGMENT: dict[str, Callable[[], SegmentConfig]] = {
+    recipe.__name__: recipe for recipe in (segment_small, ade20k_tiny, ade20k_small, ade20k_base)
+}
+
+__all__ = ["CLASSIFY", "SEGMENT", *CLASSIFY, *SEGMENT]

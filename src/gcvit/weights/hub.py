@@ -4,11 +4,12 @@ timm loads such a directory (`timm.create_model("local-dir:PATH")`, after `impor
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from safetensors.torch import save
+from torch import nn
 
 from gcvit.files import write_atomically
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
@@ -47,16 +48,28 @@ def save_hub(
     Raises ValueError when the number of labels is not the number of classes, or the model is a backbone or folded.
     """
     config = model.config
-    if any(isinstance(block.attention.bias, FixedBias) for stage in model.stages for block in stage.blocks):
-        raise ValueError("a folded copy cannot be saved in the hub format; save the model that it was made from")
+    check_not_folded(model)
     if not config.head:
         raise ValueError("the hub format is for classifiers; this model is a backbone (head=False)")
     if labels is not None and len(labels) != config.num_classes:
         raise ValueError(f"{len(labels)} labels for {config.num_classes} classes")
+    return write_model(model, directory, hub_config(config, preprocessing, labels), metadata)
+
+
+def check_not_folded(model: GCViT) -> None:
+    """Raises ValueError for a folded copy: its weights are not the model's any more."""
+    if any(isinstance(block.attention.bias, FixedBias) for stage in model.stages for block in stage.blocks):
+        raise ValueError("a folded copy cannot be saved in the hub format; save the model that it was made from")
+
+
+def write_model(
+    model: nn.Module, directory: str | Path, config: Mapping[str, object], metadata: Mapping[str, str] | None
+) -> Path:
+    """Write `config` as config.json and the model's weights beside it, each file in one step."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = json.dumps(hub_config(config, preprocessing, labels), indent=2, ensure_ascii=False)
+    content = json.dumps(config, indent=2, ensure_ascii=False)
     write_atomically(directory / CONFIG_FILE, content.encode())
     write_atomically(directory / WEIGHTS_FILE, save(state, metadata={"format": "pt", **(metadata or {})}))
     return directory
@@ -92,6 +105,8 @@ def hub_config(config: GCViTConfig, preprocessing: Preprocessing, labels: Sequen
 
 def model_config(hub: dict, origin: str) -> GCViTConfig:
     """The model that a `config.json` describes. Raises ValueError when it is no GC ViT of ours or of timm's."""
+    if "task" in hub:
+        raise ValueError(f"{origin}: a model for the task {hub['task']!r}, not a classifier")
     architecture = str(hub.get("architecture", ""))
     name = "gcvit_" + architecture.removeprefix(TIMM_PREFIX).removeprefix("gcvit_")
     if name not in VARIANTS:

@@ -5,14 +5,13 @@ from dataclasses import replace
 from torch import nn
 
 from gcvit.engine.optim import Layers
-from gcvit.factory import create_model, open_model, read_off, variant
-from gcvit.model import GCViT, GCViTConfig
+from gcvit.factory import create_model, open_model, variant
+from gcvit.model import GCViT
 from gcvit.model.layers import DropPath
-from gcvit.model.variants import nearest_variant
 from gcvit.tasks.classify.config import ClassifyConfig
-from gcvit.tasks.classify.sources import checkpoint_path
+from gcvit.tasks.sources import check_model, checkpoint_path
 from gcvit.weights.catalogue import default_entry
-from gcvit.weights.hub import labels_of, model_config, preprocessing_of
+from gcvit.weights.hub import labels_of, preprocessing_of
 from gcvit.weights.loading import find, load_weights
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
@@ -63,7 +62,7 @@ def build_model(config: ClassifyConfig, classes: list[str]) -> tuple[GCViT, Prep
     source = _source(config)
     if source is not None:
         checkpoint = find(source)
-        _check_model(config, model.config, checkpoint)
+        check_model(config.model, model.config, checkpoint, ", or to auto for the weights' own")
         with_head = _with_head_for(classes, checkpoint)
         notes.append(str(load_weights(model, with_head or checkpoint, replace_head=with_head is None)))
         if checkpoint.hub_config:
@@ -92,27 +91,6 @@ def _source(config: ClassifyConfig) -> str | None:
     if config.pretrained or config.weights is None:
         return config.model if config.pretrained else None
     return checkpoint_path(config.weights)
-
-
-def _check_model(config: ClassifyConfig, ours: GCViTConfig, checkpoint: Checkpoint) -> None:
-    """Refuse weights of another variant by its name; what has none is left to `load_weights`."""
-    if checkpoint.hub_config is not None:
-        theirs = model_config(checkpoint.hub_config, checkpoint.origin)
-    else:
-        try:
-            theirs = read_off(checkpoint)
-        except ValueError:
-            return
-    if _structure(theirs) != _structure(ours):
-        name = nearest_variant(theirs)[0]
-        raise ValueError(
-            f"{checkpoint.origin} holds the weights of {name}, but model is {config.model}; "
-            f"set model to {name}, or to auto for the weights' own"
-        )
-
-
-def _structure(config: GCViTConfig) -> tuple[object, ...]:
-    return config.dim, config.depths, config.heads, config.mlp_ratio, config.layer_scale is None
 
 
 def _with_head_for(classes: list[str], checkpoint: Checkpoint) -> Checkpoint | None:

@@ -15,7 +15,7 @@ from gcvit.tasks.classify.names import short
 LABELLED = 25  # classes whose cells still hold a legible number
 PAIRS = 20
 CELLS = 250  # of the heat map's side; more classes share cells
-RIGHT, WRONG = "#1a7f37", "#c1121f"  # as in report_style.py
+RIGHT, WRONG = "#1a7f37", "#c1121f"  # as in page.py
 
 
 def draw_confusion(labels: Tensor, predicted: Tensor, names: Sequence[str], *, title: str) -> Figure:

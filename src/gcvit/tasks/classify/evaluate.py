@@ -15,7 +15,7 @@ from gcvit.engine.device import Precision, autocast
 from gcvit.metrics import Accuracy, Calibration, wilson
 from gcvit.tasks.classify.held_out import Unreadable
 from gcvit.tasks.classify.inference import TTA, class_logits
-from gcvit.tasks.classify.wording import plural
+from gcvit.tasks.wording import plural
 
 FEW = 100  # images; with fewer the figures are mostly chance
 

@@ -17,7 +17,7 @@ from gcvit.tasks.classify.evaluate import Evaluation, evaluate
 from gcvit.tasks.classify.held_out import BadImages, evaluation_loader, open_held_out
 from gcvit.tasks.classify.inference import TTA
 from gcvit.tasks.classify.names import class_names
-from gcvit.tasks.classify.sources import checkpoint_path
+from gcvit.tasks.sources import checkpoint_path
 from gcvit.weights.preprocessing import Preprocessing
 
 

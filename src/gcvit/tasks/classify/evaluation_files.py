@@ -1,9 +1,6 @@
 """What an evaluation leaves in a folder: figures to compute with, pictures and a report to look at."""
 
-import csv
 import json
-from collections.abc import Iterable, Sequence
-from io import StringIO
 from pathlib import Path
 
 from gcvit.engine.figures import save_figure
@@ -13,16 +10,7 @@ from gcvit.tasks.classify.charts import draw_confusion, draw_reliability
 from gcvit.tasks.classify.evaluate_checkpoint import CheckpointEvaluation
 from gcvit.tasks.classify.names import describe
 from gcvit.tasks.classify.report import write_report
-
-
-def check_out(folder: Path) -> None:
-    """Raise ValueError where evaluations cannot be written: over a file, or among a training run's files."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; give the name of a folder for the results")
-    if (folder / "train.json").exists():
-        raise ValueError(
-            f"{folder} is a training run's folder; give another one for the results, such as {folder}/eval"
-        )
+from gcvit.tasks.result_files import write_csv
 
 
 def write_files(folder: Path, measured: CheckpointEvaluation) -> None:
@@ -31,7 +19,7 @@ def write_files(folder: Path, measured: CheckpointEvaluation) -> None:
     result, names = measured.result, measured.names
     title = f"{measured.model}: {result.accuracy.top1:.1%} of {measured.images:,} images right"
     write_atomically(folder / "metrics.json", (json.dumps(measured.measures(), indent=2) + "\n").encode())
-    _write_csv(
+    write_csv(
         folder / "per_class.csv",
         ["class", "description", "images", "right", "top1", "low95", "high95"],
         (
@@ -41,7 +29,7 @@ def write_files(folder: Path, measured: CheckpointEvaluation) -> None:
         ),
     )
     columns = (result.positions, result.labels, result.predicted, result.confidence, result.losses)
-    _write_csv(
+    write_csv(
         folder / "predictions.csv",
         ["file", "class", "predicted", "right", "confidence", "loss"],
         (
@@ -73,11 +61,3 @@ def write_files(folder: Path, measured: CheckpointEvaluation) -> None:
 
 def _interval(hits: int, images: int) -> list[str]:
     return [f"{edge:.6g}" for edge in wilson(hits, images)]
-
-
-def _write_csv(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heading)
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode("utf-8", "backslashreplace"))  # a file's name may be no valid text

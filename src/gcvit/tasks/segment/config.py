@@ -109,7 +109,9 @@ class SegmentConfig(RunConfig):
 
     head: UPerNetConfig = field(default_factory=UPerNetConfig)
     augment: SceneAugmentConfig = field(default_factory=SceneAugmentConfig)
-    optim: OptimConfig = field(default_factory=lambda: OptimConfig(schedule="linear", weight_decay=0.01, min_lr=0.0))
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(schedule="linear", weight_decay=0.01, min_lr=0.0, warmup_steps=50)
+    )
 
     def __post_init__(self) -> None:
         """Raises ValueError, naming the setting, for a value out of range."""
@@ -121,5 +123,8 @@ class SegmentConfig(RunConfig):
             self.drop_path is None or 0 <= self.drop_path < 1, "drop_path", self.drop_path, "from 0 to below 1, or none"
         )
         require(self.resize is None or min(self.resize) >= 32, "resize", self.resize, "at least 32 pixels, or none")
+        warmup = self.optim.warmup_steps
+        require(warmup is not None, "warmup_steps", warmup, "a number, for a run that is counted in steps")
+        require(warmup is None or warmup <= self.steps, "warmup_steps", warmup, f"at most steps ({self.steps})")
         if self.pretrained and self.weights:
             raise ValueError("pretrained and weights are two starting points; give one of them")

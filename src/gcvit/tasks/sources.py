@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from gcvit.weights.reading import CONFIG_FILE
+from gcvit.factory import read_off
+from gcvit.model import GCViTConfig
+from gcvit.model.variants import nearest_variant
+from gcvit.weights.hub import model_config
+from gcvit.weights.reading import CONFIG_FILE, Checkpoint
 
 
 def checkpoint_path(source: str) -> str:
@@ -34,3 +38,24 @@ def _run_above(folder: Path) -> Path | None:
     """The run that a folder is, or that its checkpoints lie in."""
     candidates = [folder, *folder.absolute().parents[:2]]
     return next((run for run in candidates if (run / "train.json").is_file()), None)
+
+
+def check_model(name: str, ours: GCViTConfig, checkpoint: Checkpoint, advice: str = "") -> None:
+    """Raise ValueError for the weights of another variant than ours, which is called `name`: it names theirs and says
+    to take it, with `advice` to follow. Weights that do not say what they are, are left to `load_weights`."""
+    if checkpoint.hub_config is not None:
+        theirs = model_config(checkpoint.hub_config, checkpoint.origin)
+    else:
+        try:
+            theirs = read_off(checkpoint)
+        except ValueError:
+            return
+    if _structure(theirs) != _structure(ours):
+        variant = nearest_variant(theirs)[0]
+        raise ValueError(
+            f"{checkpoint.origin} holds the weights of {variant}, but model is {name}; set model to {variant}{advice}"
+        )
+
+
+def _structure(config: GCViTConfig) -> tuple[object, ...]:
+    return config.dim, config.depths, config.heads, config.mlp_ratio, config.layer_scale is None

@@ -1,0 +1,120 @@
+"""IoU and accuracies of a segmentation, from whole counts of pixels."""
+
+import torch
+from torch import Tensor
+
+from gcvit.metrics.boundary import boundary, boundary_width
+
+
+class SegmentationCounts:
+    """Pixels by their class and by what they were taken for. Negative labels are ignored: they count nowhere.
+
+    Sums of counts are counts: images in any order, or the shares of several processes, add up to the exact result.
+
+    Attributes:
+        confusion: int64 (classes, classes), pixels of class i that were taken for class j.
+        boundary: int64 (classes, 2), pixels in which the bands along the class's edges, true and predicted, agree, and
+            pixels in either band (Cheng et al., 2021).
+    """
+
+    def __init__(self, classes: int, device: torch.device | str = "cpu") -> None:
+        self.confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+        self.boundary = torch.zeros(classes, 2, dtype=torch.int64, device=device)
+
+    def update(self, predicted: Tensor, labels: Tensor) -> None:
+        """Add an image at its own size: classes (height, width) as predicted and as they are, of any integer type.
+
+        Raises ValueError for maps of two sizes and for a class that there is not.
+        """
+        classes = self.classes
+        if predicted.shape != labels.shape:
+            raise ValueError(
+                f"the prediction is {_by(predicted)} pixels and its labels are {_by(labels)}; they must be of one size"
+            )
+        if not labels.numel():
+            return
+        labelled = labels >= 0
+        predicted, labels = predicted.long(), labels.long()
+        for what, values in (("label", labels.clamp(min=0)), ("prediction", predicted)):
+            for value in map(int, values.aminmax()):
+                if not 0 <= value < classes:
+                    raise ValueError(f"there are {classes} classes, 0 to {classes - 1}; a {what} is {value}")
+        pairs = _bincount(labels[labelled] * classes + predicted[labelled], classes**2)
+        self.confusion += pairs.view(classes, classes)
+
+        # What is ignored is cut out of both alike, so that it makes no edge in one only.
+        width = boundary_width(*labels.shape)
+        true_band = boundary(labels, width) & labelled
+        band = boundary(predicted.where(labelled, labels), width) & labelled
+        agree = _bincount(labels[true_band & band & (predicted == labels)], classes)
+        either = _bincount(labels[true_band], classes) + _bincount(predicted[band], classes) - agree
+        self.boundary += torch.stack([agree, either], dim=1)
+
+    def add(self, other: "SegmentationCounts") -> None:
+        """Add the counts of other images."""
+        self.confusion += other.confusion
+        self.boundary += other.boundary
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, with or without pixels."""
+        return len(self.confusion)
+
+    @property
+    def pixels(self) -> int:
+        """Number of labelled pixels."""
+        return int(self.confusion.sum())
+
+    @property
+    def per_class_iou(self) -> list[float | None]:
+        """Intersection over union of each class, 0 … 1; None where it neither is nor was predicted."""
+        agree = self.confusion.diagonal()
+        return _shares(agree, self.confusion.sum(0) + self.confusion.sum(1) - agree)
+
+    @property
+    def per_class_accuracy(self) -> list[float | None]:
+        """Share of each class's pixels, 0 … 1, that are predicted as such; None for a class without pixels."""
+        return _shares(self.confusion.diagonal(), self.confusion.sum(1))
+
+    @property
+    def per_class_boundary_iou(self) -> list[float | None]:
+        """As `per_class_iou`, of the bands along the edges only."""
+        return _shares(*self.boundary.unbind(1))
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU of the classes that are or were predicted. Raises ValueError without labelled pixels."""
+        return self._mean(self.per_class_iou)
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean accuracy of the classes that have pixels. Raises ValueError without labelled pixels."""
+        return self._mean(self.per_class_accuracy)
+
+    @property
+    def boundary_iou(self) -> float:
+        """Mean boundary IoU of the classes that are or were predicted. Raises ValueError without labelled pixels."""
+        return self._mean(self.per_class_boundary_iou)
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the labelled pixels, 0 … 1, that are predicted rightly. Raises ValueError without such pixels."""
+        return self._mean([int(self.confusion.diagonal().sum()) / self.pixels] if self.pixels else [])
+
+    def _mean(self, shares: list[float | None]) -> float:
+        known = [share for share in shares if share is not None]
+        if not known:
+            raise ValueError("no pixel is labelled, all are ignored; so there is no IoU and no accuracy")
+        return sum(known) / len(known)
+
+
+def _bincount(values: Tensor, length: int) -> Tensor:
+    return torch.bincount(values, minlength=length)
+
+
+def _shares(parts: Tensor, wholes: Tensor) -> list[float | None]:
+    return [part / whole if whole else None for part, whole in zip(parts.tolist(), wholes.tolist(), strict=True)]
+
+
+def _by(labels: Tensor) -> str:
+    return "×".join(map(str, labels.shape))

@@ -1,0 +1,1 @@
+"""Semantic segmentation: a class for every pixel, by UPerNet on a GC ViT."""

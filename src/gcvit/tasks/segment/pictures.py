@@ -1,0 +1,173 @@
+"""Pictures with their classes laid over them, to be looked at: one with a legend, or many beside the truth."""
+
+from collections.abc import Sequence
+from functools import cache
+from math import ceil
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from matplotlib.patches import Patch
+from PIL import Image, ImageDraw, ImageFont
+
+from gcvit.data.label_maps import IGNORED, RGB
+from gcvit.tasks.segment.data import LabelledScenes
+from gcvit.tasks.segment.evaluate import Evaluation, SceneResult
+
+SMALLEST, LARGEST = 640, 1600  # pixels of the long side that a picture is shown at
+OPACITY, STRONG = 0.55, 0.8  # of the colours, in an overlay and on a sheet
+PANEL = 360  # pixels a side of a picture on a sheet
+NAMED = 24  # classes in a sheet's legend
+LETTERS = 24  # of a class's name that are shown
+
+
+def class_shares(labels: np.ndarray, classes: int) -> list[float]:
+    """Each class's share of the pixels that have one, 0 … 1; all are 0 where none has."""
+    counts = np.bincount(labels[labels != IGNORED].astype(np.int64), minlength=classes)
+    return (counts / max(counts.sum(), 1)).tolist()
+
+
+def overlay(image: Image.Image, labels: np.ndarray, classes: Sequence[str], palette: Sequence[RGB]) -> Image.Image:
+    """The picture in its classes' colours with lines between them, and beside it the classes that occur, by share.
+
+    labels: (height, width) of the picture. Small pictures are enlarged, very large ones made smaller, so that lines
+    and letters can be seen.
+    """
+    shown = blend(image, labels, palette, _shown_size(image.size))
+    size = max(13, max(shown.size) // 60)
+    font, line = ImageFont.truetype(_font_file(), size), round(1.6 * size)
+    rows = _legend(class_shares(labels, len(classes)), classes, palette, max(shown.height // line - 1, 6))
+    if not rows:
+        return shown
+    names = ceil(max(font.getlength(name) for name, *_ in rows))
+    width = 2 * line + names + size + ceil(font.getlength("100.0%")) + line // 2
+    sheet = Image.new("RGB", (shown.width + width, max(shown.height, (len(rows) + 1) * line)), "white")
+    sheet.paste(shown, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    for number, (name, share, colour) in enumerate(rows):
+        top, left = line // 2 + number * line, shown.width + line // 2
+        middle = top + line // 2
+        if colour is not None:
+            draw.rectangle((left, middle - size // 2, left + size, middle + size // 2), fill=colour, outline="#555555")
+        draw.text((left + line, middle), name, fill="#1c2128", font=font, anchor="lm")
+        draw.text((sheet.width - line // 2, middle), share, fill="#1c2128", font=font, anchor="rm")
+    return sheet
+
+
+def blend(
+    image: Image.Image, labels: np.ndarray, palette: Sequence[RGB], size: tuple[int, int], opacity: float = OPACITY
+) -> Image.Image:
+    """The picture at `size` (width, height) in its classes' colours with lines between them; pixels without class are
+    grey."""
+    larger = size[0] >= image.width
+    photograph = np.asarray(
+        image.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.BOX), np.float32
+    )
+    labels = labels[_nearest(labels.shape[0], size[1])][:, _nearest(labels.shape[1], size[0])]
+    colours = np.array([*palette, (128, 128, 128)], np.float32)[labels]  # the last one is what -1 finds
+    mixed = (1 - opacity) * photograph + opacity * colours
+    mixed[_edges(labels, max(1, max(size) // 800))] = 255
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def draw_sheet(
+    images: Sequence[tuple[str, SceneResult]],
+    scenes: LabelledScenes,
+    evaluation: Evaluation,
+    classes: Sequence[str],
+    palette: Sequence[RGB],
+    *,
+    title: str,
+) -> Figure:
+    """Picture, truth and prediction of some images, with their mIoU.
+
+    images: (name, result), among those in `evaluation.shown`. classes, palette: of the model.
+    """
+    rows, heights, occurring = [], [], np.zeros(len(classes), dtype=np.int64)
+    for name, result in images:
+        image, _ = scenes[result.position]  # its labels are numbered as the data do, not the model
+        shown = evaluation.shown[result.position]
+        maps = shown.labels.numpy(), shown.predicted.numpy()
+        occurring += sum(np.bincount(labels[labels != IGNORED], minlength=len(classes)) for labels in maps)
+        size = _fitting(image.size, PANEL)
+        panels = [image.resize(size), *(blend(image, labels, palette, size, STRONG) for labels in maps)]
+        rows.append((panels, (name, "truth", f"prediction: mIoU {result.miou:.1%}")))
+        heights.append(0.3 + 2.8 * min(1.0, image.height / image.width))
+    figure = Figure(figsize=(9, 1 + sum(heights)), layout="constrained")
+    figure.suptitle(title, fontsize=12, parse_math=False)
+    cells = figure.subplots(max(len(rows), 1), 3, squeeze=False, height_ratios=heights or None)
+    for axes in cells.flatten():
+        axes.set_axis_off()
+    for line, (panels, texts) in zip(cells, rows, strict=False):
+        for axes, panel, text in zip(line, panels, texts, strict=True):
+            axes.imshow(panel, interpolation="nearest")
+            axes.set_title(text, fontsize=9, pad=3, parse_math=False)
+    most = [label for label in np.argsort(-occurring, kind="stable").tolist() if occurring[label]]
+    handles = [
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*palette[label]), edgecolor="#555555", label=cut(classes[label]))
+        for label in most[:NAMED]
+    ]
+    if handles:
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+        for entry in legend.get_texts():
+            entry.set_parse_math(False)
+    return figure
+
+
+def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) to show a picture at: small ones a whole number of times larger."""
+    side = max(size)
+    if side > LARGEST:
+        return _fitting(size, LARGEST)
+    factor = ceil(SMALLEST / side)
+    return size[0] * factor, size[1] * factor
+
+
+def _fitting(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(width, height) of the same shape whose larger one is `side`."""
+    width, height = (max(1, round(length * side / max(size))) for length in size)
+    return width, height
+
+
+def _nearest(length: int, shown: int) -> np.ndarray:
+    """For each of the pixels shown, the one that its middle lies in."""
+    return (2 * np.arange(shown) + 1) * length // (2 * shown)
+
+
+def _edges(labels: np.ndarray, width: int) -> np.ndarray:
+    """Pixels that are less than `width` from one of another class to the right or below."""
+    edges = np.zeros(labels.shape, dtype=bool)
+    for step in range(1, width + 1):
+        edges[:, :-step] |= labels[:, :-step] != labels[:, step:]
+        edges[:-step] |= labels[:-step] != labels[step:]
+    return edges
+
+
+def _legend(
+    shares: Sequence[float], classes: Sequence[str], palette: Sequence[RGB], lines: int
+) -> list[tuple[str, str, RGB | None]]:
+    """(name, share, colour) of the classes that occur, the largest first; the last line sums up those without place."""
+    order = sorted((label for label, share in enumerate(shares) if share), key=lambda label: -shares[label])
+    shown = order if len(order) <= lines else order[: lines - 1]
+    rows: list[tuple[str, str, RGB | None]] = [
+        (cut(classes[label]), _percent(shares[label]), palette[label]) for label in shown
+    ]
+    if rest := order[len(shown) :]:
+        rows.append((f"and {len(rest)} more", _percent(sum(shares[label] for label in rest)), None))
+    return rows
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%" if share >= 0.0005 else "<0.1%"
+
+
+def cut(name: str) -> str:
+    """A class's name in a picture."""
+    name = name if name.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in name)
+    return name if len(name) <= LETTERS else name[: LETTERS - 1] + "…"
+
+
+@cache
+def _font_file() -> str:
+    """Of the font that comes with matplotlib."""
+    return findfont("DejaVu Sans")

@@ -1,0 +1,123 @@
+"""UPerNet (Xiao et al., 2018, "Unified Perceptual Parsing for Scene Understanding", Figure 4) and its auxiliary head.
+
+Pyramid pooling on the coarsest map, a feature pyramid down to the finest, and their fusion.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from gcvit.model.config import Pair
+from gcvit.tasks.segment.config import HeadNorm, UPerNetConfig
+
+Map = Float[Tensor, "batch channels height width"]
+GROUP = 16  # channels of a group norm's group, at least: 32 groups of 512 (Wu and He, 2018)
+
+
+class ConvNormReLU(nn.Module):
+    """A convolution that keeps the map's size, without bias, its norm and ReLU."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: int, norm: HeadNorm) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2, bias=False)
+        self.norm = norm_layer(norm, out_channels)
+
+    def forward(self, x: Map) -> Map:
+        return F.relu(self.norm(self.conv(x)))
+
+    def fuse(self) -> None:
+        """Move a batch norm's statistics into the convolution, for inference; a group norm stays."""
+        if isinstance(self.norm, nn.BatchNorm2d | nn.SyncBatchNorm):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+            self.norm = nn.Identity()
+
+
+class PyramidPooling(nn.Module):
+    """The map beside its averages over 1, 4, 9 and 36 cells of the picture (PSPNet; Zhao et al., 2017), merged."""
+
+    def __init__(self, channels: int, out_channels: int, bins: Sequence[int], norm: HeadNorm) -> None:
+        super().__init__()
+        self.bins = tuple(bins)
+        self.branches = nn.ModuleList(ConvNormReLU(channels, out_channels, 1, norm) for _ in bins)
+        self.merge = ConvNormReLU(channels + len(self.bins) * out_channels, out_channels, 3, norm)
+
+    def forward(self, x: Map) -> Map:
+        pooled = [
+            resize(branch(F.adaptive_avg_pool2d(x, size)), x)
+            for size, branch in zip(self.bins, self.branches, strict=True)
+        ]
+        return self.merge(torch.cat([x, *pooled], 1))
+
+
+class UPerNet(nn.Module):
+    """The decoder: maps of falling resolution to logits at the resolution of the first.
+
+    channels: of each map, the finest first. classes: number of logits.
+    Convolutions start as He et al. (2015) have it for ReLU, the classifier from a normal distribution of 0.01.
+    """
+
+    def __init__(self, channels: Sequence[int], classes: int, config: UPerNetConfig) -> None:
+        super().__init__()
+        width, norm = config.channels, config.norm
+        self.pooling = PyramidPooling(channels[-1], width, config.bins, norm)
+        self.laterals = nn.ModuleList(ConvNormReLU(incoming, width, 1, norm) for incoming in channels[:-1])
+        self.outputs = nn.ModuleList(ConvNormReLU(width, width, 3, norm) for _ in channels[:-1])
+        self.fusion = ConvNormReLU(len(channels) * width, width, 3, norm)
+        self.dropout = nn.Dropout2d(config.dropout)
+        self.classifier = nn.Conv2d(width, classes, 1)
+        initialise(self)
+
+    def forward(self, maps: Sequence[Map]) -> Float[Tensor, "batch classes height width"]:
+        """Logits of the size of the first map: for a GC ViT's pyramid (batch, classes, ceil(H / 4), ceil(W / 4))."""
+        top_down = [self.pooling(maps[-1])]
+        for lateral, finer in zip(reversed(self.laterals), reversed(maps[:-1]), strict=True):
+            finer = lateral(finer)
+            top_down.append(finer + resize(top_down[-1], finer))
+        coarsest, *finer_maps = top_down
+        levels = [output(x) for output, x in zip(self.outputs, reversed(finer_maps), strict=True)] + [coarsest]
+        fused = self.fusion(torch.cat([resize(level, levels[0]) for level in levels], 1))
+        return self.classifier(self.dropout(fused))
+
+
+class FCNHead(nn.Module):
+    """A 3×3 convolution and a classifier, on one map alone: the auxiliary head of training."""
+
+    def __init__(self, channels: int, classes: int, config: UPerNetConfig) -> None:
+        super().__init__()
+        self.conv = ConvNormReLU(channels, config.aux_channels, 3, config.norm)
+        self.dropout = nn.Dropout2d(config.dropout)
+        self.classifier = nn.Conv2d(config.aux_channels, classes, 1)
+        initialise(self)
+
+    def forward(self, x: Map) -> Float[Tensor, "batch classes height width"]:
+        return self.classifier(self.dropout(self.conv(x)))
+
+
+def norm_layer(norm: HeadNorm, channels: int) -> nn.Module:
+    """batch: over the batch and the map. group: over the map of each image alone, in as many groups of equally many
+    channels as leave each at least 16: the map pooled to one cell gives a group no more than a number a channel."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(next(n for n in range(max(channels // GROUP, 1), 0, -1) if channels % n == 0), channels)
+
+
+def resize(x: Map, like: Map) -> Map:
+    """Bilinearly, to the height and width of another map."""
+    size: Pair = (like.shape[2], like.shape[3])
+    return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def initialise(head: nn.Module) -> None:
+    """Convolutions for ReLU, the classifier so small that all classes are about equally likely at first."""
+    for module in head.modules():
+        if isinstance(module, ConvNormReLU):
+            nn.init.kaiming_normal_(module.conv.weight, mode="fan_out", nonlinearity="relu")
+    classifier = head.classifier
+    assert isinstance(classifier, nn.Conv2d)
+    assert classifier.bias is not None
+    nn.init.normal_(classifier.weight, std=0.01)
+    nn.init.zeros_(classifier.bias)
