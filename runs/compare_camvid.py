@@ -52,7 +52,7 @@ def swin_upernet(classes: int) -> nn.Module:
 
 
 def resnet_upernet(classes: int) -> nn.Module:
-    """A ResNet-18 of a quarter of the width, in segmentation_models_pytorch, with a decoder of 36 channels, so that it costs as much."""
+    """A ResNet-18 of a quarter of the width, in segmentation_models_pytorch; 36 channels in the decoder cost as much."""
     width = {"channels": (16, 32, 64, 128), "stem_width": 16}
     return SmpSegmenter("tu-resnet18", classes, channels=36, encoder_settings=width)
 
@@ -82,9 +82,7 @@ def main() -> None:
         workers=options.workers,
         head=HEAD,
         augment=SceneAugmentConfig(crop=CROP, scale=(0.5, 1.0)),
-        optim=OptimConfig(
-            lr=2e-3, schedule="linear", weight_decay=0.05, warmup_steps=50, min_lr=0.0, ema_decay=0.99
-        ),
+        optim=OptimConfig(lr=2e-3, schedule="linear", weight_decay=0.05, warmup_steps=50, min_lr=0.0, ema_decay=0.99),
     )
     columns = costs(options.arms, len(open_scenes(config).classes))
     results = run_study(

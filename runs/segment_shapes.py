@@ -2,8 +2,9 @@
 
     python runs/segment_shapes.py [--out segment-shapes] [--bar 0.9] [--seeds 1]
 
-Ends with a table, and with exit code 1 when a seed stays below the bar. Held-out scenes come from other seeds than those
-to train on; the best of the run's evaluations counts, measured once more on 1,000 scenes that the run never saw.
+Ends with a table, and with exit code 1 when a seed stays below the bar. Held-out scenes come from other seeds
+than those to train on; the best of the run's evaluations counts, measured once more on 1,000 scenes that the run never
+saw.
 """
 
 import argparse

@@ -24,8 +24,8 @@ from gcvit.files import write_atomically
 class Result:
     """What one arm reached with one seed.
 
-    score: on the held-out images, 0 … 1: top-1 or mIoU. loss: mean cross-entropy on them. seconds: of the run since it was
-    started or went on. images_per_second: as `training_speed` gives it.
+    score: on the held-out images, 0 … 1: top-1 or mIoU. loss: mean cross-entropy on them.
+    seconds: of the run since it was started or went on. images_per_second: as `training_speed` gives it.
     """
 
     score: float
@@ -68,8 +68,8 @@ def training_speed(log: Path) -> float:
 def print_results(
     results: Mapping[str, Sequence[Result]], facts: Mapping[str, Mapping[str, str]], score: str = "top-1"
 ) -> None:
-    """The table of a study. facts: of each arm, further columns by heading (">" in front: set to the right). score: what
-    it is called."""
+    """The table of a study. facts: of each arm, further columns by heading (">" in front: set to the right).
+    score: what it is called."""
     headings = list(next(iter(facts.values()), {}))
     rows = []
     for arm, runs in results.items():

@@ -63,9 +63,7 @@ def test_the_straight_line_with_warm_up_as_a_factor() -> None:
 
 def test_a_plan_in_steps_counts_warm_up_in_steps_and_ends_at_its_last() -> None:
     optim = OptimConfig(lr=1.0, schedule="linear", warmup_steps=2, warmup_lr=0.0, min_lr=0.0)
-    plan = Plan(
-        epochs=3, steps_per_epoch=4, length=10, share=Share(1), optim=optim, device=torch.device("cpu")
-    )
+    plan = Plan(epochs=3, steps_per_epoch=4, length=10, share=Share(1), optim=optim, device=torch.device("cpu"))
     assert [plan.learning_rate(step) for step in range(4)] == pytest.approx([0.0, 0.45, 0.8, 0.7])
     assert plan.steps == 10
     assert [step for step in range(11) if plan.ends_epoch(step)] == [0, 4, 8, 10]

@@ -1,4 +1,4 @@
-"""A segmentation run, counted in steps over an endless row of passes, goes on with the same bits as classification's."""
+"""A segmentation run, counted in steps over an endless row of passes, goes on with the same bits too."""
 
 import os
 import signal

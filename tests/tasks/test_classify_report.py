@@ -3,7 +3,6 @@
 import base64
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
@@ -20,39 +19,10 @@ from gcvit.tasks.classify import ClassifyConfig, Evaluation, TrainResult
 from gcvit.tasks.classify.held_out import Unreadable
 from gcvit.tasks.classify.report import write_report
 from gcvit.tasks.wording import plural, rate
+from tasks.html_page import Page
 
 EVIL = "<script>alert('&')</script>"
 CLASSES = [EVIL, "n01443537", *(f"class {label}" for label in range(2, 10))]
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Tags that match, what is addressed, and the text that a person sees."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.titles: list[str] = []
-        self.text = ""
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        self.sources += [str(value) for name, value in attributes if name in ("src", "href")]
-        self.titles += [str(value) for name, value in attributes if name == "title"]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.text += data + " "
 
 
 def evaluation(images: int, *, classes: int = 10, wrong: int = 0, seconds: float = 2.0) -> Evaluation:

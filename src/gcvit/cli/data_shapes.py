@@ -1,23 +1,29 @@
-"""`gcvit data shapes`: writes the built-in images as class folders."""
+"""`gcvit data shapes`: writes the built-in images as folders, for classification or segmentation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
+import tyro
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import next_steps, say, track
+from gcvit.data.scenes import SCENE_CLASSES, write_segmentation_folders
 from gcvit.data.shapes import CLASSES, write_class_folders
+from gcvit.recipes import segment_small
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Write the built-in images as class folders: OUT/train/ring/0001.png …"""
+    """Write the built-in images: OUT/train/ring/0001.png …, or with their labels OUT/images/training/0001.png …"""
 
     out: Positional[Path]
     """a folder that does not exist yet, or is empty"""
+    form: Annotated[Literal["classify", "segment"], tyro.conf.arg(name="as")] = "classify"
+    """classify: one object an image, in class folders; segment: several, and the class of each pixel"""
     train: int = 8000
     """images to train on"""
     val: int = 1000
@@ -33,7 +39,15 @@ def run(argv: Sequence[str]) -> None:
     arguments = parse(Shapes, "data shapes", argv)
     if arguments.size < 32:
         raise ValueError(f"--size {arguments.size}: the smallest image that GC ViT can see is 32 pixels a side")
+    segment = arguments.form == "segment"
+    write, classes = (write_segmentation_folders, SCENE_CLASSES) if segment else (write_class_folders, CLASSES)
     counts = {"train": arguments.train, "val": arguments.val}
-    write_class_folders(arguments.out, counts, arguments.size, arguments.seed, partial(track, what="drawing"))
-    say(f"{arguments.out}: {arguments.train} images to train on, {arguments.val} held out, {len(CLASSES)} classes")
-    next_steps(["gcvit", "train", "classify", "--data", arguments.out])
+    write(arguments.out, counts, arguments.size, arguments.seed, partial(track, what="drawing"))
+    say(f"{arguments.out}: {arguments.train} images to train on, {arguments.val} held out, {len(classes)} classes")
+    if segment:
+        size = arguments.size
+        crop = [] if segment_small().augment.crop == (size, size) else ["--crop", size, size]
+        train = ["gcvit", "train", "segment", "--data", arguments.out, *crop]
+        next_steps(["gcvit", "doctor", "segment", arguments.out], train)
+    else:
+        next_steps(["gcvit", "train", "classify", "--data", arguments.out])

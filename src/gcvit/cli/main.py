@@ -30,9 +30,9 @@ COMMANDS = {
     "info": Command("gcvit.cli.info", "list the models, or describe one"),
     "data index": Command("gcvit.cli.data_index", "write where each image in tar archives begins"),
     "doctor data": Command("gcvit.cli.doctor_data", "find damaged, repeated and misplaced images"),
-    "doctor segment": Command("gcvit.cli.doctor_segment", "find what is wrong with pictures and their label maps"),
+    "doctor segment": Command("gcvit.cli.doctor_segment", "find damaged, missing and wrong label maps"),
     "data shapes": Command("gcvit.cli.data_shapes", "write the built-in images as folders"),
-    "bench cost": Command("gcvit.cli.bench_cost", "count parameters and multiply-adds, as the paper's tables do"),
+    "bench cost": Command("gcvit.cli.bench_cost", "parameters and multiply-adds, as in the paper"),
     "bench speed": Command("gcvit.cli.bench_speed", "compare the speed of two models"),
 }
 

@@ -4,7 +4,7 @@ import hashlib
 import signal
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -81,13 +81,13 @@ def examine(
     splits = {name: read() for name, read in find_splits(root).items()}
     placed = Places(splits)
     seen: list[Seen] = []
-    for some in _look(placed, workers):
+    for some in read_all(_Look(placed), workers):
         seen += some
         progress(len(seen), len(placed))
     counts = {name: dict(zip(images.classes, images.counts(), strict=True)) for name, images in splits.items()}
     faults = [*_about_classes(splits), *_about_images(placed, seen), *_about_repeats(placed, seen)]
     notes = [*_about_balance(counts), *_about_huge(placed, seen)]
-    return Health(str(root), counts, _quantiles(seen), faults, notes)
+    return Health(str(root), counts, quantiles(seen), faults, notes)
 
 
 class Placed(NamedTuple):
@@ -133,20 +133,27 @@ class _Look(Dataset):
         return len(self.places)
 
     def __getitem__(self, index: int) -> Seen:
-        source = self.places.source(index)
-        try:
-            image = load_image(source)
-            content = source.read_bytes() if isinstance(source, Path) else source.read()
-        except (ImageError, OSError) as error:
-            return Seen(0, 0, b"", b"", str(error).removeprefix(f"cannot read image {source}: "))
-        pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes())
-        return Seen(image.width, image.height, hashlib.sha256(content).digest(), pixels.digest())
+        return look_at(self.places.source(index))
 
 
-def _look(places: Places, workers: int) -> Iterator[list[Seen]]:
-    """In order, some at a time. torch's loader notices a worker that dies, where Python's pools wait for ever."""
+def look_at(source: Source) -> Seen:
+    """Read one image, damaged or not."""
+    try:
+        image = load_image(source)
+        content = source.read_bytes() if isinstance(source, Path) else source.read()
+    except (ImageError, OSError) as error:
+        return Seen(0, 0, b"", b"", str(error).removeprefix(f"cannot read image {source}: "))
+    pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes())
+    return Seen(image.width, image.height, hashlib.sha256(content).digest(), pixels.digest())
+
+
+def read_all(reads: Dataset, workers: int) -> Iterator[list[Any]]:
+    """The items of `reads` in order, some at a time.
+
+    torch's loader notices a worker that dies, where Python's pools wait for ever. Raises ValueError for one.
+    """
     loader = DataLoader(
-        _Look(places),
+        reads,
         batch_size=16,
         num_workers=workers,
         collate_fn=list,
@@ -199,17 +206,21 @@ def _about_huge(placed: Places, seen: list[Seen]) -> Iterator[Finding]:
 
 def _about_repeats(placed: Places, seen: list[Seen]) -> Iterator[Finding]:
     """Groups of images with the same pixels, the worst kind first."""
+    found: dict[str, list[Finding]] = {LEAK: [], CONTRADICTION: [], REPEAT: []}
+    for group in repeated(seen):
+        finding = _repeat([placed[i] for i in group], same_file=len({seen[i].file for i in group}) == 1)
+        found[finding.kind].append(finding)
+    for findings in found.values():
+        yield from findings
+
+
+def repeated(seen: Iterable[Seen]) -> list[list[int]]:
+    """Numbers of the readable images that have the same pixels, two or more in a group."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, one in enumerate(seen):
         if not one.reason:
             groups[one.pixels].append(index)
-    found: dict[str, list[Finding]] = {LEAK: [], CONTRADICTION: [], REPEAT: []}
-    for group in groups.values():
-        if len(group) > 1:
-            finding = _repeat([placed[i] for i in group], same_file=len({seen[i].file for i in group}) == 1)
-            found[finding.kind].append(finding)
-    for findings in found.values():
-        yield from findings
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _repeat(group: list[Placed], same_file: bool) -> Finding:
@@ -231,7 +242,8 @@ def _about_balance(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]
             yield Finding("unbalanced classes", [], f"{many:,} images of {most}, {few:,} of {least}")
 
 
-def _quantiles(seen: list[Seen]) -> dict[str, list[int]]:
+def quantiles(seen: Iterable[Seen]) -> dict[str, list[int]]:
+    """Of width and height, as in :attr:`Health.sides`."""
     sizes = np.array([(one.width, one.height) for one in seen if not one.reason])
     if not len(sizes):
         return {}

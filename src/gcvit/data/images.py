@@ -22,7 +22,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own warning level: 256 MiB as RGB
 _FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "GIF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000")
 
 # What Pillow and its decoders raise, or let through, on damaged files.
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -67,7 +67,7 @@ def load_image(
     """
     path = source if isinstance(source, Member) else Path(source)
     try:
-        with Image.open(_opened(path), formats=_formats()) as image:
+        with Image.open(_opened(path), formats=readable_formats()) as image:
             pixels = image.width * image.height
             if pixels > max_pixels:
                 raise ImageError(
@@ -86,7 +86,7 @@ def load_image(
         ) from None
     except MemoryError:
         raise ImageError(f"cannot read image {path}: not enough memory") from None
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"cannot read image {path}: {reason}") from error
 
@@ -122,6 +122,31 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     return found
 
 
+def check_file(path: Path, what: str = "image") -> None:
+    """Say what Pillow would not: missing, a folder, a pipe (reading one would hang), empty.
+
+    Raises ImageError, which calls the file a `what`.
+    """
+    try:
+        if path.is_dir():
+            raise ImageError(f"cannot read {what} {path}: it is a folder")
+        if not path.exists():
+            raise ImageError(f"cannot read {what} {path}: no such file")
+        if not path.is_file():
+            raise ImageError(f"cannot read {what} {path}: not a regular file")
+        if path.stat().st_size == 0:
+            raise ImageError(f"cannot read {what} {path}: the file is empty")
+    except OSError as error:
+        raise ImageError(f"cannot read {what} {path}: {error.strerror}") from error
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats to open files with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF is missing from some builds
+
+
 def _collect(folder: Path, found: list[Path], visited: set[str]) -> None:
     real = os.path.realpath(folder)
     if real in visited:
@@ -143,32 +168,11 @@ def _collect(folder: Path, found: list[Path], visited: set[str]) -> None:
 def _opened(path: Path | Member) -> Path | BytesIO:
     """What Pillow opens."""
     if isinstance(path, Path):
-        _check_file(path)
+        check_file(path)
         return path
     if path.size == 0:
         raise ImageError(f"cannot read image {path}: the file is empty")
     return BytesIO(path.read())
-
-
-def _check_file(path: Path) -> None:
-    """Say what Pillow would not: missing, a folder, a pipe (reading one would hang), empty."""
-    try:
-        if path.is_dir():
-            raise ImageError(f"cannot read image {path}: it is a folder")
-        if not path.exists():
-            raise ImageError(f"cannot read image {path}: no such file")
-        if not path.is_file():
-            raise ImageError(f"cannot read image {path}: not a regular file")
-        if path.stat().st_size == 0:
-            raise ImageError(f"cannot read image {path}: the file is empty")
-    except OSError as error:
-        raise ImageError(f"cannot read image {path}: {error.strerror}") from error
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF is missing from some builds
 
 
 def _to_rgb(image: Image.Image, path: Path | Member, background: tuple[int, int, int]) -> Image.Image:

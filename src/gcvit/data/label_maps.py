@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from gcvit.data.images import _DECODING_ERRORS, MAX_PIXELS, ImageError, _check_file, _formats
+from gcvit.data.images import DECODING_ERRORS, MAX_PIXELS, ImageError, check_file, readable_formats
 from gcvit.files import write_atomically
 
 IGNORED = -1  # a pixel that does not count
@@ -19,6 +19,10 @@ RGB = tuple[int, int, int]
 
 MOST_CLASSES = 32_767  # that int16 can count
 _PACKED_GREY = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0…255, by these factors
+
+
+class ColourImageError(ImageError):
+    """A picture in colours where one number per pixel is expected."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +91,21 @@ def read_label_values(source: str | os.PathLike[str]) -> np.ndarray:
     Grey of 1 to 16 bits, and palettes, whose indices count and not their colours; PNG, BMP or TIFF.
 
     Raises:
-        ImageError: missing, empty, damaged, too large, or no label map, such as a picture in colours.
+        ImageError: missing, empty, damaged or too large.
+        ColourImageError: a picture in colours, which is no label map.
     """
     path = Path(source)
     try:
-        _check_file(path)
-        with Image.open(path, formats=_formats()) as image:
+        check_file(path, "labels")
+        with Image.open(path, formats=readable_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"cannot read labels {path}: {image.width}×{image.height} pixels are too many")
             return _values(image, path)
-    except ImageError as error:
-        raise ImageError(str(error).replace("cannot read image", "cannot read labels")) from None
+    except ImageError:
+        raise
     except Image.UnidentifiedImageError:
         raise ImageError(f"cannot read labels {path}: not an image, or damaged at its start") from None
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"cannot read labels {path}: {reason}") from error
 
@@ -115,8 +120,8 @@ def write_labels(path: str | os.PathLike[str], labels: np.ndarray, palette: Sequ
 def label_image(labels: np.ndarray, palette: Sequence[RGB]) -> Image.Image:
     """Labels, integers (height, width) of 0 … classes-1 and IGNORED, as an image whose values are the labels.
 
-    Up to 255 classes are indices of `palette`, which has a colour per class, and 255 is for IGNORED; more, which a
-    palette cannot hold, are grey of 16 bits, and 65535 is for IGNORED.
+    Up to 255 classes are indices of `palette`, which has a colour per class, and 255, white, is for IGNORED; more,
+    which a palette cannot hold, are grey of 16 bits, and 65535 is for IGNORED.
 
     Raises ValueError for a label that is neither a class nor IGNORED.
     """
@@ -125,7 +130,9 @@ def label_image(labels: np.ndarray, palette: Sequence[RGB]) -> Image.Image:
     if len(palette) > 255:
         return Image.fromarray(np.where(labels == IGNORED, 65_535, labels).astype(np.uint16))
     image = Image.fromarray(np.where(labels == IGNORED, 255, labels).astype(np.uint8))
-    image.putpalette([value for colour in palette for value in colour])
+    # All 256: of a shorter palette, Pillow's PNG writer would keep as many bits as its colours need, and cut off 255's.
+    unused = [(0, 0, 0)] * (255 - len(palette))
+    image.putpalette([value for colour in (*palette, *unused, (255, 255, 255)) for value in colour])
     return image
 
 
@@ -161,7 +168,7 @@ def default_palette(count: int) -> list[RGB]:
 def _values(image: Image.Image, path: Path) -> np.ndarray:
     mode = image.mode
     if mode not in ("1", "L", "P", "I") and not mode.startswith("I;16"):
-        raise ImageError(
+        raise ColourImageError(
             f"cannot read labels {path}: {mode} is a picture in colours or with transparency, not one class number "
             "per pixel; write the number of each colour's class as an 8-bit grey or palette PNG, such as "
             "Image.fromarray(numbers.astype('uint8')).save(path) with Pillow"

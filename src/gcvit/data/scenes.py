@@ -12,13 +12,13 @@ from gcvit.data.segment_folders import CLASSES as CLASSES_FILE
 from gcvit.data.segment_folders import LABELS, PICTURES
 from gcvit.data.shapes import CLASSES, Drawings, Scene, Track, draw_scene, new_folder, scene_seed
 
-MOST_OBJECTS = 4
+MOST_OBJECTS = 3
 SCENE_CLASSES = ("ground", *CLASSES)
 FOLDERS = {"train": "training", "val": "validation", "test": "test"}
 
 
 class ShapeScenes(Drawings):
-    """Scenes of one to four objects: item i is (PIL image, int16 labels (height, width)), 0 for the ground.
+    """Scenes of one to three objects: item i is (PIL image, int16 labels (height, width)), 0 for the ground.
 
     A drawn scene is kept as uint8 (36 KiB at 96 px); :meth:`draw` draws all at once, before loader workers start, so
     that they share them.

@@ -162,6 +162,15 @@ def check_sizes(pair: Pair, picture: tuple[int, int], labels: tuple[int, int]) -
     )
 
 
+def check_ignore_label(root: Path, classes: Sequence[str], ignore_label: int | None, zero_is_ignored: bool) -> None:
+    """Raises ValueError where 255, the default, is a class; a smaller one may leave out a class on purpose."""
+    if ignore_label == 255 and zero_is_ignored + len(classes) > 255:
+        raise ValueError(
+            f"{root}: with {len(classes)} classes 255 is one of them, {classes[255 - zero_is_ignored]!r}; give another "
+            "ignore_label, such as 65535, or none"
+        )
+
+
 def _opener(
     layout: Layout, classes_file: str | os.PathLike[str] | None, ignore_label: int | None, zero_is_ignored: bool | None
 ) -> Callable[[Sequence[Pair]], SegmentationImages]:
@@ -171,11 +180,7 @@ def _opener(
     classes = generic_names(_count_classes(layout, ignore_label, zero)) if names is None else names
     if len(classes) < 2:
         raise ValueError(f"{layout.root}: only one class, {classes[0]!r}; segmentation needs at least two")
-    if ignore_label == 255 and zero + len(classes) > 255:  # the default; a smaller one may leave out a class on purpose
-        raise ValueError(
-            f"{layout.root}: with {len(classes)} classes 255 is one of them, {classes[255 - zero]!r}; give another "
-            "ignore_label, such as 65535, or none"
-        )
+    check_ignore_label(layout.root, classes, ignore_label, zero)
     mapping = LabelMapping(len(classes), ignore_label, zero)
     return lambda pairs: SegmentationImages(layout.root, pairs, classes, mapping, named=names is not None)
 

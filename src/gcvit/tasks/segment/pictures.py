@@ -18,7 +18,7 @@ SMALLEST, LARGEST = 640, 1600  # pixels of the long side that a picture is shown
 OPACITY, STRONG = 0.55, 0.8  # of the colours, in an overlay and on a sheet
 PANEL = 360  # pixels a side of a picture on a sheet
 NAMED = 24  # classes in a sheet's legend
-LETTERS = 24  # of a class's name that are shown
+LETTERS, NAME = 24, 44  # of a class's and of an image's name that are shown
 
 
 def class_shares(labels: np.ndarray, classes: int) -> list[float]:
@@ -91,26 +91,31 @@ def draw_sheet(
         occurring += sum(np.bincount(labels[labels != IGNORED], minlength=len(classes)) for labels in maps)
         size = _fitting(image.size, PANEL)
         panels = [image.resize(size), *(blend(image, labels, palette, size, STRONG) for labels in maps)]
-        rows.append((panels, (name, "truth", f"prediction: mIoU {result.miou:.1%}")))
-        heights.append(0.3 + 2.8 * min(1.0, image.height / image.width))
-    figure = Figure(figsize=(9, 1 + sum(heights)), layout="constrained")
-    figure.suptitle(title, fontsize=12, parse_math=False)
-    cells = figure.subplots(max(len(rows), 1), 3, squeeze=False, height_ratios=heights or None)
-    for axes in cells.flatten():
-        axes.set_axis_off()
-    for line, (panels, texts) in zip(cells, rows, strict=False):
-        for axes, panel, text in zip(line, panels, texts, strict=True):
+        rows.append((panels, (_ending(name), "truth", f"prediction: mIoU {result.miou:.1%}")))
+        heights.append(max(0.2, 2.8 * min(1.0, image.height / image.width)))
+    most = [label for label in np.argsort(-occurring, kind="stable").tolist() if occurring[label]][:NAMED]
+    columns = max(1, int(8.6 / (0.5 + 0.07 * max((len(cut(classes[label])) for label in most), default=1))))
+
+    # Laid out by hand, in inches: matplotlib's own way takes seconds for so many axes.
+    top, gap, bottom = 0.7, 0.3, 0.2 + 0.2 * ceil(len(most) / columns)
+    height = top + sum(heights) + gap * max(len(rows) - 1, 0) + bottom
+    figure = Figure(figsize=(9, height))
+    figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=12, parse_math=False)
+    edge = height - top
+    for (panels, texts), side in zip(rows, heights, strict=True):
+        for column, (panel, text) in enumerate(zip(panels, texts, strict=True)):
+            axes = figure.add_axes((0.01 + 0.33 * column, (edge - side) / height, 0.32, side / height))
             axes.imshow(panel, interpolation="nearest")
             axes.set_title(text, fontsize=9, pad=3, parse_math=False)
-    most = [label for label in np.argsort(-occurring, kind="stable").tolist() if occurring[label]]
+            axes.set_axis_off()
+        edge -= side + gap
     handles = [
         Patch(facecolor="#{:02x}{:02x}{:02x}".format(*palette[label]), edgecolor="#555555", label=cut(classes[label]))
-        for label in most[:NAMED]
+        for label in most
     ]
-    if handles:
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-        for entry in legend.get_texts():
-            entry.set_parse_math(False)
+    legend = figure.legend(handles=handles, loc="lower center", ncols=columns, fontsize=8, frameon=False)
+    for entry in legend.get_texts():
+        entry.set_parse_math(False)
     return figure
 
 
@@ -165,6 +170,11 @@ def cut(name: str) -> str:
     """A class's name in a picture."""
     name = name if name.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in name)
     return name if len(name) <= LETTERS else name[: LETTERS - 1] + "…"
+
+
+def _ending(name: str) -> str:
+    """What there is place for of an image's name."""
+    return name if len(name) <= NAME else "…" + name[1 - NAME :]
 
 
 @cache
