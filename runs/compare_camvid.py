@@ -1,7 +1,7 @@
 """From scratch on street scenes: UPerNet on a small GC ViT, on timm's Swin, and segmentation_models_pytorch's UPerNet
 on a ResNet, at one cost.
 
-    python runs/compare_camvid.py DATA [--steps 600] [--seeds 3] [--out compare-camvid] [--arms gcvit swin resnet]
+    python runs/compare_camvid.py DATA [--steps 500] [--seeds 3] [--out compare-camvid] [--arms gcvit swin resnet]
 
 All have one budget: the same crops in the same order, the same steps, schedule and optimiser, batch norm, no stochastic
 depth. Their multiply-accumulates at the crop's size are within 10% of each other, counted alike. GC ViT and Swin have
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="folder with images/training, annotations/training, and the same with validation")
     parser.add_argument("--ignore-label", type=int, default=11)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("compare-camvid"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
@@ -74,14 +74,14 @@ def main() -> None:
     config = SegmentConfig(
         data=options.data,
         ignore_label=options.ignore_label,
-        resize=(480, 360),
+        resize=(256, 192),
         steps=options.steps,
         eval_every=options.steps,
         batch_size=8,
         device=options.device,
         workers=options.workers,
         head=HEAD,
-        augment=SceneAugmentConfig(crop=CROP, scale=(0.5, 1.0)),
+        augment=SceneAugmentConfig(crop=CROP, scale=(0.75, 1.75)),
         optim=OptimConfig(lr=2e-3, schedule="linear", weight_decay=0.05, warmup_steps=50, min_lr=0.0, ema_decay=0.99),
     )
     columns = costs(options.arms, len(open_scenes(config).classes))

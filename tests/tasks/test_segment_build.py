@@ -175,7 +175,7 @@ def test_batch_norm_on_few_images_is_warned_of_and_on_one_refused() -> None:
         _, notes = build_segmenter(replace(CONFIG, batch_size=batch, accumulate=passes), CLASSES)
         assert bool(notes) == warned, (batch, passes)
         assert all("--norm group" in note and f"{batch // passes} images" in note for note in notes)
-    with pytest.raises(ValueError, match=r"at least 2 images at once.*--head\.norm group"):
+    with pytest.raises(ValueError, match=r"at least 2 images at once.*--norm group"):
         build_segmenter(replace(CONFIG, batch_size=2, accumulate=2), CLASSES)
     group = replace(CONFIG, batch_size=2, accumulate=2, head=replace(HEAD, norm="group"))
     model, notes = build_segmenter(group, CLASSES)

@@ -87,10 +87,10 @@ def test_only_pictures_of_one_size_that_follow_each_other_go_together() -> None:
 
 
 def test_figures_are_at_the_original_size() -> None:
-    scenes = Scenes([(120, 160), (90, 100)])
+    scenes = Scenes([(120, 160), (90, 120)])  # which are of one size once they are resized
     small = evaluate(scenes, ScenePreprocessing(resize=(60, 45), crop=(64, 64)))
     assert small.counts.pixels == sum(int((scenes[index][1] >= 0).sum()) for index in range(2))
-    assert {tuple(maps.predicted.shape) for maps in small.shown.values()} == {(120, 160), (90, 100)}
+    assert {tuple(maps.predicted.shape) for maps in small.shown.values()} == {(120, 160), (90, 120)}
 
 
 def test_several_ranks_find_what_one_does(tmp_path: Path) -> None:

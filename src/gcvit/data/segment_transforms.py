@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,13 @@ Size = tuple[int, int]
 Channels = tuple[float, float, float]
 
 DRAWS = 10  # crops that are tried for one that no class fills
+
+
+class _Distort(v2.RandomPhotometricDistort):
+    """Without its exchange of channels, which published segmentation models were not trained with."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        return super().make_params(flat_inputs) | {"channel_permutation": None}
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class TrainScene:
     mean: Channels = IMAGENET_DEFAULT_MEAN
     std: Channels = IMAGENET_DEFAULT_STD
     _distort: v2.Transform = field(
-        default_factory=lambda: v2.RandomPhotometricDistort(hue=(-0.1, 0.1)), init=False, repr=False, compare=False
+        default_factory=lambda: _Distort(hue=(-0.1, 0.1)), init=False, repr=False, compare=False
     )
 
     def __call__(self, image: Image.Image, labels: np.ndarray) -> tuple[Tensor, Tensor]:
