@@ -16,8 +16,8 @@ from gcvit.engine.config import load_config
 from gcvit.engine.log import read_log
 from gcvit.metrics import Accuracy
 from gcvit.tasks.classify import ClassifyConfig, Evaluation, TrainResult
-from gcvit.tasks.classify.held_out import Unreadable
 from gcvit.tasks.classify.report import write_report
+from gcvit.tasks.unreadable import Unreadable
 from gcvit.tasks.wording import plural, rate
 from tasks.html_page import Page
 

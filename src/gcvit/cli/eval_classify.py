@@ -15,11 +15,11 @@ from gcvit.files import write_atomically
 from gcvit.metrics import most_confused
 from gcvit.tasks.classify.evaluate_checkpoint import CheckpointEvaluation, evaluate_checkpoint, open_candidate
 from gcvit.tasks.classify.evaluation_files import write_files
-from gcvit.tasks.classify.held_out import BadImages
 from gcvit.tasks.classify.inference import TTA
 from gcvit.tasks.classify.names import readable
 from gcvit.tasks.result_files import check_out
 from gcvit.tasks.sources import checkpoint_path
+from gcvit.tasks.unreadable import BadImages
 from gcvit.tasks.wording import rate
 
 CONFUSED = 5  # pairs of classes shown

@@ -12,13 +12,13 @@ from gcvit.cli.output import complain, counter, facts, next_steps, percent, say,
 from gcvit.distributed import is_main, process_group
 from gcvit.engine.device import Precision, resolve_device
 from gcvit.files import write_atomically
-from gcvit.tasks.classify.held_out import BadImages
 from gcvit.tasks.result_files import check_out
 from gcvit.tasks.segment.charts import most_confused
 from gcvit.tasks.segment.evaluate_checkpoint import CheckpointEvaluation, HeldOut, evaluate_checkpoint, open_candidate
 from gcvit.tasks.segment.evaluation_files import describe, write_files
 from gcvit.tasks.segment.inference import Looks, Mode
 from gcvit.tasks.sources import checkpoint_path
+from gcvit.tasks.unreadable import BadImages
 from gcvit.tasks.wording import rate
 
 WORST, CONFUSED = 10, 5  # classes and pairs of classes shown

@@ -10,6 +10,7 @@ from gcvit.cli.training import TrainArguments, parse_training
 from gcvit.distributed import is_main, process_group
 from gcvit.recipes import SEGMENT
 from gcvit.tasks.segment.config import SegmentConfig
+from gcvit.tasks.segment.outputs import evaluation_flags
 from gcvit.tasks.segment.train import TrainResult, train
 from gcvit.tasks.wording import rate
 
@@ -70,8 +71,7 @@ def _report(result: TrainResult, settings: SegmentConfig) -> None:
             ["gcvit", "train", "segment", "--data", "YOUR_PICTURES"],
         )
     else:
-        share = ["--val-fraction", settings.val_fraction, "--seed", settings.seed] if result.scenes.divided else []
         next_steps(
-            ["gcvit", "eval", "segment", result.best, "--data", settings.data, *share],
+            ["gcvit", "eval", "segment", result.best, *evaluation_flags(settings, result.scenes.divided)],
             ["gcvit", "predict", "segment", result.best, "photo.jpg", "--out", "predicted"],
         )

@@ -32,6 +32,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """What a person calls it: the GPU's own name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
     """`auto` is bf16 on a GPU that computes in it and fp32 elsewhere."""
     if precision != "auto":

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
@@ -11,8 +10,8 @@ from torch import Tensor
 from gcvit.engine.figures import FAINT, HELD_OUT_COLOUR, TRAIN_COLOUR
 from gcvit.metrics import Calibration, confusion_matrix, most_confused
 from gcvit.tasks.classify.names import short
+from gcvit.tasks.confusion import LABELLED, draw_table
 
-LABELLED = 25  # classes whose cells still hold a legible number
 PAIRS = 20
 CELLS = 250  # of the heat map's side; more classes share cells
 RIGHT, WRONG = "#1a7f37", "#c1121f"  # as in page.py
@@ -59,25 +58,10 @@ def draw_reliability(calibration: Calibration, *, title: str) -> Figure:
 
 def _table(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure:
     """Every cell with its share of the row's images, in per cent."""
-    count = len(names)
-    matrix = confusion_matrix(labels, predicted, count)
-    shares = _by_row(matrix)
-    side = 2.2 + 0.42 * max(count, 4)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    size = 9 if count <= 12 else 8
-    for row, column in matrix.nonzero().tolist():
-        share = shares[row, column].item()
-        text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
-        colour = "white" if share > 0.55 else WRONG if row != column else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
-    images = matrix.sum(1).tolist()
+    matrix = confusion_matrix(labels, predicted, len(names))
     shown = [short(name, 20) for name in names]
-    _ticks(axes, shown, [f"{name} ({n:,})" for name, n in zip(shown, images, strict=True)], size)
-    axes.set_xlabel("taken for, in per cent of the row")
-    axes.set_ylabel("class (images)")
-    return figure
+    rows = [f"{name} ({images:,})" for name, images in zip(shown, matrix.sum(1).tolist(), strict=True)]
+    return draw_table(matrix, shown, rows, what="class (images)", wrong=WRONG)
 
 
 def _overview(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure:
@@ -114,11 +98,3 @@ def _overview(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure
 def _by_row(matrix: Tensor) -> Tensor:
     """Each row as shares of its sum; a row without images stays empty."""
     return matrix / matrix.sum(1, keepdim=True).clamp(min=1)
-
-
-def _ticks(axes: Axes, columns: Sequence[str], rows: Sequence[str], size: int) -> None:
-    places = range(len(columns))
-    axes.set_xticks(places, columns, rotation=90, fontsize=size + 1, parse_math=False)
-    axes.set_yticks(places, rows, fontsize=size + 1, parse_math=False)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)

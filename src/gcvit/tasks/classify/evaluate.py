@@ -13,8 +13,8 @@ from gcvit import distributed
 from gcvit.data.loading import to_device
 from gcvit.engine.device import Precision, autocast
 from gcvit.metrics import Accuracy, Calibration, wilson
-from gcvit.tasks.classify.held_out import Unreadable
 from gcvit.tasks.classify.inference import TTA, class_logits
+from gcvit.tasks.unreadable import Unreadable
 from gcvit.tasks.wording import plural
 
 FEW = 100  # images; with fewer the figures are mostly chance

@@ -4,20 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from gcvit import distributed
 from gcvit.data.labelled import listed
 from gcvit.data.loading import end_workers
-from gcvit.engine.device import Precision, resolve_device
+from gcvit.engine.device import Precision, device_name, resolve_device
 from gcvit.factory import OpenedModel, open_model
 from gcvit.metrics import most_confused
 from gcvit.tasks.classify.data import Pictures
 from gcvit.tasks.classify.evaluate import Evaluation, evaluate
-from gcvit.tasks.classify.held_out import BadImages, evaluation_loader, open_held_out
+from gcvit.tasks.classify.held_out import evaluation_loader, open_held_out
 from gcvit.tasks.classify.inference import TTA
 from gcvit.tasks.classify.names import class_names
 from gcvit.tasks.sources import checkpoint_path
+from gcvit.tasks.unreadable import BadImages
 from gcvit.weights.preprocessing import Preprocessing
 
 
@@ -205,7 +204,7 @@ def evaluate_checkpoint(
         parameters=sum(parameter.numel() for parameter in opened.model.parameters()),
         size=candidate.preprocessing.size,
         tta=tta,
-        device=_device_name(where),
+        device=device_name(where),
         precision=precision,
         data=candidate.data,
         held_out=held_out,
@@ -231,7 +230,3 @@ def _columns(names: Sequence[str] | None, outputs: int, classes: Sequence[str], 
             f"{data} has classes that {source} was not trained on: {listed(unknown)}; it knows {listed(names)}"
         )
     return [outputs_by_name[name] for name in classes]
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,17 +15,8 @@ from gcvit.data.images import ImageError
 from gcvit.data.loading import leave_signals_to_the_parent
 from gcvit.data.shapes import ShapesDataset
 from gcvit.tasks.classify.data import Pictures
+from gcvit.tasks.unreadable import BadImages, Unreadable
 from gcvit.weights.preprocessing import Preprocessing
-
-BadImages = Literal["error", "skip"]
-
-
-class Unreadable(NamedTuple):
-    """An image that was left out. position: in the dataset. reason: why it could not be read."""
-
-    position: int
-    file: str
-    reason: str
 
 
 class HeldOutBatch(NamedTuple):

@@ -14,12 +14,12 @@ from gcvit import distributed
 from gcvit.data.loading import end_workers
 from gcvit.engine.device import Precision, autocast
 from gcvit.metrics import SegmentationCounts
-from gcvit.tasks.classify.held_out import BadImages, Unreadable
 from gcvit.tasks.segment.data import LabelledScenes
 from gcvit.tasks.segment.held_out import HeldOutScene, held_out_loader
 from gcvit.tasks.segment.inference import Looks, Mode, Size, segment_pixels
 from gcvit.tasks.segment.saving import ScenePreprocessing
 from gcvit.tasks.segment.segmenter import SegmentationModel
+from gcvit.tasks.unreadable import BadImages, Unreadable
 from gcvit.tasks.wording import plural
 
 FEW = 30  # images; with fewer the figures are mostly chance

@@ -4,20 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from gcvit import distributed
 from gcvit.data.labelled import listed
 from gcvit.data.scenes import ShapeScenes
 from gcvit.data.segment import open_segmentation_held_out
 from gcvit.data.segment_folders import generic_names
-from gcvit.engine.device import Precision, resolve_device
-from gcvit.tasks.classify.held_out import BadImages
+from gcvit.engine.device import Precision, device_name, resolve_device
 from gcvit.tasks.segment.charts import most_confused
 from gcvit.tasks.segment.data import LabelledScenes
 from gcvit.tasks.segment.evaluate import Evaluation, Evaluator
 from gcvit.tasks.segment.inference import Looks, Mode
 from gcvit.tasks.segment.saving import OpenedSegmenter, open_segmenter
+from gcvit.tasks.unreadable import BadImages
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ def evaluate_checkpoint(
         source=source,
         opened=candidate.opened,
         looks=evaluator.looks,
-        device=torch.cuda.get_device_name(where) if where.type == "cuda" else str(where),
+        device=device_name(where),
         precision=precision,
         data=candidate.data,
         scenes=evaluator.scenes,

@@ -13,9 +13,9 @@ from gcvit.data.images import ImageError
 from gcvit.data.label_maps import IGNORED
 from gcvit.data.loading import leave_signals_to_the_parent
 from gcvit.data.segment_transforms import EvalScene
-from gcvit.tasks.classify.held_out import BadImages, Unreadable
 from gcvit.tasks.segment.data import LabelledScenes
 from gcvit.tasks.segment.saving import ScenePreprocessing
+from gcvit.tasks.unreadable import BadImages, Unreadable
 
 
 class HeldOutScene(NamedTuple):

@@ -17,7 +17,7 @@ Mode = Literal["whole", "slide"]
 Size = tuple[int, int]
 
 LEAST = 32  # pixels a side that the model needs
-VALUES = 2**26  # logits at full size that are held at once, 256 MiB
+VALUES = 2**25  # logits at full size that are made at once, 128 MiB
 CROPS = 8  # windows that go through the model at once
 
 
