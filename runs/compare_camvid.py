@@ -52,7 +52,7 @@ def swin_upernet(classes: int) -> nn.Module:
 
 
 def resnet_upernet(classes: int) -> nn.Module:
-    """A ResNet-18 of a quarter of the width, in segmentation_models_pytorch; 36 channels in the decoder cost as much."""
+    """A ResNet-18 of a quarter of the width, in segmentation_models_pytorch; 36 channels in its decoder."""
     width = {"channels": (16, 32, 64, 128), "stem_width": 16}
     return SmpSegmenter("tu-resnet18", classes, channels=36, encoder_settings=width)
 

@@ -114,7 +114,9 @@ def test_every_planted_fault_is_found(clean, workers):
 
 
 def test_labels_mean_what_they_mean_in_training(clean):
-    assert [kind for kind, _ in found(examine_scenes(clean, ignore_label=None))] == ["unknown label"]
+    health = examine_scenes(clean, ignore_label=None)
+    assert [kind for kind, _ in found(health)] == ["unknown label"]
+    assert health.ignored == {"training": 0, "validation": 0}  # an unknown label is a fault, and not ignored
     health = examine_scenes(clean, zero_is_ignored=True)
     assert health.pixels["training"] == {"road": 1440, "sky": 1440, "tree": 0}
     assert health.ignored["training"] == 2880

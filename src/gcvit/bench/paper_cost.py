@@ -66,6 +66,7 @@ COUNTS: dict[object, Callable[..., int]] = {
     aten.convolution: _raw(_convolution),
     aten.native_layer_norm: _each_element(2),
     aten.native_batch_norm: _each_element(2),
+    aten.native_batch_norm.default: _each_element(2),  # torch 2.11 would take it apart if it did not find this key
     aten.relu: _each_element(1),
     aten.max_pool2d_with_indices: _each_element(1),
     aten._adaptive_avg_pool2d: _each_element(1),

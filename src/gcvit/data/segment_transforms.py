@@ -99,8 +99,8 @@ class TrainScene:
             if self.cat_max_ratio == 1:
                 break
             part = labels[top : top + height, left : left + width]
-            pixels = part[part != IGNORED].unique(return_counts=True)[1]
-            if len(pixels) > 1 and pixels.max() < self.cat_max_ratio * pixels.sum():
+            pixels = torch.bincount(part.flatten().long() - IGNORED)[1:]  # ten times faster than unique
+            if pixels.count_nonzero() > 1 and pixels.max() < self.cat_max_ratio * pixels.sum():
                 break
         return top, left
 
