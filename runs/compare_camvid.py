@@ -47,7 +47,7 @@ def gc_vit(classes: int) -> nn.Module:
 
 
 def swin_upernet(classes: int) -> nn.Module:
-    """As deep and wide as ours, with heads of 16 channels and the windows of Swin-T."""
+    """As deep and wide as ours, with attention heads of 16 channels and the windows of Swin-T."""
     return SwinSegmenter(swin(16, (2, 2, 2, 2), (1, 2, 4, 8), drop_path=0.0), classes, HEAD)
 
 

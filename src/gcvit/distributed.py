@@ -1,7 +1,7 @@
 """The processes of one run: their group, who this one is, and what they tell each other.
 
 Every function works without a group too, as the only process. All ranks must call the collective ones
-(`total`, `highest`, `gather`, `broadcast`, `on_main`, `wait`) in the same order.
+(`total`, `highest`, `gather`, `broadcast`, `share_buffers`, `on_main`, `wait`) in the same order.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 Item = TypeVar("Item")
@@ -107,6 +107,13 @@ def broadcast(item: Item) -> Item:
     items = [item]
     dist.broadcast_object_list(items)
     return items[0]
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every rank rank 0's buffers, such as the statistics of batch norms, which each has of its own images."""
+    if world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def on_main(action: Callable[[], Item]) -> Item:

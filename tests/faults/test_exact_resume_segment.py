@@ -14,6 +14,10 @@ from safetensors.torch import load_file
 from gcvit.engine.config import save_config
 from gcvit.engine.log import read_log
 from gcvit.engine.stopping import Stopped
+from gcvit.tasks.segment.config import SegmentConfig
+from gcvit.tasks.segment.data import open_scenes
+from gcvit.tasks.segment.evaluate import Evaluator
+from gcvit.tasks.segment.saving import open_segmenter
 from gcvit.tasks.segment.task import SegmentTask
 from gcvit.tasks.segment.train import train
 from tasks.tiny import TINY_SCENES
@@ -100,25 +104,41 @@ def test_other_stretches_between_evaluations_are_another_run(tmp_path: Path, mon
         train(replace(EVERY_STEP, eval_every=3), tmp_path / "run")
 
 
-def test_two_processes_do_what_one_does_in_two_passes(tmp_path: Path) -> None:
-    """Up to the order of additions; each evaluates its share, and the counts are those of one. With group norm: the
-    statistics of a batch norm are each process's own where there is no GPU."""
-    config = replace(TINY_SCENES, head=replace(TINY_SCENES.head, norm="group"))
-    alone = train(config, tmp_path / "alone")
-    save_config(replace(config, accumulate=1), tmp_path / "config.json")
+def run_with_two_processes(config: SegmentConfig, folder: Path) -> Path:
+    """Train on two processes of the CPU; returns the run's folder."""
+    save_config(config, folder / "config.json")
     script = "import sys, torch; torch.set_num_threads(1); from gcvit.cli.main import main; main(sys.argv[1:])"
-    (tmp_path / "worker.py").write_text(script)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(tmp_path / "worker.py")]
-    command += ["train", "segment", "--config", str(tmp_path / "config.json"), "--out", str(tmp_path / "two")]
+    (folder / "worker.py").write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(folder / "worker.py")]
+    command += ["train", "segment", "--config", str(folder / "config.json"), "--out", str(folder / "two")]
     result = subprocess.run(
         command, capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
     )
     assert result.returncode == 0, result.stderr[-3000:]
+    return folder / "two"
+
+
+def test_two_processes_do_what_one_does_in_two_passes(tmp_path: Path) -> None:
+    """Up to the order of additions; each evaluates its share, and the counts are those of one. With group norm: the
+    statistics of a batch norm are each process's own where there is no GPU."""
+    config = replace(TINY_SCENES, head=replace(TINY_SCENES.head, norm="group"))
+    alone = train(config, tmp_path / "alone").out
+    two = run_with_two_processes(replace(config, accumulate=1), tmp_path)
     logs = [
         [event["loss"] for event in read_log(path / "log.jsonl") if event["event"] in ("steps", "evaluation")]
-        for path in (alone.out, tmp_path / "two")
+        for path in (alone, two)
     ]
     assert logs[1] == pytest.approx(logs[0], rel=1e-3)
-    ours, theirs = (load_file(path / "last" / "model.safetensors") for path in (alone.out, tmp_path / "two"))
+    ours, theirs = (load_file(path / "last" / "model.safetensors") for path in (alone, two))
     for name, tensor in ours.items():
         torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=5e-3, msg=name)
+
+
+def test_with_batch_norm_two_processes_evaluate_the_model_that_is_saved(tmp_path: Path) -> None:
+    """Although each has its own statistics while it trains."""
+    two = run_with_two_processes(replace(TINY_SCENES, accumulate=1), tmp_path)
+    (*_, last) = (event for event in read_log(two / "log.jsonl") if event["event"] == "evaluation")
+    opened, scenes = open_segmenter(two / "last"), open_scenes(TINY_SCENES).held_out
+    evaluator = Evaluator(scenes, opened.preprocessing)
+    again = evaluator(opened.model.fold(), device=torch.device("cpu")).metrics
+    assert again == pytest.approx({name: last[name] for name in again}, rel=1e-5)

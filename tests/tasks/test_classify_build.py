@@ -17,7 +17,8 @@ from gcvit.engine.optim import OptimConfig, create_optimizer, parameter_groups
 from gcvit.factory import create_model
 from gcvit.model import GCViT
 from gcvit.tasks.classify import ClassifyConfig
-from gcvit.tasks.classify.build import build_model, input_size, layers, settled
+from gcvit.tasks.classify.build import build_model, input_size, settled
+from gcvit.tasks.layers import layers
 from gcvit.weights.hub import save_hub
 from gcvit.weights.preprocessing import Preprocessing
 

@@ -149,10 +149,10 @@ def test_names_that_are_there_twice_are_nobodys(trained: Path) -> None:
 
 def test_heads_of_another_kind_are_refused_with_what_to_set(trained: Path) -> None:
     for change, said in (
-        ({"channels": 24}, r"set head\.channels to 16"),
-        ({"norm": "group"}, r"set head\.norm to batch"),
-        ({"bins": (1, 3)}, r"set head\.bins to \(1, 2\)"),
-        ({"aux_channels": 4}, r"set head\.aux_channels to 8"),
+        ({"channels": 24}, r"give --channels 16"),
+        ({"norm": "group"}, r"give --norm batch"),
+        ({"bins": (1, 3)}, r"give --bins 1 2"),
+        ({"aux_channels": 4}, r"give --aux-channels 8"),
     ):
         with pytest.raises(ValueError, match=said):
             build_segmenter(start(trained, head=replace(HEAD, **change)), CLASSES)  # type: ignore[arg-type]

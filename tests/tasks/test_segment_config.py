@@ -18,6 +18,8 @@ from gcvit.tasks.segment.config import SegmentConfig
         ({"pretrained": True, "weights": "x"}, "two starting points"),
         ({"steps": 10}, r"warmup_steps must be at most steps \(10\)"),
         ({"optim": {"warmup_steps": None}}, "warmup_steps must be a number"),
+        ({"optim": {"cooldown_epochs": 1}}, "cooldown_epochs must be 0 for a run counted in steps"),
+        ({"optim": {"warmup_epochs": 2}}, "which has warmup_steps"),
         ({"optim": {"schedule": "poly"}}, "'optim.schedule' must be 'cosine' or 'linear'"),
         ({"head": {"norm": "layer"}}, "'head.norm' must be 'batch' or 'group'"),
         ({"head": {"channels": 0}}, "channels must be at least 1"),

@@ -129,7 +129,8 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if type(error).__name__ == "OutOfMemoryError":
-        return f"the device's memory is full; lower the batch size. ({str(error).splitlines()[0]})"
+        advice = "lower the batch size, or take --mode slide where there is one"
+        return f"the device's memory is full; {advice}. ({str(error).splitlines()[0]})"
     return str(error)
 
 

@@ -17,7 +17,8 @@ from gcvit.files import write_atomically
 IGNORED = -1  # a pixel that does not count
 RGB = tuple[int, int, int]
 
-MOST_CLASSES = 32_767  # that int16 can count
+MOST_CLASSES = 4096  # more, and a matrix of confusions no longer fits beside others
+CALM: RGB = (72, 88, 104)  # of the first class, which is often what lies behind all others
 _PACKED_GREY = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0…255, by these factors
 
 
@@ -40,7 +41,7 @@ class LabelMapping:
     zero_is_ignored: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for no class and for more than int16 can count."""
+        """Raises ValueError for no class and for more than 4,096."""
         if not 1 <= self.classes <= MOST_CLASSES:
             raise ValueError(f"there must be 1 to {MOST_CLASSES:,} classes, got {self.classes:,}")
 
@@ -145,8 +146,9 @@ def _palette(count: int) -> tuple[RGB, ...]:
     candidates = np.array(list(product(range(24, 248, 16), repeat=3)), dtype=np.int64)
     nearest = np.full(len(candidates), np.iinfo(np.int64).max)
     found: list[RGB] = []
-    taken = [(0, 0, 0), (255, 255, 255), (128, 128, 128)]
-    for number in range(len(taken) + min(count, len(candidates))):
+    taken = [(0, 0, 0), (255, 255, 255), (128, 128, 128), CALM]
+    found.append(CALM)
+    for number in range(len(taken) - 1 + min(count, len(candidates))):
         if number >= len(taken):
             red, green, blue = candidates[nearest.argmax()].tolist()
             found.append((red, green, blue))

@@ -14,9 +14,10 @@ from gcvit.data.sampling import EpochSampler, Reseeded, Share
 class EpochLoader:
     """Micro-batches of a process's share; order and augmentation are a function of (seed, epoch), not of the workers.
 
+    updates: of an epoch; None: as many as the images fill (see `EpochSampler`).
+
     Attributes:
         dataset: the one that was given.
-        updates: of an epoch; None: as many as the images fill (see `EpochSampler`).
         sampler: the order; `sampler.updates` is the number of updates in an epoch.
     """
 

@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from gcvit.data.images import ImageError, load_image
 from gcvit.data.label_maps import IGNORED, MOST_CLASSES, LabelMapping, default_palette, load_labels
-from gcvit.data.labelled import listed
 from gcvit.data.sampling import permutation
 from gcvit.data.segment_folders import WHOLE, Layout, Pair, find_scenes, generic_names, read_class_names
 from gcvit.distributed import is_main
@@ -60,21 +59,6 @@ class SegmentationImages(Dataset):
         """The same classes with some of the pictures."""
         chosen = [self.pairs[index] for index in indices]
         return SegmentationImages(self.root, chosen, self.classes, self.mapping, named=self.named)
-
-    def with_classes(self, classes: Sequence[str]) -> "SegmentationImages":
-        """The same pictures with the names of `classes`, such as those of a checkpoint, in their order.
-
-        Raises ValueError if these pictures' classes have other names, or none but are more.
-        """
-        if self.classes == list(classes):
-            return self
-        if self.named or len(self.classes) > len(classes):
-            raise ValueError(
-                f"{self.root}: its {len(self.classes)} classes, {listed(self.classes)}, are not the expected "
-                f"{len(classes)}, {listed(classes)}, in this order"
-            )
-        mapping = LabelMapping(len(classes), self.mapping.ignore_label, self.mapping.zero_is_ignored)
-        return SegmentationImages(self.root, self.pairs, classes, mapping)
 
 
 def open_segmentation(

@@ -167,6 +167,7 @@ def seed_everything(*key: int) -> None:
 
 def _evaluate(state: State, task: Task, epoch: int, log: RunLog, results: Results) -> None:
     start = time.perf_counter()
+    distributed.share_buffers(state.result)  # so that all ranks evaluate what rank 0 saves
     metrics = task.evaluate(state.result)
     if not all(map(isfinite, metrics.values())):
         raise TrainingDiverged(f"evaluation after epoch {epoch} gave {dict(metrics)}; lower the learning rate")

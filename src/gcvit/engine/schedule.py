@@ -23,6 +23,7 @@ def learning_rate(
     A linear fall ("poly" of power 1) counts from step 0 too, and warm-up is a factor on it: this is how segmentation
     models are trained.
     """
+    assert steps > 0, "nothing is left of the run beside its cool-down"
     if shape == "linear":
         rate = floor + (peak - floor) * max(1 - step / steps, 0)
         if step >= warmup_steps:

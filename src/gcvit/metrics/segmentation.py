@@ -39,16 +39,16 @@ class SegmentationCounts:
             for value in map(int, values.aminmax()):
                 if not 0 <= value < classes:
                     raise ValueError(f"there are {classes} classes, 0 to {classes - 1}; a {what} is {value}")
-        pairs = _bincount(labels[labelled] * classes + predicted[labelled], classes**2)
+        pairs = torch.bincount(labels[labelled] * classes + predicted[labelled], minlength=classes**2)
         self.confusion += pairs.view(classes, classes)
 
         # What is ignored is cut out of both alike, so that it makes no edge in one only.
         width = boundary_width(*labels.shape)
         true_band = boundary(labels, width) & labelled
         band = boundary(predicted.where(labelled, labels), width) & labelled
-        agree = _bincount(labels[true_band & band & (predicted == labels)], classes)
-        either = _bincount(labels[true_band], classes) + _bincount(predicted[band], classes) - agree
-        self.boundary += torch.stack([agree, either], dim=1)
+        agree = torch.bincount(labels[true_band & band & (predicted == labels)], minlength=classes)
+        true, found = (torch.bincount(part, minlength=classes) for part in (labels[true_band], predicted[band]))
+        self.boundary += torch.stack([agree, true + found - agree], dim=1)
 
     def add(self, other: "SegmentationCounts") -> None:
         """Add the counts of other images."""
@@ -106,10 +106,6 @@ class SegmentationCounts:
         if not known:
             raise ValueError("no pixel is labelled, all are ignored; so there is no IoU and no accuracy")
         return sum(known) / len(known)
-
-
-def _bincount(values: Tensor, length: int) -> Tensor:
-    return torch.bincount(values, minlength=length)
 
 
 def _shares(parts: Tensor, wholes: Tensor) -> list[float | None]:

@@ -106,7 +106,10 @@ def hub_config(config: GCViTConfig, preprocessing: Preprocessing, labels: Sequen
 def model_config(hub: dict, origin: str) -> GCViTConfig:
     """The model that a `config.json` describes. Raises ValueError when it is no GC ViT of ours or of timm's."""
     if "task" in hub:
-        raise ValueError(f"{origin}: a model for the task {hub['task']!r}, not a classifier")
+        raise ValueError(
+            f"{origin}: a model for the task {hub['task']!r}, not a classifier; use `gcvit eval {hub['task']}` or "
+            f"`gcvit predict {hub['task']}`"
+        )
     architecture = str(hub.get("architecture", ""))
     name = "gcvit_" + architecture.removeprefix(TIMM_PREFIX).removeprefix("gcvit_")
     if name not in VARIANTS:

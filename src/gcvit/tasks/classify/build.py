@@ -2,9 +2,6 @@
 
 from dataclasses import replace
 
-from torch import nn
-
-from gcvit.engine.optim import Layers
 from gcvit.factory import create_model, open_model, variant
 from gcvit.model import GCViT
 from gcvit.model.layers import DropPath
@@ -73,17 +70,6 @@ def build_model(config: ClassifyConfig, classes: list[str]) -> tuple[GCViT, Prep
         notes.append(_freeze(model, config.freeze_stages))
     preprocessing = replace(preprocessing, size=model.config.img_size, crop_pct=config.crop_pct)
     return model, preprocessing, notes
-
-
-def layers(model: GCViT) -> Layers:
-    """The model by depth, for layer-wise learning rates: the stem, then every block (with the first its stage's query
-    generator) and downsampler. Norm and head lie on top."""
-    found: list[list[nn.Module]] = [[model.stem]]
-    for stage in model.stages:
-        for position, block in enumerate(stage.blocks):
-            found.append([block] if position else [stage.query, block])
-        found.append([stage.downsample])
-    return found[:-1]  # nothing leads down from the last stage
 
 
 def _source(config: ClassifyConfig) -> str | None:

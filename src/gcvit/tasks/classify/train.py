@@ -14,12 +14,13 @@ from gcvit.engine.loop import seed_everything
 from gcvit.engine.record import record_of
 from gcvit.engine.run import Run, check_out, claim_device
 from gcvit.factory import open_model
-from gcvit.tasks.classify.build import build_model, input_size, layers, settled
+from gcvit.tasks.classify.build import build_model, input_size, settled
 from gcvit.tasks.classify.config import FREE, ClassifyConfig
 from gcvit.tasks.classify.data import Images, draw_built_in, open_images
 from gcvit.tasks.classify.evaluate import Evaluation, evaluate
 from gcvit.tasks.classify.outputs import Outputs, save_curves, save_outputs
 from gcvit.tasks.classify.plan import make_plan, make_task
+from gcvit.tasks.layers import layers
 
 BAD_IMAGE = "`gcvit doctor data` finds all such images, --bad-images skip trains without them"
 

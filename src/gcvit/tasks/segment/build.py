@@ -9,7 +9,7 @@ from gcvit.data.sampling import Share
 from gcvit.engine.device import resolve_device
 from gcvit.engine.optim import Layers
 from gcvit.factory import create_model
-from gcvit.tasks.classify.build import layers as backbone_layers
+from gcvit.tasks.layers import layers as backbone_layers
 from gcvit.tasks.segment.config import SegmentConfig, UPerNetConfig
 from gcvit.tasks.segment.saving import classes_of, described, head_of, is_segmenter
 from gcvit.tasks.segment.segmenter import Segmenter
@@ -84,8 +84,14 @@ def _check_head(ours: UPerNetConfig, checkpoint: Checkpoint) -> None:
         same = replace(same, aux_channels=ours.aux_channels)
     if same != ours:
         expected = asdict(ours)
-        apart = [f"head.{key} to {value}" for key, value in asdict(same).items() if value != expected[key]]
-        raise ValueError(f"{checkpoint.origin} has heads of another kind; set {' and '.join(apart)}")
+        apart = {key: value for key, value in asdict(same).items() if value != expected[key]}
+        flags = " ".join(f"--{key.replace('_', '-')} {_spelled(value)}" for key, value in apart.items())
+        raise ValueError(f"{checkpoint.origin} has heads of another kind; to train it give {flags}")
+
+
+def _spelled(value: object) -> str:
+    """As flags have it."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _heads_for(model: Segmenter, classes: list[str], checkpoint: Checkpoint) -> tuple[State, list[str]]:

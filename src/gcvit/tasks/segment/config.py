@@ -22,7 +22,7 @@ class SceneAugmentConfig:
     crop: tuple[int, int] = (512, 512)
     """Height and width in pixels of what the model sees; smaller pictures are padded, and the padding is ignored."""
     cat_max_ratio: float = 0.75
-    """Largest share of a crop's labelled pixels that one class may have, if ten draws find such a crop; 1: any."""
+    """Share of a crop's labelled pixels that no class may reach, if one of ten draws is so; 1: any crop will do."""
     hflip: float = 0.5
     """Probability of a left-right flip."""
     photometric: bool = True
@@ -32,7 +32,7 @@ class SceneAugmentConfig:
         """Raises ValueError, naming the setting, for a value out of range."""
         require(0 <= self.hflip <= 1, "hflip", self.hflip, "a probability, 0 to 1")
         require(0 < self.cat_max_ratio <= 1, "cat_max_ratio", self.cat_max_ratio, "a share, above 0 to 1")
-        require(0 < self.scale[0] <= self.scale[1], "scale", self.scale, "two rising factors above 0")
+        require(0 < self.scale[0] <= self.scale[1] < float("inf"), "scale", self.scale, "two rising factors above 0")
         require(min(self.crop) >= 32, "crop", self.crop, "at least 32 pixels a side")
 
 
@@ -126,5 +126,13 @@ class SegmentConfig(RunConfig):
         warmup = self.optim.warmup_steps
         require(warmup is not None, "warmup_steps", warmup, "a number, for a run that is counted in steps")
         require(warmup is None or warmup <= self.steps, "warmup_steps", warmup, f"at most steps ({self.steps})")
+        optim, usual = self.optim, OptimConfig()
+        require(optim.cooldown_epochs == 0, "cooldown_epochs", optim.cooldown_epochs, "0 for a run counted in steps")
+        require(
+            optim.warmup_epochs == usual.warmup_epochs,
+            "warmup_epochs",
+            optim.warmup_epochs,
+            f"left at {usual.warmup_epochs} for a run counted in steps, which has warmup_steps",
+        )
         if self.pretrained and self.weights:
             raise ValueError("pretrained and weights are two starting points; give one of them")

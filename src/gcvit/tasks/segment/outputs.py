@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gcvit import distributed
 from gcvit.engine.figures import draw_curves, save_figure
-from gcvit.engine.folder import REPORT
+from gcvit.engine.folder import CONFIG, REPORT
 from gcvit.engine.log import read_log
 from gcvit.tasks.segment.charts import draw_confusion, draw_ious
 from gcvit.tasks.segment.config import SegmentConfig
@@ -60,7 +60,11 @@ def save_outputs(folder: Path, config: SegmentConfig, scenes: Scenes, evaluation
                 ),
                 (
                     "go on from these weights with other scenes",
-                    ["gcvit", "train", "segment", "--weights", folder / "best", "--data", "YOUR_SCENES"],
+                    [
+                        *("gcvit", "train", "segment", "--config", folder / CONFIG, "--weights", folder / "best"),
+                        *(["--no-pretrained"] if config.pretrained else []),
+                        *("--data", "YOUR_SCENES"),
+                    ],
                 ),
             ],
         )

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 
+from gcvit.data.label_maps import RGB
 from gcvit.engine.config import as_dict, override, require
 from gcvit.model import GCViT
 from gcvit.model.config import Pair
@@ -21,7 +22,6 @@ from gcvit.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessi
 from gcvit.weights.reading import Checkpoint
 
 TASK = "segment"
-RGB = tuple[int, int, int]
 Settings = TypeVar("Settings", UPerNetConfig, "ScenePreprocessing")
 
 
@@ -142,7 +142,7 @@ def head_of(checkpoint: Checkpoint) -> UPerNetConfig:
 def classes_of(checkpoint: Checkpoint) -> list[str]:
     """The class names of a segmentation model. Raises ValueError when there are none."""
     classes = (checkpoint.hub_config or {}).get("classes")
-    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+    if not isinstance(classes, list) or not classes or not all(map(_is_name, classes)):
         raise ValueError(f"{checkpoint.origin}: classes should be a list of names, not {classes!r}")
     return classes
 
@@ -172,6 +172,11 @@ def _palette(palette: object, origin: str) -> list[RGB]:
     if not isinstance(palette, list) or not all(map(_is_colour, palette)):
         raise ValueError(f"{origin}: palette should be a list of colours, three numbers from 0 to 255 each")
     return [tuple(colour) for colour in palette]
+
+
+def _is_name(name: object) -> bool:
+    """A text that a terminal shows and does not obey."""
+    return isinstance(name, str) and name.isprintable()
 
 
 def _is_colour(colour: object) -> bool:

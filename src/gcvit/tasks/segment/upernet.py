@@ -108,7 +108,10 @@ def norm_layer(norm: HeadNorm, channels: int) -> nn.Module:
 def resize(x: Map, like: Map) -> Map:
     """Bilinearly, to the height and width of another map."""
     size: Pair = (like.shape[2], like.shape[3])
-    return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
+    if x.shape[2:] == size:
+        return x
+    # Mixed precision would leave the result, and what it is joined to, in fp32.
+    return F.interpolate(x, size, mode="bilinear", align_corners=False).to(x.dtype)
 
 
 def initialise(head: nn.Module) -> None:
