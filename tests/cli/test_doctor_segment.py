@@ -39,6 +39,8 @@ def test_faults_end_with_1_and_are_all_in_the_file(gcvit: Command, data: Path) -
     assert "LEAK: 1 × the same image" in result.out
     assert f"{data}/annotations/training/0002.png: the file is empty" in result.out
     assert "0014.png and 2 more: value 99: 7,168 px in 7 files; known are 0 to 10" in result.out
+    assert "--ignore-label 99" in result.out
+    assert f"mend these, then look again:\n\nNext:\n  gcvit doctor segment {data}" in result.out
     health = json.loads(Path("findings.json").read_text("utf8"))
     assert [finding["kind"] for finding in health["faults"]] == [
         "unreadable label map",

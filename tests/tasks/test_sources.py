@@ -31,7 +31,7 @@ def test_a_training_checkpoint_is_answered_with_what_to_give(tmp_path: Path) -> 
             checkpoint_path(str(folder))
     young = make_run(tmp_path / "young")
     for folder in (young, young / "checkpoints" / "step-000004"):
-        with pytest.raises(ValueError, match="no epoch of this run was finished yet"):
+        with pytest.raises(ValueError, match="nothing of this run was evaluated yet"):
             checkpoint_path(str(folder))
 
 

@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
 from gcvit.cli.findings import reading_processes, show_findings, side_facts
-from gcvit.cli.output import count, counter, facts, next_steps, percent, table
+from gcvit.cli.output import count, counter, facts, next_steps, percent, say, table
 from gcvit.data.segment_doctor import SceneHealth, examine_scenes
 from gcvit.recipes import segment_small
 
@@ -53,7 +53,11 @@ def run(argv: Sequence[str]) -> int:
     _overview(health)
     _classes(health)
     show_findings(health, arguments.json)
-    next_steps(["gcvit", "train", "segment", "--data", arguments.data, *_flags(arguments), *_crop(health)])
+    if health.faults:
+        say("\nmend these, then look again:")
+        next_steps(["gcvit", "doctor", "segment", arguments.data, *_flags(arguments)])
+    else:
+        next_steps(["gcvit", "train", "segment", "--data", arguments.data, *_flags(arguments), *_crop(health)])
     return 1 if health.faults else 0
 
 

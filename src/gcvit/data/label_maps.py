@@ -169,6 +169,8 @@ def default_palette(count: int) -> list[RGB]:
 
 def _values(image: Image.Image, path: Path) -> np.ndarray:
     mode = image.mode
+    if mode == "F":
+        raise ImageError(f"cannot read labels {path}: it holds floats, not class numbers; save whole numbers")
     if mode not in ("1", "L", "P", "I") and not mode.startswith("I;16"):
         raise ColourImageError(
             f"cannot read labels {path}: {mode} is a picture in colours or with transparency, not one class number "

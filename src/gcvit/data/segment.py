@@ -104,16 +104,18 @@ def open_segmentation_held_out(
     zero_is_ignored: bool | None = None,
     val_fraction: float | None = None,
     seed: int = 0,
+    classes: Sequence[str] | None = None,
 ) -> tuple[SegmentationImages, str]:
     """What to evaluate on, and in words what that is.
 
     The validation part where there is one; else with `val_fraction` the share that training with the same
-    `val_fraction` and `seed` held out, without it all of `root`. Other arguments as in :func:`open_segmentation`.
+    `val_fraction` and `seed` held out, without it all of `root`. `classes` are the names where `root` has none, such
+    as a checkpoint's. Other arguments as in :func:`open_segmentation`.
 
     Raises ValueError for what cannot be evaluated on, such as images/training alone: that is training's to divide.
     """
     layout = find_scenes(root)
-    images = _opener(layout, classes_file, ignore_label, zero_is_ignored)
+    images = _opener(layout, classes_file, ignore_label, zero_is_ignored, classes)
     if layout.held_out:
         part = layout.parts[layout.held_out]
         return images(part.checked()), str(part.pictures)
@@ -139,7 +141,11 @@ def check_sizes(pair: Pair, picture: tuple[int, int], labels: tuple[int, int]) -
     """Raises ImageError, naming both files, unless their sizes (width, height) are the same."""
     if picture == labels:
         return
-    turned = "; one of them is turned" if picture == labels[::-1] else ""
+    turned = (
+        "; one of them is turned (pictures are put upright as their EXIF says, label maps as theirs)"
+        if picture == labels[::-1]
+        else ""
+    )
     raise ImageError(
         f"cannot read labels {pair.labels}: {labels[0]}×{labels[1]} px, while the picture {pair.picture} has "
         f"{picture[0]}×{picture[1]}{turned}"
@@ -156,11 +162,15 @@ def check_ignore_label(root: Path, classes: Sequence[str], ignore_label: int | N
 
 
 def _opener(
-    layout: Layout, classes_file: str | os.PathLike[str] | None, ignore_label: int | None, zero_is_ignored: bool | None
+    layout: Layout,
+    classes_file: str | os.PathLike[str] | None,
+    ignore_label: int | None,
+    zero_is_ignored: bool | None,
+    usual: Sequence[str] | None = None,
 ) -> Callable[[Sequence[Pair]], SegmentationImages]:
-    """What makes a data set of pairs, with the classes of all parts."""
+    """What makes a data set of pairs, with the classes of all parts: those that have names, or else the usual ones."""
     zero = layout.is_ade if zero_is_ignored is None else zero_is_ignored
-    names = read_class_names(layout, classes_file)
+    names = read_class_names(layout, classes_file) or usual
     classes = generic_names(_count_classes(layout, ignore_label, zero)) if names is None else names
     if len(classes) < 2:
         raise ValueError(f"{layout.root}: only one class, {classes[0]!r}; segmentation needs at least two")

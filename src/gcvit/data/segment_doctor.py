@@ -204,9 +204,12 @@ def _about_unknown_labels(seen: Sequence[SeenScene], mapping: LabelMapping) -> I
         for value, count in zip(scene.labels.values[~known], scene.labels.counts[~known], strict=True):
             files[int(value)].append(str(scene.pair.labels))
             pixels[int(value)] += int(count)
+    ignored = any(mapping.ignore_label in scene.labels.values for scene in seen)  # there can be one such value only
     for value in sorted(files, key=lambda value: (-len(files[value]), value)):
         where = f"value {value}: {pixels[value]:,} px in {len(files[value]):,} files"
-        detail = f"{where}; known are {mapping.values()}. If it means no class: --ignore-label {value}"
+        detail = f"{where}; known are {mapping.values()}"
+        if not ignored:
+            detail += f". If it means no class: --ignore-label {value}"
         yield Finding("unknown label", files[value], detail)
 
 

@@ -27,7 +27,7 @@ from gcvit.data.textures import between, photograph, texture, tint
 CLASSES: tuple[str, ...] = tuple(OUTLINES)
 SPLITS = ("train", "val", "test")
 
-MIN_VISIBLE = 0.5  # share of an object that later ones must leave visible
+MIN_VISIBLE = 0.8  # share of an object that later ones must leave visible, so that what it is can be seen
 TILT = math.pi / 6  # largest rotation of an object, either way
 DARK = 0.55  # largest value of a ground's channels, 0 to 1
 LIGHTER = 0.3  # least lead of an object over the ground in mean value

@@ -21,7 +21,7 @@ def segment_small() -> SegmentConfig:
         steps=5000,
         eval_every=1000,
         head=UPerNetConfig(channels=32, aux_channels=32, dropout=0.0),
-        augment=SceneAugmentConfig(crop=(128, 128), scale=(1.0, 1.0), cat_max_ratio=1.0, photometric=False),
+        augment=SceneAugmentConfig(crop=(96, 96), scale=(1.0, 1.0), cat_max_ratio=1.0, photometric=False),
         optim=OptimConfig(lr=4e-3, schedule="linear", weight_decay=0.05, min_lr=0.0, warmup_steps=100, ema_decay=0.998),
     )
 

@@ -27,7 +27,7 @@ def checkpoint_path(source: str) -> str:
             raise ValueError(
                 f"{source} is for training to go on from and does not say what model it is; give {' or '.join(kept)}"
             )
-        raise ValueError(f"{source}: no epoch of this run was finished yet, so it has no best/ to use")
+        raise ValueError(f"{source}: nothing of this run was evaluated yet, so it has no best/ to use")
     runs = sorted(str(best.parent.parent) for best in folder.glob(f"*/best/{CONFIG_FILE}"))
     if runs:
         raise ValueError(f"{source} holds several runs; give one of them: {', '.join(runs[-6:])}")

@@ -125,7 +125,9 @@ class SegmentConfig(RunConfig):
         require(self.resize is None or min(self.resize) >= 32, "resize", self.resize, "at least 32 pixels, or none")
         warmup = self.optim.warmup_steps
         require(warmup is not None, "warmup_steps", warmup, "a number, for a run that is counted in steps")
-        require(warmup is None or warmup <= self.steps, "warmup_steps", warmup, f"at most steps ({self.steps})")
+        require(
+            warmup is None or warmup <= self.steps, "warmup_steps", warmup, f"at most steps ({self.steps}), set both"
+        )
         optim, usual = self.optim, OptimConfig()
         require(optim.cooldown_epochs == 0, "cooldown_epochs", optim.cooldown_epochs, "0 for a run counted in steps")
         require(

@@ -33,8 +33,9 @@ class HeldOut:
     ignore_label: int | None = 255
     zero_is_ignored: bool | None = None
 
-    def open(self, size: tuple[int, int]) -> tuple[LabelledScenes, str]:
-        """The scenes, and in words what they are; built-in ones of `size`. Raises ValueError for what is no such."""
+    def open(self, size: tuple[int, int], classes: Sequence[str]) -> tuple[LabelledScenes, str]:
+        """The scenes, and in words what they are; built-in ones of `size`, others with `classes` where they have no
+        names. Raises ValueError for what is no such."""
         if self.path is None:
             return ShapeScenes("val", self.images, size), "the built-in scenes"
         return open_segmentation_held_out(
@@ -44,6 +45,7 @@ class HeldOut:
             zero_is_ignored=self.zero_is_ignored,
             val_fraction=self.val_fraction,
             seed=self.seed,
+            classes=classes,
         )
 
 
@@ -123,7 +125,7 @@ class Candidate:
 def open_candidate(source: str, held_out: HeldOut) -> Candidate:
     """The checkpoint and its images. Raises ValueError for whatever `evaluate_checkpoint` would refuse of the two."""
     opened = open_segmenter(source)
-    scenes, described = held_out.open(opened.preprocessing.crop)
+    scenes, described = held_out.open(opened.preprocessing.crop, opened.classes)
     columns = match_classes(opened.classes, scenes.classes, source=source, data=held_out.path or described)
     return Candidate(source, opened, scenes, described, columns)
 

@@ -57,12 +57,11 @@ def overlay(image: Image.Image, labels: np.ndarray, classes: Sequence[str], pale
 def blend(
     image: Image.Image, labels: np.ndarray, palette: Sequence[RGB], size: tuple[int, int], opacity: float = OPACITY
 ) -> Image.Image:
-    """The picture at `size` (width, height) in its classes' colours with lines between them; pixels without class are
-    grey."""
+    """The picture at `size` (width, height), in shades of its classes' colours with lines between them; pixels without
+    class are grey. The picture's own colours go, or they would mix into those of other classes."""
     larger = size[0] >= image.width
-    photograph = np.asarray(
-        image.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.BOX), np.float32
-    )
+    grey = image.convert("L").resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.BOX)
+    photograph = np.asarray(grey, np.float32)[..., None]
     labels = labels[_nearest(labels.shape[0], size[1])][:, _nearest(labels.shape[1], size[0])]
     colours = np.array([*palette, (128, 128, 128)], np.float32)[labels]  # the last one is what -1 finds
     mixed = (1 - opacity) * photograph + opacity * colours
