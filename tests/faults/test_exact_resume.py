@@ -20,6 +20,8 @@ from gcvit.tasks.classify import train
 from gcvit.tasks.classify.task import ClassifyTask
 from tasks.tiny import TINY
 
+from .killing import interrupt, same_bits
+
 # Mixing, erasing, a moving average, two passes per step, three steps per epoch, a checkpoint after each.
 EVERY_STEP = replace(TINY, checkpoint_minutes=0.0)
 
@@ -30,31 +32,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(TINY, tmp_path_factory.mktemp("whole") / "run").out
 
 
-def same_bits(one: Path, other: Path) -> bool:
-    """Whether two runs ended with the same weights, averages and results."""
-    files = ["last/model.safetensors", "best/model.safetensors"]
-    files += [f"checkpoints/step-000000006/{name}.safetensors" for name in ("model", "ema")]
-    for file in files:
-        ours, theirs = load_file(one / file), load_file(other / file)
-        if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
-            return False
-    return True
-
-
-def interrupt(monkeypatch: pytest.MonkeyPatch, losses: int, signals: int | None = None) -> None:
-    """Let the nth loss of the process fail as a kill does, without a chance to save; or raise a signal there."""
-    original, count = ClassifyTask.loss, iter(range(1, 1000))
-
-    def loss(self: ClassifyTask, model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        if next(count) == losses:
-            if signals is None:
-                raise KeyboardInterrupt
-            signal.raise_signal(signals)
-        return original(self, model, batch)
-
-    monkeypatch.setattr(ClassifyTask, "loss", loss)
-
-
 @pytest.mark.parametrize(
     ("workers", "losses"),
     [(0, 1), (0, 4), (0, 6), (1, 10), (2, 3)],  # the even ones are the second pass of a step
@@ -63,11 +40,11 @@ def test_killed_between_and_inside_steps(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, losses: int
 ) -> None:
     with monkeypatch.context() as patch:
-        interrupt(patch, losses)
+        interrupt(patch, ClassifyTask, losses)
         with pytest.raises(KeyboardInterrupt):
             train(replace(EVERY_STEP, workers=workers), tmp_path / "run")
     train(replace(TINY, workers=workers), tmp_path / "run")
-    assert same_bits(tmp_path / "run", whole)
+    assert same_bits(tmp_path / "run", whole, 6)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -76,14 +53,14 @@ def test_a_signal_saves_at_the_end_of_the_step(
 ) -> None:
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        interrupt(patch, 3, number)
+        interrupt(patch, ClassifyTask, 3, number)
         stopped = KeyboardInterrupt if number == signal.SIGINT else Stopped
         with pytest.raises(stopped, match=rf"saved at step 2 of 6, on {number.name}; the same command goes on"):
             train(TINY, tmp_path / "run")
     assert signal.getsignal(number) == before
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000000002"]
     train(TINY, tmp_path / "run")
-    assert same_bits(tmp_path / "run", whole)
+    assert same_bits(tmp_path / "run", whole, 6)
     resumed = [event for event in read_log(tmp_path / "run" / "log.jsonl") if event["event"] == "resume"]
     assert [event["step"] for event in resumed] == [2]
 
@@ -99,7 +76,7 @@ def test_a_finished_run_says_its_result_again(whole: Path) -> None:
 
 def test_another_configuration_or_other_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        interrupt(patch, 5)
+        interrupt(patch, ClassifyTask, 5)
         with pytest.raises(KeyboardInterrupt):
             train(EVERY_STEP, tmp_path / "run")
     changed = replace(TINY, epochs=3, optim=replace(TINY.optim, lr=0.5))
@@ -115,7 +92,7 @@ def test_another_number_of_passes_keeps_the_images_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        interrupt(patch, 5)
+        interrupt(patch, ClassifyTask, 5)
         with pytest.raises(KeyboardInterrupt):
             train(EVERY_STEP, tmp_path / "run")
     train(replace(TINY, accumulate=1), tmp_path / "run")
@@ -158,7 +135,7 @@ def test_sigkill_of_the_real_command(whole: Path, tmp_path: Path) -> None:
         command(tmp_path / "train.json", out), env=environment, capture_output=True, text=True, check=True
     )
     assert "going on from step" in again.stderr
-    assert same_bits(out, whole)
+    assert same_bits(out, whole, 6)
 
 
 def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
@@ -166,7 +143,7 @@ def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
 ) -> None:
     """Also when an epoch that was evaluated must be trained again."""
     with monkeypatch.context() as patch:
-        interrupt(patch, 9)  # the fifth step
+        interrupt(patch, ClassifyTask, 9)  # the fifth step
         with pytest.raises(KeyboardInterrupt):
             train(replace(EVERY_STEP, keep_checkpoints=9), tmp_path / "run")
     for step in (3, 4):  # the third is the end of an epoch
@@ -176,7 +153,7 @@ def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
     said = capsys.readouterr().err
     assert said.count("damaged, its SHA-256 is not the one in meta.json") == 2
     assert "going on from step 2 of 6" in said
-    assert same_bits(tmp_path / "run", whole)
+    assert same_bits(tmp_path / "run", whole, 6)
     evaluations = [
         event["epoch"] for event in read_log(tmp_path / "run" / "log.jsonl") if event["event"] == "evaluation"
     ]
@@ -196,7 +173,7 @@ def test_a_signal_during_an_evaluation_stops_after_it(
         with pytest.raises(Stopped, match="saved at step 4 of 6"):
             train(TINY, tmp_path / "run")
     train(TINY, tmp_path / "run")
-    assert same_bits(tmp_path / "run", whole)
+    assert same_bits(tmp_path / "run", whole, 6)
 
 
 def test_a_second_ctrl_c_stops_at_once() -> None:

@@ -22,6 +22,8 @@ from gcvit.tasks.segment.task import SegmentTask
 from gcvit.tasks.segment.train import train
 from tasks.tiny import TINY_SCENES
 
+from .killing import interrupt, same_bits
+
 EVERY_STEP = replace(TINY_SCENES, checkpoint_minutes=0.0)
 
 
@@ -31,52 +33,27 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(TINY_SCENES, tmp_path_factory.mktemp("whole") / "run").out
 
 
-def same_bits(one: Path, other: Path) -> bool:
-    """Whether two runs ended with the same weights, statistics of batch norms, averages and results."""
-    files = ["last/model.safetensors", "best/model.safetensors"]
-    files += [f"checkpoints/step-000000005/{name}.safetensors" for name in ("model", "ema")]
-    for file in files:
-        ours, theirs = load_file(one / file), load_file(other / file)
-        if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
-            return False
-    return True
-
-
-def interrupt(monkeypatch: pytest.MonkeyPatch, losses: int, number: int | None = None) -> None:
-    """Let the nth loss of the process fail as a kill does, without a chance to save; or raise a signal there."""
-    original, count = SegmentTask.loss, iter(range(1, 1000))
-
-    def loss(self: SegmentTask, model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        if next(count) == losses:
-            if number is None:
-                raise KeyboardInterrupt
-            signal.raise_signal(number)
-        return original(self, model, batch)
-
-    monkeypatch.setattr(SegmentTask, "loss", loss)
-
-
 @pytest.mark.parametrize(("workers", "losses"), [(0, 1), (0, 4), (1, 5), (0, 9)])
 def test_killed_between_and_inside_steps(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, losses: int
 ) -> None:
     with monkeypatch.context() as patch:
-        interrupt(patch, losses)
+        interrupt(patch, SegmentTask, losses)
         with pytest.raises(KeyboardInterrupt):
             train(replace(EVERY_STEP, workers=workers), tmp_path / "run")
     train(replace(TINY_SCENES, workers=workers), tmp_path / "run")
-    assert same_bits(tmp_path / "run", whole)
+    assert same_bits(tmp_path / "run", whole, 5)
     evaluated = [event["step"] for event in read_log(tmp_path / "run" / "log.jsonl") if event["event"] == "evaluation"]
     assert evaluated == [2, 4, 5]
 
 
 def test_a_signal_saves_at_the_end_of_the_step(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        interrupt(patch, 5, signal.SIGTERM)
+        interrupt(patch, SegmentTask, 5, signal.SIGTERM)
         with pytest.raises(Stopped, match="saved at step 3 of 5, on SIGTERM"):
             train(TINY_SCENES, tmp_path / "run")
     train(TINY_SCENES, tmp_path / "run")
-    assert same_bits(tmp_path / "run", whole)
+    assert same_bits(tmp_path / "run", whole, 5)
 
 
 def test_a_kill_in_an_evaluation_is_made_up_for(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,12 +69,12 @@ def test_a_kill_in_an_evaluation_is_made_up_for(whole: Path, tmp_path: Path, mon
         with pytest.raises(KeyboardInterrupt):
             train(TINY_SCENES, tmp_path / "run")
     train(TINY_SCENES, tmp_path / "run")
-    assert same_bits(tmp_path / "run", whole)
+    assert same_bits(tmp_path / "run", whole, 5)
 
 
 def test_other_stretches_between_evaluations_are_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        interrupt(patch, 5)
+        interrupt(patch, SegmentTask, 5)
         with pytest.raises(KeyboardInterrupt):
             train(EVERY_STEP, tmp_path / "run")
     with pytest.raises(ValueError, match="eval_every: 2 → 3"):

@@ -8,16 +8,15 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import complain, counter, facts, next_steps, per_class, percent, say, table
+from gcvit.cli.evaluating import check, complain_of, write
+from gcvit.cli.output import counter, facts, next_steps, per_class, percent, say, table
 from gcvit.distributed import is_main, process_group
-from gcvit.engine.device import Precision, resolve_device
-from gcvit.files import write_atomically
+from gcvit.engine.device import Precision
 from gcvit.metrics import most_confused
 from gcvit.tasks.classify.evaluate_checkpoint import CheckpointEvaluation, evaluate_checkpoint, open_candidate
 from gcvit.tasks.classify.evaluation_files import write_files
 from gcvit.tasks.classify.inference import TTA
 from gcvit.tasks.classify.names import readable
-from gcvit.tasks.result_files import check_out
 from gcvit.tasks.sources import checkpoint_path
 from gcvit.tasks.unreadable import BadImages
 from gcvit.tasks.wording import rate
@@ -66,18 +65,30 @@ class Evaluate:
 def run(argv: Sequence[str]) -> None:
     """Evaluate and show; of several processes the first one speaks."""
     arguments = parse(Evaluate, "eval classify", argv)
-    _check(arguments)
+    check(
+        arguments.model,
+        [
+            ("--seed", arguments.seed, 0),
+            ("--images", arguments.images, 1),
+            *(("--size", size, 32) for size in arguments.size),
+            ("--batch-size", arguments.batch_size, 1),
+            ("--workers", arguments.workers, 0),
+        ],
+        arguments.device,
+        arguments.out,
+        "gcvit eval classify gcvit-runs/quickstart-001",
+    )
     with process_group():
         results = _measure(arguments)
         if not is_main():
             return
         if arguments.out is not None:
-            _write(arguments.out, results)
+            write(arguments.out, results, write_files, lambda result: "{}-{}x{}".format(result.model, *result.size))
     if arguments.json:
         for result in results:
             say(json.dumps(result.measures()))
         return
-    _complain(results)
+    complain_of(results[0].result.unreadable, results[0].result.caution)
     if len(results) == 1:
         _describe(results[0])
     else:
@@ -86,23 +97,6 @@ def run(argv: Sequence[str]) -> None:
     if arguments.out is not None:
         say(f"\nresults: {arguments.out}")
     next_steps(["gcvit", "predict", best, "photo.jpg"], ["gcvit", "info", best])
-
-
-def _check(arguments: Evaluate) -> None:
-    if not arguments.model:
-        raise ValueError("name at least one model: gcvit eval classify gcvit-runs/quickstart-001")
-    for flag, value, least in (
-        ("--seed", arguments.seed, 0),
-        ("--images", arguments.images, 1),
-        *(("--size", size, 32) for size in arguments.size),
-        ("--batch-size", arguments.batch_size, 1),
-        ("--workers", arguments.workers, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{flag} {value}: it must be at least {least}")
-    resolve_device(arguments.device)
-    if arguments.out is not None:
-        check_out(arguments.out)
 
 
 def _measure(arguments: Evaluate) -> list[CheckpointEvaluation]:
@@ -137,16 +131,6 @@ def _measure(arguments: Evaluate) -> list[CheckpointEvaluation]:
                     )
                 )
     return results
-
-
-def _write(out: Path, results: Sequence[CheckpointEvaluation]) -> None:
-    if len(results) == 1:
-        write_files(out, results[0])
-        return
-    for number, result in enumerate(results, start=1):
-        write_files(out / "{:02}-{}-{}x{}".format(number, result.model, *result.size), result)
-    content = json.dumps([result.measures() for result in results], indent=2) + "\n"
-    write_atomically(out / "metrics.json", content.encode())
 
 
 def _describe(result: CheckpointEvaluation) -> None:
@@ -191,17 +175,6 @@ def _compare(results: Sequence[CheckpointEvaluation]) -> None:
         )
     heading = ["model", ">size", ">top-1", ">95% interval", *([">top-5"] if top5 else []), ">ECE", ">loss", ">images/s"]
     table(heading, rows)
-
-
-def _complain(results: Sequence[CheckpointEvaluation]) -> None:
-    """On stderr: images that were left out, and figures that rest on few images."""
-    for _, file, reason in results[0].result.unreadable[:10]:
-        complain(f"left out {file}: {reason}")
-    more = len(results[0].result.unreadable) - 10
-    if more > 0:
-        complain(f"left out {more:,} more; --out lists them all")
-    if results[0].result.caution:
-        complain(results[0].result.caution)
 
 
 def _by(result: CheckpointEvaluation) -> str:

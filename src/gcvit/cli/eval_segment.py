@@ -8,11 +8,10 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import complain, counter, facts, next_steps, percent, say, table
+from gcvit.cli.evaluating import check, complain_of, write
+from gcvit.cli.output import counter, facts, next_steps, percent, say, table
 from gcvit.distributed import is_main, process_group
-from gcvit.engine.device import Precision, resolve_device
-from gcvit.files import write_atomically
-from gcvit.tasks.result_files import check_out
+from gcvit.engine.device import Precision
 from gcvit.tasks.segment.charts import most_confused
 from gcvit.tasks.segment.evaluate_checkpoint import CheckpointEvaluation, HeldOut, evaluate_checkpoint, open_candidate
 from gcvit.tasks.segment.evaluation_files import describe, write_files
@@ -87,18 +86,30 @@ class Evaluate:
 def run(argv: Sequence[str]) -> None:
     """Evaluate and show; of several processes the first one speaks."""
     arguments = parse(Evaluate, "eval segment", argv)
-    _check(arguments)
+    check(
+        arguments.model,
+        [
+            ("--seed", arguments.seed, 0),
+            ("--images", arguments.images, 1),
+            ("--batch-size", arguments.batch_size, 1),
+            ("--workers", arguments.workers, 0),
+        ],
+        arguments.device,
+        arguments.out,
+        "gcvit eval segment gcvit-runs/segment_small-001",
+    )
+    Looks(scales=arguments.scales)  # refuses what cannot be
     with process_group():
         results = _measure(arguments)
         if not is_main():
             return
         if arguments.out is not None:
-            _write(arguments.out, results)
+            write(arguments.out, results, write_files, lambda result: result.opened.name)
     if arguments.json:
         for result in results:
             say(json.dumps(result.measures()))
         return
-    _complain(results)
+    complain_of(results[0].result.unreadable, results[0].result.caution)
     if len(results) == 1:
         _describe(results[0])
     else:
@@ -107,23 +118,6 @@ def run(argv: Sequence[str]) -> None:
     if arguments.out is not None:
         say(f"\nresults: {arguments.out}")
     next_steps(["gcvit", "predict", "segment", best, "photo.jpg", "--out", "predicted"])
-
-
-def _check(arguments: Evaluate) -> None:
-    if not arguments.model:
-        raise ValueError("name at least one model: gcvit eval segment gcvit-runs/segment_small-001")
-    for flag, value, least in (
-        ("--seed", arguments.seed, 0),
-        ("--images", arguments.images, 1),
-        ("--batch-size", arguments.batch_size, 1),
-        ("--workers", arguments.workers, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{flag} {value}: it must be at least {least}")
-    Looks(scales=arguments.scales)
-    resolve_device(arguments.device)
-    if arguments.out is not None:
-        check_out(arguments.out)
 
 
 def _measure(arguments: Evaluate) -> list[CheckpointEvaluation]:
@@ -149,16 +143,6 @@ def _measure(arguments: Evaluate) -> list[CheckpointEvaluation]:
                 )
             )
     return results
-
-
-def _write(out: Path, results: Sequence[CheckpointEvaluation]) -> None:
-    if len(results) == 1:
-        write_files(out, results[0])
-        return
-    for number, result in enumerate(results, start=1):
-        write_files(out / f"{number:02}-{result.opened.name}", result)
-    content = json.dumps([result.measures() for result in results], indent=2) + "\n"
-    write_atomically(out / "metrics.json", content.encode())
 
 
 def _describe(measured: CheckpointEvaluation) -> None:
@@ -214,14 +198,3 @@ def _compare(results: Sequence[CheckpointEvaluation]) -> None:
             for counts in [measured.result.counts]
         ],
     )
-
-
-def _complain(results: Sequence[CheckpointEvaluation]) -> None:
-    """On stderr: images that were left out, and figures that rest on few images."""
-    result = results[0].result
-    for _, file, reason in result.unreadable[:10]:
-        complain(f"left out {file}: {reason}")
-    if len(result.unreadable) > 10:
-        complain(f"left out {len(result.unreadable) - 10:,} more; --out lists them all")
-    if result.caution:
-        complain(result.caution)
