@@ -18,7 +18,7 @@ def segment_small() -> SegmentConfig:
         train_images=4000,
         val_images=200,
         batch_size=8,  # many small steps, as in quickstart
-        steps=5000,
+        steps=6000,
         eval_every=1000,
         head=UPerNetConfig(channels=32, aux_channels=32, dropout=0.0),
         augment=SceneAugmentConfig(crop=(96, 96), scale=(1.0, 1.0), cat_max_ratio=1.0, photometric=False),

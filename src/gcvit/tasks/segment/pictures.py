@@ -96,7 +96,7 @@ def draw_sheet(
     columns = max(1, int(8.6 / (0.5 + 0.07 * max((len(cut(classes[label])) for label in most), default=1))))
 
     # Laid out by hand, in inches: matplotlib's own way takes seconds for so many axes.
-    top, gap, bottom = 0.7, 0.3, 0.2 + 0.2 * ceil(len(most) / columns)
+    top, gap, bottom = 0.7 if title else 0.3, 0.3, 0.2 + 0.2 * ceil(len(most) / columns)
     height = top + sum(heights) + gap * max(len(rows) - 1, 0) + bottom
     figure = Figure(figsize=(9, height))
     figure.suptitle(title, y=1 - 0.12 / height, va="top", fontsize=12, parse_math=False)
@@ -110,7 +110,7 @@ def draw_sheet(
         edge -= side + gap
     handles = [
         Patch(facecolor="#{:02x}{:02x}{:02x}".format(*palette[label]), edgecolor="#555555", label=cut(classes[label]))
-        for label in most
+        for label in sorted(most)
     ]
     legend = figure.legend(handles=handles, loc="lower center", ncols=columns, fontsize=8, frameon=False)
     for entry in legend.get_texts():
