@@ -84,15 +84,15 @@ def main() -> None:
         augment=SceneAugmentConfig(crop=CROP, scale=(0.75, 1.75)),
         optim=OptimConfig(lr=2e-3, schedule="linear", weight_decay=0.05, warmup_steps=50, min_lr=0.0, ema_decay=0.99),
     )
-    columns = costs(options.arms, len(open_scenes(config).classes))
+    classes = len(open_scenes(config).classes)
     results = run_study(
         options.out,
         options.arms,
         options.seeds,
-        as_dict(replace(config, workers=0)),  # workers do not change the results
+        as_dict(replace(config, workers=0)) | {"arms": costs(list(ARMS), classes)},  # workers do not change the results
         lambda arm, seed: train(arm, replace(config, seed=seed), options.out / f"{arm}-{seed}.jsonl"),
     )
-    print_results(results, columns, score="mIoU")
+    print_results(results, costs(options.arms, classes), score="mIoU")
 
 
 def train(arm: str, config: SegmentConfig, log_path: Path) -> Result:
