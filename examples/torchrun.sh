@@ -8,7 +8,7 @@
 # Two to four, whichever are there: when one fails or joins, all start again from the newest checkpoint. (With three of
 # eight GPUs the batch of 4096 cannot be divided: then it says so until a fourth is there.)
 #   NODES=2:4 HEAD=node01 examples/torchrun.sh imagenet_tiny --data IMAGENET --out RUN
-# TASK=segment trains a segmentation model: TASK=segment examples/torchrun.sh ade20k_tiny --data ADE20K --out RUN
+# TASK=segment trains a segmentation model: TASK=segment examples/torchrun.sh ade20k_tiny --data ADEChallengeData2016 --out RUN
 # Where machines know themselves as 127.0.1.1, GLOO_SOCKET_IFNAME=eth0 (or whatever it is called) names the network.
 #
 # The batch, and with it the learning rate, is the same in all of these: it is divided among the processes and then

@@ -23,14 +23,16 @@ def command(folder: Path, name: str, script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("training", "code", "requeued"),
+    ("training", "code", "requeued", "task"),
     [
-        ("exit 0", 0, True),  # stopped by a signal, with all saved
-        ('mkdir -p "$out"; touch "$out/report.html"', 0, False),
-        ("exit 2", 2, False),  # a mistake stays one
+        ("exit 0", 0, True, "classify"),  # stopped by a signal, with all saved
+        ('mkdir -p "$out"; touch "$out/report.html"', 0, False, "segment"),
+        ("exit 2", 2, False, "classify"),  # a mistake stays one
     ],
 )
-def test_slurm_queues_again_until_there_is_a_report(tmp_path: Path, training: str, code: int, requeued: bool) -> None:
+def test_slurm_queues_again_until_there_is_a_report(
+    tmp_path: Path, training: str, code: int, requeued: bool, task: str
+) -> None:
     command(tmp_path, "scontrol", 'if [ "$1" = show ]; then echo node01; else echo "$@" >> requeued; fi')
     command(tmp_path, "srun", '[ "$1" = --cpus-per-task ] && shift 2; exec "$@"')
     signal = "kill -USR1 $$"  # what SLURM sends before the end must not end torchrun
@@ -39,7 +41,10 @@ def test_slurm_queues_again_until_there_is_a_report(tmp_path: Path, training: st
     result = subprocess.run(
         ["bash", EXAMPLES / "slurm.sbatch", "imagenet_tiny", "--data", "with space"],
         cwd=tmp_path,
-        env=os.environ | settings | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
+        env=os.environ
+        | settings
+        | ({} if task == "classify" else {"TASK": task})
+        | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
@@ -48,6 +53,6 @@ def test_slurm_queues_again_until_there_is_a_report(tmp_path: Path, training: st
     called = (tmp_path / "called").read_text()
     assert "--nnodes 4 " in called
     assert "--rdzv-endpoint node01:29400" in called
-    assert called.endswith("train classify imagenet_tiny --data with space --out gcvit-runs/imagenet_tiny-77\n")
+    assert called.endswith(f"train {task} imagenet_tiny --data with space --out gcvit-runs/imagenet_tiny-77\n")
     assert (tmp_path / "requeued").exists() == requeued
     assert not requeued or (tmp_path / "requeued").read_text() == "requeue 77\n"

@@ -208,3 +208,24 @@ def test_folders_that_are_not_there(tmp_path):
     (tmp_path / "empty/labels").mkdir()
     with pytest.raises(ValueError, match="no pictures in it"):
         open_segmentation(named(tmp_path / "empty"))
+
+
+def test_parts_are_never_paired_with_the_labels_of_others(tmp_path):
+    """A test part is without labels in most sets; they are not those of the validation part."""
+    root = named(scenes(tmp_path / "a", {"train": 2, "val": 1, "test": 1}))
+    for file in (root / "annotations" / "test").iterdir():
+        file.unlink()
+    (root / "annotations" / "test").rmdir()
+    assert list(find_scenes(root).parts) == ["train", "val"]
+    _, held_out = open_segmentation(root)
+    assert [Path(held_out.name(0)).parent.name, len(held_out)] == ["val", 1]
+    (root / "annotations" / "val").rename(root / "annotations" / "test")
+    with pytest.raises(ValueError, match=r"no folder val/ in it.*add the labels, or move these pictures away"):
+        find_scenes(root)
+
+
+def test_labels_may_call_a_part_by_another_name(tmp_path):
+    root = named(scenes(tmp_path / "a", {"training": 2, "validation": 1}))
+    (root / "annotations" / "training").rename(root / "annotations" / "train")
+    (root / "annotations" / "validation").rename(root / "annotations" / "val")
+    assert [len(part) for part in open_segmentation(root)] == [2, 1]

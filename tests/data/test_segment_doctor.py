@@ -137,7 +137,7 @@ def test_classes_that_nothing_names_are_counted(clean):
         file.write_bytes(b"none")
     assert {kind for kind, _ in found(examine_scenes(clean))} == {
         UNREADABLE,
-        "only one class",
+        "part without labels",
         "classes without names",
         "class that never occurs",
     }
@@ -168,3 +168,33 @@ def test_what_cannot_be_examined(clean, tmp_path, monkeypatch):
     monkeypatch.setattr("gcvit.data.segment_doctor.look_at", lambda source: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(ValueError, match=r"a process that reads images died: .*use fewer workers"):
         examine_scenes(clean, workers=1)
+
+
+def kinds(root: Path) -> list[str]:
+    return [finding.kind for finding in examine_scenes(root).faults]
+
+
+def test_what_would_stop_a_run_later_is_a_fault_now(clean):
+    for file in (clean / "annotations/validation").iterdir():
+        Image.fromarray(np.full((36, 40), 255, np.uint8)).save(file)
+    assert kinds(clean) == ["part without labels"]
+    for file in [*(clean / "annotations/validation").iterdir(), *(clean / "images/validation").iterdir()]:
+        file.unlink()
+    assert kinds(clean) == ["part without pictures"]
+
+
+def test_one_picture_cannot_be_divided(tmp_path):
+    add(tmp_path / "data", "0", [0, 1, 2])
+    (tmp_path / "data" / "classes.txt").write_text("road\nsky\ntree\n")
+    assert kinds(tmp_path / "data") == ["part without pictures"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_masks_of_0_and_255_are_of_one_class(tmp_path, named):
+    for index in range(4):
+        add(tmp_path / "data", str(index), [0, 255])
+    if named:
+        (tmp_path / "data" / "classes.txt").write_text("ground\nthing\n")
+    (finding,) = examine_scenes(tmp_path / "data").faults
+    assert finding.kind == "only one class has pixels to train on"
+    assert "255 is ignored: if it is a class, write it as 1 or less" in finding.detail

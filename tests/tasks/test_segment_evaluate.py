@@ -203,7 +203,7 @@ def test_classes_are_matched_by_name_and_without_names_by_number() -> None:
     assert match_classes(["a", "b", "c"], ["c", "a"], **match) == [2, 0]
     assert match_classes(["a", "b"], ["class 0", "class 1"], **match) == [0, 1]
     assert match_classes(["class 0", "class 1"], ["b", "a"], **match) == [0, 1]
-    with pytest.raises(ValueError, match="DATA has classes that RUN was not trained on: 'd'; it knows 'a', 'b'"):
+    with pytest.raises(ValueError, match="DATA: classes that RUN was not trained on, 'd'; it knows 'a', 'b'"):
         match_classes(["a", "b"], ["a", "d"], **match)
     with pytest.raises(ValueError, match="RUN knows 3 classes, 'a', 'b', 'c', and DATA has 2, 'class 0', 'class 1'"):
         match_classes(["a", "b", "c"], ["class 0", "class 1"], **match)

@@ -10,6 +10,7 @@ from gcvit.cli.arguments import parse
 from gcvit.cli.findings import reading_processes, show_findings, side_facts
 from gcvit.cli.output import count, counter, facts, next_steps, percent, say, table
 from gcvit.data.segment_doctor import SceneHealth, examine_scenes
+from gcvit.data.segment_folders import TRAINING, WHOLE
 from gcvit.recipes import segment_small
 
 CLASSES = 16  # the largest number of classes that are all listed
@@ -56,6 +57,9 @@ def run(argv: Sequence[str]) -> int:
     if health.faults:
         say("\nmend these, then look again:")
         next_steps(["gcvit", "doctor", "segment", arguments.data, *_flags(arguments)])
+    elif not set(health.pictures) & {*TRAINING, WHOLE}:
+        say("\nthere is no training part: this set is for evaluation alone")
+        next_steps(["gcvit", "eval", "segment", "RUN", "--data", arguments.data, *_flags(arguments)])
     else:
         next_steps(["gcvit", "train", "segment", "--data", arguments.data, *_flags(arguments), *_crop(health)])
     return 1 if health.faults else 0

@@ -122,8 +122,13 @@ def run(argv: Sequence[str]) -> None:
 
 def _measure(arguments: Evaluate) -> list[CheckpointEvaluation]:
     if len(arguments.model) > 1:  # what is wrong with the last one is said before the first has taken an hour
-        for source in arguments.model:
-            open_candidate(source, arguments.held_out)
+        found = [open_candidate(source, arguments.held_out) for source in arguments.model]
+        crops = {candidate.opened.preprocessing.crop for candidate in found}
+        if arguments.data is None and len(crops) > 1:
+            raise ValueError(
+                "the built-in scenes are drawn at the size that a model was trained on, and these were trained on "
+                f"{' and '.join(f'{height}×{width}' for height, width in sorted(crops))} px; give them --data"
+            )
     results = []
     for source in arguments.model:
         with counter(f"evaluating {source}", quiet=not is_main()) as progress:

@@ -64,9 +64,10 @@ def _report(result: TrainResult, settings: SegmentConfig) -> None:
     say()
     facts([("report", str(outputs.report)), ("best weights", str(result.best)), ("last weights", str(result.last))])
     if settings.data is None:
+        side = min(settings.augment.crop)
         next_steps(
             ["gcvit", "eval", "segment", result.best, *evaluation_flags(settings, result.scenes.divided)],
-            ["gcvit", "data", "shapes", "scenes", "--as", "segment", "--train", 100, "--val", 20],
+            [*("gcvit", "data", "shapes", "scenes", "--as", "segment"), "--size", side, *("--train", 100, "--val", 20)],
             ["gcvit", "predict", "segment", result.best, "scenes/images/validation", "--out", "predicted"],
             ["gcvit", "train", "segment", "--data", "YOUR_PICTURES"],
         )

@@ -173,7 +173,10 @@ def _opener(
     names = read_class_names(layout, classes_file) or usual
     classes = generic_names(_count_classes(layout, ignore_label, zero)) if names is None else names
     if len(classes) < 2:
-        raise ValueError(f"{layout.root}: only one class, {classes[0]!r}; segmentation needs at least two")
+        raise ValueError(
+            f"{layout.root}: only one class, {classes[0]!r}; segmentation needs at least two (the value {ignore_label} "
+            "is ignored; `gcvit doctor segment` shows which values there are)"
+        )
     check_ignore_label(layout.root, classes, ignore_label, zero)
     mapping = LabelMapping(len(classes), ignore_label, zero)
     return lambda pairs: SegmentationImages(layout.root, pairs, classes, mapping, named=names is not None)

@@ -114,7 +114,8 @@ def examine_scenes(
             *_about_partners(layout),
             *_about_files(seen),
             *_about_unknown_labels(seen, mapping),
-            *_about_untrained_classes(layout, pixels),
+            *_about_parts(layout, pixels),
+            *_about_untrained_classes(layout, pixels, seen, mapping),
             *_about_repeats(layout, seen),
         ],
         notes=[*notes, *_about_nothing_labelled(seen, mapping), *_about_rare_classes(layout, pixels)],
@@ -220,10 +221,30 @@ def _about_nothing_labelled(seen: Sequence[SeenScene], mapping: LabelMapping) ->
             yield Finding("label map without any label", [str(scene.pair.labels)], "all of it is ignored")
 
 
-def _about_untrained_classes(layout: Layout, pixels: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
+def _about_parts(layout: Layout, pixels: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
+    """What would stop a run, perhaps only at its first evaluation."""
+    for name in filter(None, dict.fromkeys((layout.training, layout.held_out))):
+        part = layout.parts[name]
+        if not part.pairs:
+            yield Finding("part without pictures", [str(part.pictures)], "none that has a label map")
+        elif not any(pixels[name].values()):
+            yield Finding("part without labels", [str(part.labels)], "no pixel in it has a class")
+        elif name == WHOLE and len(part.pairs) == 1:
+            yield Finding("part without pictures", [str(part.pictures)], "one, too few to hold out others; add some")
+
+
+def _about_untrained_classes(
+    layout: Layout, pixels: Mapping[str, Mapping[str, int]], seen: Sequence[SeenScene], mapping: LabelMapping
+) -> Iterator[Finding]:
     classes = list(next(iter(pixels.values())))
-    if len(classes) == 1:
-        yield Finding("only one class", classes, "segmentation needs at least two")
+    trained = [label for label in classes if layout.training and pixels[layout.training][label]]
+    if len(trained) == 1:
+        detail = "segmentation needs at least two"
+        if any(mapping.ignore_label in scene.labels.values for scene in seen):
+            detail += (
+                f"; {mapping.ignore_label} is ignored: if it is a class, write it as {max(len(classes) - 1, 1)} or less"
+            )
+        yield Finding("only one class has pixels to train on", trained, detail)
     for name in pixels:
         only = [label for label in classes if pixels[name][label] and not pixels[layout.training or name][label]]
         if only:

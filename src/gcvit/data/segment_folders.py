@@ -98,7 +98,17 @@ def find_scenes(root: str | os.PathLike[str]) -> Layout:
     names = [name for name in (*TRAINING, *HELD_OUT) if (pictures / name).is_dir()]
     if not names:
         return Layout(root, {WHOLE: _pair(pictures, labels)}, is_ade)
-    parts = {name: _pair(pictures / name, _part_of(labels, name)) for name in names}
+    needed = [next((name for name in group if name in names), None) for group in (TRAINING, HELD_OUT)]
+    parts = {}
+    for name in names:
+        folder = _part_of(labels, name, names)
+        if folder is not None:
+            parts[name] = _pair(pictures / name, folder)
+        elif name in needed:  # others, such as a test part whose labels nobody has, are no loss
+            raise ValueError(
+                f"{labels}: no folder {name}/ in it, although there is {pictures / name}; add the labels, or move "
+                "these pictures away"
+            )
     return Layout(root, parts, is_ade)
 
 
@@ -141,13 +151,10 @@ def _names_in(file: Path) -> list[str]:
     return lines
 
 
-def _part_of(labels: Path, name: str) -> Path:
-    """The label files' folder for a part, which they may call by another of its names."""
-    others = TRAINING if name in TRAINING else HELD_OUT
-    found = next((labels / other for other in (name, *others) if (labels / other).is_dir()), None)
-    if found is None:
-        raise ValueError(f"{labels}: no folder {name}/ in it, although there is {labels.parent / PICTURES / name}")
-    return found
+def _part_of(labels: Path, name: str, pictured: Sequence[str]) -> Path | None:
+    """The label files' folder for a part, which they may call by another of its names, if no pictures have that."""
+    others = [other for other in (TRAINING if name in TRAINING else HELD_OUT) if other not in pictured]
+    return next((labels / other for other in (name, *others) if (labels / other).is_dir()), None)
 
 
 def _pair(pictures: Path, labels: Path) -> Part:

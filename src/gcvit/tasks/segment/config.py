@@ -137,4 +137,6 @@ class SegmentConfig(RunConfig):
             f"left at {usual.warmup_epochs} for a run counted in steps, which has warmup_steps",
         )
         if self.pretrained and self.weights:
-            raise ValueError("pretrained and weights are two starting points; give one of them")
+            raise ValueError(
+                "pretrained and weights are two starting points; give one of them (--no-pretrained leaves out the first)"
+            )

@@ -198,7 +198,8 @@ def match_classes(known: Sequence[str], found: Sequence[str], *, source: str, da
         place = {name: label for label, name in enumerate(known)}
         if unknown := [name for name in found if name not in place]:
             raise ValueError(
-                f"{data} has classes that {source} was not trained on: {listed(unknown)}; it knows {listed(known)}"
+                f"{data}: classes that {source} was not trained on, {listed(unknown)}; it knows {listed(known)}. Other "
+                "pictures are given as --data PATH"
             )
         return [place[name] for name in found]
     if len(known) != len(found):
