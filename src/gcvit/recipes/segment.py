@@ -10,7 +10,7 @@ def segment_small() -> SegmentConfig:
     """The built-in scenes, or yours, from scratch.
 
     Cost: 11 minutes on one core. The model is the smallest one with narrow heads; expect 90% mIoU or more. For your
-    own pictures give --data PATH, and --crop the height and width in pixels to train on; --scale 0.5 2 varies their size.
+    own pictures give --data PATH, and --crop the height and width in pixels of crops; --scale 0.5 2 varies sizes.
     """
     return SegmentConfig(
         model="gcvit_pico",
