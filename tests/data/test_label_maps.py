@@ -119,7 +119,7 @@ def test_labels_that_no_file_can_hold():
             label_image(np.array([[0, wrong]], dtype=np.int16), default_palette(3))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "F", "CMYK"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "CMYK"])
 def test_a_picture_in_colours_is_refused_with_advice(tmp_path, mode):
     file = tmp_path / ("labels.png" if mode in ("RGB", "RGBA", "LA") else "labels.tif")
     Image.new(mode, (4, 4)).save(file)
@@ -172,3 +172,9 @@ def test_palette():
     first = np.array(default_palette(20), dtype=float)
     apart = np.linalg.norm(first[:, None] - first[None], axis=-1) + 1e9 * np.eye(20)
     assert apart.min() > 70  # of 441 from black to white
+
+
+def test_floats_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "labels.tif")
+    with pytest.raises(ImageError, match="it holds floats, not class numbers"):
+        load_labels(tmp_path / "labels.tif", LabelMapping(2))

@@ -80,7 +80,7 @@ def test_another_configuration_or_other_images_are_refused(tmp_path: Path, monke
         with pytest.raises(KeyboardInterrupt):
             train(EVERY_STEP, tmp_path / "run")
     changed = replace(TINY, epochs=3, optim=replace(TINY.optim, lr=0.5))
-    with pytest.raises(ValueError, match=r"epochs: 2 → 3; optim\.lr: 0\.001 → 0\.5"):
+    with pytest.raises(ValueError, match=r"optim\.lr: 0\.001 → 0\.5; epochs: 2 → 3"):
         train(changed, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr("gcvit.data.shapes.ShapesDataset.name", lambda self, index: f"another {index}")

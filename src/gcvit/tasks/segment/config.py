@@ -137,6 +137,4 @@ class SegmentConfig(RunConfig):
             f"left at {usual.warmup_epochs} for a run counted in steps, which has warmup_steps",
         )
         if self.pretrained and self.weights:
-            raise ValueError(
-                "pretrained and weights are two starting points; give one of them (--no-pretrained leaves out the first)"
-            )
+            raise ValueError("pretrained and weights are two starting points; give one of them, or --no-pretrained too")
