@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from gcvit.bench.machine import machine
+from gcvit.data.shapes import draw_built_in
 from gcvit.engine.log import RunLog
 from gcvit.engine.loop import train_epoch
 from gcvit.engine.saving import Saver
@@ -28,7 +29,7 @@ from gcvit.engine.state import State
 from gcvit.engine.stopping import StopRequest
 from gcvit.recipes import quickstart
 from gcvit.tasks.classify.build import build_model
-from gcvit.tasks.classify.data import draw_built_in, open_images
+from gcvit.tasks.classify.data import open_images
 from gcvit.tasks.classify.plan import make_plan, make_task
 
 

@@ -10,7 +10,9 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import torch
+from torch import nn
 
+from gcvit.bench.cost import macs, parameters
 from gcvit.cli.output import say, table
 from gcvit.engine.config import differences
 from gcvit.engine.log import RunLog, read_log
@@ -18,6 +20,9 @@ from gcvit.engine.loop import Plan, train_step
 from gcvit.engine.state import State
 from gcvit.engine.task import Task
 from gcvit.files import write_atomically
+from gcvit.model.config import Pair
+
+COST_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,17 @@ def run_study(
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         say(f"{arm}, seed {seed}: {result.score:.2%} after {result.seconds:.0f} s")
     return {arm: [found[arm, seed] for seed in range(seeds)] for arm in arms}
+
+
+def costs(models: Mapping[str, nn.Module], ours: nn.Module, size: int | Pair) -> dict[str, dict[str, str]]:
+    """Columns of the table for each model. Raises ValueError when one costs much more or less than ours."""
+    wanted, columns = macs(ours, size), {}
+    for arm, model in models.items():
+        cost = macs(model, size)
+        if abs(cost / wanted - 1) > COST_TOLERANCE:
+            raise ValueError(f"{arm} takes {cost / 1e6:.3g} MMACs, ours {wanted / 1e6:.3g}: too far apart")
+        columns[arm] = {">parameters": f"{parameters(model):,}", ">MMACs": f"{cost / 1e6:.3g}"}
+    return columns
 
 
 def training_speed(log: Path) -> float:

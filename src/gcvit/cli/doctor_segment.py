@@ -12,6 +12,7 @@ from gcvit.cli.output import count, counter, facts, next_steps, percent, say, ta
 from gcvit.data.segment_doctor import SceneHealth, examine_scenes
 from gcvit.data.segment_folders import TRAINING, WHOLE
 from gcvit.recipes import segment_small
+from gcvit.tasks.segment.config import label_flags
 
 CLASSES = 16  # the largest number of classes that are all listed
 LARGEST = 512  # px, the greatest side of a crop that is proposed
@@ -54,14 +55,15 @@ def run(argv: Sequence[str]) -> int:
     _overview(health)
     _classes(health)
     show_findings(health, arguments.json)
+    flags = label_flags(arguments.classes_file, arguments.ignore_label, arguments.zero_is_ignored)
     if health.faults:
         say("\nmend these, then look again:")
-        next_steps(["gcvit", "doctor", "segment", arguments.data, *_flags(arguments)])
+        next_steps(["gcvit", "doctor", "segment", arguments.data, *flags])
     elif not set(health.pictures) & {*TRAINING, WHOLE}:
         say("\nthere is no training part: this set is for evaluation alone")
-        next_steps(["gcvit", "eval", "segment", "RUN", "--data", arguments.data, *_flags(arguments)])
+        next_steps(["gcvit", "eval", "segment", "RUN", "--data", arguments.data, *flags])
     else:
-        next_steps(["gcvit", "train", "segment", "--data", arguments.data, *_flags(arguments), *_crop(health)])
+        next_steps(["gcvit", "train", "segment", "--data", arguments.data, *flags, *_crop(health)])
     return 1 if health.faults else 0
 
 
@@ -89,18 +91,6 @@ def _classes(health: SceneHealth) -> None:
 
 def _share(share: float) -> str:
     return "< 0.1%" if 0 < share < 0.0005 else percent(share) if share else "none"
-
-
-def _flags(arguments: Doctor) -> list[object]:
-    """What training must be told as well."""
-    flags: list[object] = []
-    if arguments.classes_file is not None:
-        flags += ["--classes-file", arguments.classes_file]
-    if arguments.ignore_label != 255:
-        flags += ["--ignore-label", "none" if arguments.ignore_label is None else arguments.ignore_label]
-    if arguments.zero_is_ignored is not None:
-        flags += ["--zero-is-ignored", arguments.zero_is_ignored]
-    return flags
 
 
 def _crop(health: SceneHealth) -> list[object]:

@@ -3,29 +3,26 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
-from gcvit.cli.evaluating import check, complain_of, write
+from gcvit.cli.evaluating import EvaluationArguments, complain_of, require_flag, write
 from gcvit.cli.output import counter, facts, next_steps, per_class, percent, say, table
 from gcvit.distributed import is_main, process_group
-from gcvit.engine.device import Precision
 from gcvit.metrics import most_confused
 from gcvit.tasks.classify.evaluate_checkpoint import CheckpointEvaluation, evaluate_checkpoint, open_candidate
 from gcvit.tasks.classify.evaluation_files import write_files
 from gcvit.tasks.classify.inference import TTA
 from gcvit.tasks.classify.names import readable
 from gcvit.tasks.sources import checkpoint_path
-from gcvit.tasks.unreadable import BadImages
 from gcvit.tasks.wording import rate
 
 CONFUSED = 5  # pairs of classes shown
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(EvaluationArguments):
     """Measure classifiers: top-1, top-5, calibration, the worst classes, what is taken for what, and the speed.
 
     Several models or sizes come side by side in one table. Among several processes the images are shared out:
@@ -38,46 +35,18 @@ class Evaluate:
     """folder or tar archive with val/CLASS/… or test/CLASS/…, or CLASS/… itself; none: held-out built-in images"""
     val_fraction: float | None = None
     """training's val_fraction, to measure on just what it held out of data without val/; none: on all images"""
-    seed: int = 0
-    """training's seed, which chose what it held out"""
-    images: int = 1000
-    """number of built-in images"""
     size: tuple[int, ...] = ()
     """sides of the model's input in pixels, at least 32; left out: the checkpoint's own"""
     tta: TTA = "none"
     """flip: the mean of what the model says of the image and of its mirror image"""
-    bad_images: BadImages = "error"
-    """skip: leave out and list images that cannot be read; error: stop at the first"""
-    out: Path | None = None
-    """folder for metrics.json, per-class and per-image CSV files, confusion.png and report.html"""
-    batch_size: int = 128
-    """images computed at once"""
-    workers: int = 0
-    """processes that load images; 0: this one"""
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:1"""
-    precision: Precision = "auto"
-    """auto: bf16 on a GPU that has it, fp32 elsewhere"""
-    json: bool = False
-    """print one JSON object a line, for each model and size, instead of a table"""
 
 
 def run(argv: Sequence[str]) -> None:
     """Evaluate and show; of several processes the first one speaks."""
     arguments = parse(Evaluate, "eval classify", argv)
-    check(
-        arguments.model,
-        [
-            ("--seed", arguments.seed, 0),
-            ("--images", arguments.images, 1),
-            *(("--size", size, 32) for size in arguments.size),
-            ("--batch-size", arguments.batch_size, 1),
-            ("--workers", arguments.workers, 0),
-        ],
-        arguments.device,
-        arguments.out,
-        "gcvit eval classify gcvit-runs/quickstart-001",
-    )
+    arguments.check("gcvit eval classify gcvit-runs/quickstart-001")
+    for size in arguments.size:
+        require_flag("--size", size, 32)
     with process_group():
         results = _measure(arguments)
         if not is_main():

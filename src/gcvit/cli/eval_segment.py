@@ -3,28 +3,25 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
-from gcvit.cli.evaluating import check, complain_of, write
+from gcvit.cli.evaluating import EvaluationArguments, complain_of, write
 from gcvit.cli.output import counter, facts, next_steps, percent, say, table
 from gcvit.distributed import is_main, process_group
-from gcvit.engine.device import Precision
 from gcvit.tasks.segment.charts import most_confused
 from gcvit.tasks.segment.evaluate_checkpoint import CheckpointEvaluation, HeldOut, evaluate_checkpoint, open_candidate
 from gcvit.tasks.segment.evaluation_files import describe, write_files
 from gcvit.tasks.segment.inference import Looks, Mode
 from gcvit.tasks.sources import checkpoint_path
-from gcvit.tasks.unreadable import BadImages
 from gcvit.tasks.wording import rate
 
 WORST, CONFUSED = 10, 5  # classes and pairs of classes shown
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(EvaluationArguments):
     """Measure segmentation models: mIoU, boundary IoU, the worst classes, what is taken for what, and the speed.
 
     Figures are at the pictures' own size. Several models come side by side in one table. Among several processes the
@@ -44,8 +41,6 @@ class Evaluate:
     """label 0 does not count and classes start at 1; none: for ADE20K only"""
     val_fraction: float | None = None
     """training's val_fraction, to measure on just what it held out of data without validation part; none: on all"""
-    seed: int = 0
-    """training's seed, which chose what it held out"""
     images: int = 200
     """number of built-in scenes"""
     mode: Mode = "whole"
@@ -54,20 +49,8 @@ class Evaluate:
     """sizes at which pictures are shown, as factors; the softmax of several is averaged"""
     flip: bool = False
     """show the mirror images too"""
-    bad_images: BadImages = "error"
-    """skip: leave out and list what cannot be read; error: stop at the first"""
-    out: Path | None = None
-    """folder for metrics.json, per-class and per-image CSV files, confusion.png and report.html"""
     batch_size: int = 4
     """pictures of one size computed at once"""
-    workers: int = 0
-    """processes that load pictures; 0: this one"""
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:1"""
-    precision: Precision = "auto"
-    """auto: bf16 on a GPU that has it, fp32 elsewhere"""
-    json: bool = False
-    """print one JSON object a line, for each model, instead of a table"""
 
     @property
     def held_out(self) -> HeldOut:
@@ -86,18 +69,7 @@ class Evaluate:
 def run(argv: Sequence[str]) -> None:
     """Evaluate and show; of several processes the first one speaks."""
     arguments = parse(Evaluate, "eval segment", argv)
-    check(
-        arguments.model,
-        [
-            ("--seed", arguments.seed, 0),
-            ("--images", arguments.images, 1),
-            ("--batch-size", arguments.batch_size, 1),
-            ("--workers", arguments.workers, 0),
-        ],
-        arguments.device,
-        arguments.out,
-        "gcvit eval segment gcvit-runs/segment_small-001",
-    )
+    arguments.check("gcvit eval segment gcvit-runs/segment_small-001")
     Looks(scales=arguments.scales)  # refuses what cannot be
     with process_group():
         results = _measure(arguments)

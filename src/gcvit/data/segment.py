@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from gcvit.data.images import ImageError, load_image
 from gcvit.data.label_maps import IGNORED, MOST_CLASSES, LabelMapping, default_palette, load_labels
 from gcvit.data.sampling import permutation
-from gcvit.data.segment_folders import WHOLE, Layout, Pair, find_scenes, generic_names, read_class_names
+from gcvit.data.segment_folders import WHOLE, Layout, Pair, find_scenes, generic_names, has_held_out, read_class_names
 from gcvit.distributed import is_main
 
 
@@ -134,7 +134,7 @@ def open_segmentation_held_out(
 
 def is_divided(root: str | os.PathLike[str]) -> bool:
     """Whether training holds out a share of `root` itself, since there is no validation part."""
-    return find_scenes(root).held_out is None
+    return not has_held_out(root)
 
 
 def check_sizes(pair: Pair, picture: tuple[int, int], labels: tuple[int, int]) -> None:

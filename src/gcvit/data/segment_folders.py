@@ -82,18 +82,7 @@ def find_scenes(root: str | os.PathLike[str]) -> Layout:
 
     Raises ValueError where one of the two folders, or a part of the labels, is missing or cannot be read.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise ValueError(f"{root}: no such folder")
-    if (root / ADE).is_dir():
-        root = root / ADE
-    pictures = root / PICTURES
-    labels = next((root / name for name in LABELS if (root / name).is_dir()), None)
-    if labels is None or not pictures.is_dir():
-        raise ValueError(
-            f"{root}: expected the pictures in {PICTURES}/ and their label files in {', '.join(LABELS[:-1])} or "
-            f"{LABELS[-1]}/, each with training/ and validation/ in it, or without them to be divided"
-        )
+    root, pictures, labels = _folders(Path(root))
     is_ade = root.resolve().name == ADE or (root / ADE_CLASSES).is_file()
     names = [name for name in (*TRAINING, *HELD_OUT) if (pictures / name).is_dir()]
     if not names:
@@ -110,6 +99,12 @@ def find_scenes(root: str | os.PathLike[str]) -> Layout:
                 "these pictures away"
             )
     return Layout(root, parts, is_ade)
+
+
+def has_held_out(root: str | os.PathLike[str]) -> bool:
+    """Whether there is a part to evaluate on, without looking at any file. Raises ValueError as `find_scenes`."""
+    _, pictures, _ = _folders(Path(root))
+    return any((pictures / name).is_dir() for name in HELD_OUT)
 
 
 def read_class_names(layout: Layout, classes_file: str | os.PathLike[str] | None = None) -> list[str] | None:
@@ -149,6 +144,22 @@ def _names_in(file: Path) -> list[str]:
         if name in lines[:number]:
             raise ValueError(f"{file}: {name!r} stands in it twice; classes need different names")
     return lines
+
+
+def _folders(root: Path) -> tuple[Path, Path, Path]:
+    """The set's own folder, which may lie in `root`, and in it those of the pictures and of the label files."""
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder")
+    if (root / ADE).is_dir():
+        root = root / ADE
+    pictures = root / PICTURES
+    labels = next((root / name for name in LABELS if (root / name).is_dir()), None)
+    if labels is None or not pictures.is_dir():
+        raise ValueError(
+            f"{root}: expected the pictures in {PICTURES}/ and their label files in {', '.join(LABELS[:-1])} or "
+            f"{LABELS[-1]}/, each with training/ and validation/ in it, or without them to be divided"
+        )
+    return root, pictures, labels
 
 
 def _part_of(labels: Path, name: str, pictured: Sequence[str]) -> Path | None:

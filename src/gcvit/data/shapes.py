@@ -158,6 +158,12 @@ class Drawings(Dataset):
         """What to keep of scene ``index``."""
 
 
+def draw_built_in(dataset: Dataset, track: Track) -> None:
+    """Draw all scenes of a built-in data set now, so that loader workers share them; nothing to do for any other."""
+    if isinstance(dataset, Drawings):
+        dataset.draw(track)
+
+
 class ShapesDataset(Drawings):
     """Scenes of one object each for classification: item i is (transform(PIL image), label).
 

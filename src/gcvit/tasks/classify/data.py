@@ -1,6 +1,6 @@
 """The images that a classifier is trained on: which there are, and how they become batches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,15 +43,6 @@ def open_images(config: ClassifyConfig, size: tuple[int, int]) -> Images:
         return Images(train, held_out, list(train.classes), is_divided(config.data))
     built_in = ShapesDataset("train", config.train_images, size)
     return Images(built_in, ShapesDataset("val", config.val_images, size), list(built_in.classes))
-
-
-def draw_built_in(dataset: Pictures, track: Callable[[Iterable[int]], Iterable[int]]) -> None:
-    """Draw all built-in scenes now, so that loader workers share them; nothing to do for other images.
-
-    track: passes the scenes' numbers on, and may show how many there have been.
-    """
-    if isinstance(dataset, ShapesDataset):
-        dataset.draw(track)
 
 
 class Transformed(Dataset):

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from gcvit import distributed
+from gcvit.data.shapes import draw_built_in
 from gcvit.engine.folder import Resume
 from gcvit.engine.loop import seed_everything
 from gcvit.engine.record import record_of
@@ -16,7 +17,7 @@ from gcvit.engine.run import Run, check_out, claim_device
 from gcvit.factory import open_model
 from gcvit.tasks.classify.build import build_model, input_size, settled
 from gcvit.tasks.classify.config import FREE, ClassifyConfig
-from gcvit.tasks.classify.data import Images, draw_built_in, open_images
+from gcvit.tasks.classify.data import Images, open_images
 from gcvit.tasks.classify.evaluate import Evaluation, evaluate
 from gcvit.tasks.classify.outputs import Outputs, save_curves, save_outputs
 from gcvit.tasks.classify.plan import make_plan, make_task

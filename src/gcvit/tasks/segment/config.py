@@ -138,3 +138,17 @@ class SegmentConfig(RunConfig):
         )
         if self.pretrained and self.weights:
             raise ValueError("pretrained and weights are two starting points; give one of them, or --no-pretrained too")
+
+
+def label_flags(classes_file: object, ignore_label: int | None, zero_is_ignored: bool | None) -> list[object]:
+    """The flags, of every command that reads label files, for values that are not the usual ones."""
+    usual = SegmentConfig()
+    flags: list[object] = []
+    for flag, value, default in (
+        ("--classes-file", classes_file, usual.classes_file),
+        ("--ignore-label", ignore_label, usual.ignore_label),
+        ("--zero-is-ignored", zero_is_ignored, usual.zero_is_ignored),
+    ):
+        if value != default:
+            flags += [flag, "none" if value is None else value]
+    return flags

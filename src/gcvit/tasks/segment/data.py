@@ -1,6 +1,6 @@
 """The scenes that a segmentation model is trained on: which there are, and how they become batches."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,15 +49,6 @@ def open_scenes(config: SegmentConfig) -> Scenes:
         seed=config.seed,
     )
     return Scenes(found, held, found.classes, found.palette, is_divided(config.data))
-
-
-def draw_built_in(scenes: LabelledScenes, track: Callable[[Iterable[int]], Iterable[int]]) -> None:
-    """Draw all built-in scenes now, so that loader workers share them; nothing to do for other images.
-
-    track: passes the scenes' numbers on, and may show how many there have been.
-    """
-    if isinstance(scenes, ShapeScenes):
-        scenes.draw(track)
 
 
 class Varied(Dataset):

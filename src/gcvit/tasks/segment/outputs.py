@@ -8,7 +8,7 @@ from gcvit.engine.figures import draw_curves, save_figure
 from gcvit.engine.folder import CONFIG, REPORT
 from gcvit.engine.log import read_log
 from gcvit.tasks.segment.charts import draw_confusion, draw_ious
-from gcvit.tasks.segment.config import SegmentConfig
+from gcvit.tasks.segment.config import SegmentConfig, label_flags
 from gcvit.tasks.segment.data import Scenes
 from gcvit.tasks.segment.evaluate import Evaluation
 from gcvit.tasks.segment.pictures import draw_sheet
@@ -85,10 +85,7 @@ def evaluation_flags(config: SegmentConfig, divided: bool) -> list[object]:
     """The flags of `gcvit eval segment` for what the run has held out, window by window where the run did so."""
     usual = SegmentConfig()
     flags: list[object] = ["--data", config.data] if config.data else ["--images", config.val_images]
-    for name in ("classes_file", "ignore_label", "zero_is_ignored"):
-        value = getattr(config, name)
-        if value != getattr(usual, name):
-            flags += [f"--{name.replace('_', '-')}", "none" if value is None else value]
+    flags += label_flags(config.classes_file, config.ignore_label, config.zero_is_ignored)
     if divided:
         flags += ["--val-fraction", config.val_fraction, "--seed", config.seed]
     return flags + (["--mode", config.eval_mode] if config.eval_mode != usual.eval_mode else [])

@@ -9,13 +9,14 @@ from pathlib import Path
 from torch import nn
 
 from gcvit import distributed
+from gcvit.data.shapes import draw_built_in
 from gcvit.engine.folder import Resume
 from gcvit.engine.loop import seed_everything
 from gcvit.engine.record import record_of
 from gcvit.engine.run import Run, check_out, claim_device
 from gcvit.tasks.segment.build import build_segmenter, layers
 from gcvit.tasks.segment.config import FREE, SegmentConfig
-from gcvit.tasks.segment.data import Scenes, draw_built_in, open_scenes, training_loader
+from gcvit.tasks.segment.data import Scenes, open_scenes, training_loader
 from gcvit.tasks.segment.evaluate import Evaluation, Evaluator
 from gcvit.tasks.segment.outputs import Outputs, save_curves, save_outputs
 from gcvit.tasks.segment.plan import make_plan
