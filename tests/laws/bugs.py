@@ -215,7 +215,7 @@ def drop_path_in_eval(patch):
 
 def checkpoint_cuts_the_graph(patch):
     patch.setattr(
-        gcvit, "checkpoint", lambda block, tokens, query, padding, use_reentrant: block(tokens, query.detach(), padding)
+        gcvit, "checkpoint", lambda block, tokens, query, layout, use_reentrant: block(tokens, query.detach(), layout)
     )
 
 

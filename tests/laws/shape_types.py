@@ -38,13 +38,13 @@ for changes in ({}, {"head": False}, {"layer_scale": 0.1}, {"windows": None, "im
 model = GCViT(SMALL)
 local = model.stages[0].blocks[0].attention
 tokens, query = torch.randn(2, 4, 25, 8), torch.randn(2, 1, 25, 8)
-local(tokens, query, None)
+local(tokens, query, windows.Layout())
 wrong = {
     "an image without a batch": (model, torch.randn(3, 64, 64)),
     "whole numbers": (model.pyramid, torch.zeros(1, 3, 64, 64, dtype=torch.int64)),
-    "a map where tokens belong": (local, torch.randn(2, 4, 5, 5, 8), query, None),
-    "a query of another batch": (local, tokens, torch.randn(3, 1, 25, 8), None),
-    "a mask of other windows": (local, tokens, query, torch.zeros(3, 25, dtype=torch.bool)),
+    "a map where tokens belong": (local, torch.randn(2, 4, 5, 5, 8), query, windows.Layout()),
+    "a query of another batch": (local, tokens, torch.randn(3, 1, 25, 8), windows.Layout()),
+    "a mask of other windows": (local, tokens, query, windows.Layout(torch.zeros(3, 25, dtype=torch.bool))),
     "tokens where a map belongs": (windows.split, torch.randn(2, 24, 8), (5, 5)),
     "a bias of two kinds of tokens": (attention.WindowAttention.mask, torch.randn(1, 25, 24), None),
 }

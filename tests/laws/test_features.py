@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gcvit.model import GCViT
-from gcvit.model.windows import padding_mask
+from gcvit.model.windows import Layout, padding_mask
 from laws.models import SMALL, assert_equal, random_images, relative_error, small_model
 from laws.weights import meaningful_weights
 
@@ -73,9 +73,9 @@ def test_compiled_to_machine_code_equals_eager():
     block = single(windows=PADDED).stages[0].blocks[1]
     tokens = random_images(2, 25, 8, channels=2, dtype=torch.float32)
     query = random_images(2, 25, 8, channels=1, dtype=torch.float32)
-    padding = padding_mask((5, 8), (5, 5), tokens.device)
+    layout = Layout(padding_mask((5, 8), (5, 5), tokens.device))
     compiled = torch.compile(block, fullgraph=True)
-    assert_equal(compiled(tokens, query, padding), block(tokens, query, padding), "compiled block", 1e-5)
+    assert_equal(compiled(tokens, query, layout), block(tokens, query, layout), "compiled block", 1e-5)
 
 
 @torch.no_grad()

@@ -2,10 +2,9 @@
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from math import ceil
 from statistics import median
-from time import perf_counter
 from typing import Literal
 
 import numpy as np
@@ -13,16 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcvit.bench.contenders import Contender, build, differences, parse
+from gcvit.bench.building import build
+from gcvit.bench.contenders import PEERS, Contender, parse, sides
 from gcvit.bench.cost import macs, parameters
+from gcvit.bench.forms import Conditions, Forward, prepare
 from gcvit.bench.machine import machine
+from gcvit.bench.timing import Step, Turn, energy_meter, take_turn
+from gcvit.bench.twins import Twins, tolerance
 from gcvit.engine.config import require
-from gcvit.engine.device import autocast, resolve_device
-from gcvit.model.config import SMALLEST_SIDE
+from gcvit.engine.device import resolve_device
+from gcvit.model.config import SMALLEST_SIDE, Pair
 
 WARM_UP_STEPS = 3
-Step = Callable[[], None]
-Runner = Callable[[Tensor], Tensor]
 Say = Callable[[str], None]
 
 
@@ -34,16 +35,25 @@ class SpeedConfig:
     """
 
     models: tuple[str, ...] = ()
-    """Written NAME[:folded][:channels_last][:compiled], with timm/ before a name of timm's; the first is the one
-    that the others are compared with. Left out: timm's gcvit_tiny and ours."""
+    """Written NAME[:FORM]…, with timm/ before a name of timm's; the first is the one that the others are compared
+    with. Left out: timm's gcvit_tiny and ours. Forms: folded, channels_last, sdpa, compiled, blocks, cudagraph;
+    torch-export, onnx, openvino, aot; int8 with onnx and openvino."""
+    peers: bool = False
+    """Add timm's gcvit_tiny, Swin-T, ConvNeXt-T and ViT-S where they are missing."""
+    forms: tuple[str, ...] = ()
+    """Forms for every model, such as compiled."""
     batch_sizes: tuple[int, ...] = (1, 8)
     """Images in a batch, each of these in turn."""
-    size: int = 224
-    """Side of the image in pixels, at least 32."""
+    size: int | str = 224
+    """Pixels: a side, or HEIGHTxWIDTH such as 800x1344; at least 32 a side."""
+    part: Literal["model", "backbone"] = "model"
+    """backbone: without final norm and head, the stages' maps, as detectors take them."""
+    windows: tuple[int, int, int, int] | None = None
+    """Our models' windows in tokens a side, stage by stage; left out: the published share of the size."""
     mode: Literal["inference", "train"] = "inference"
     """A forward pass, or a training step: forward, loss, backward, AdamW; without drop path."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast over fp32 weights, as in training."""
+    precision: Literal["fp32", "bf16", "pure-bf16"] = "fp32"
+    """bf16: autocast over fp32 weights, as in training; pure-bf16: weights and images too."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1."""
     rounds: int = 10
@@ -59,13 +69,21 @@ class SpeedConfig:
         require(
             len(self.batch_sizes) > 0 and min(self.batch_sizes) >= 1, "batch_sizes", self.batch_sizes, "1 or more each"
         )
-        require(self.size >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
+        require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
+        require(self.windows is None or min(self.windows) >= 1, "windows", self.windows, "at least 1 token each")
         require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
         require(0 <= self.turn_seconds < float("inf"), "turn_seconds", self.turn_seconds, "at least 0")
         require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or none")
+        if self.mode == "train" and (self.part == "backbone" or self.precision == "pure-bf16"):
+            raise ValueError("training is measured on whole models over fp32 weights: --part model, fp32 or bf16")
+        conditions = Conditions(resolve_device(self.device), self.precision, self.mode == "train")
         for contender in self.contenders:
-            if contender.folded and self.mode == "train":
-                raise ValueError(f"{contender}: a folded copy cannot be trained; leave :folded out")
+            conditions.check(contender)
+
+    @property
+    def sides(self) -> Pair:
+        """(height, width) in pixels."""
+        return sides(self.size)
 
     @property
     def contenders(self) -> list[Contender]:
@@ -73,7 +91,9 @@ class SpeedConfig:
         named = self.models or ("timm/gcvit_tiny", "gcvit_tiny")
         if not self.models and self.mode == "inference":
             named = (*named, "gcvit_tiny:folded")
-        return [parse(name) for name in named]
+        if self.peers:
+            named = (*named, *(peer for peer in PEERS if peer not in {name.split(":")[0] for name in named}))
+        return [parse(name, self.forms) for name in named]
 
 
 @dataclass(frozen=True)
@@ -81,10 +101,13 @@ class Row:
     """One model at one batch size.
 
     turns_ms: milliseconds per batch in each of its turns; median_ms and quartiles_ms: over the turns.
+    steps: single steps in all turns; percentiles_ms: the 50th, 90th and 99th of their lengths, None for one that fewer
+        than 10 or 100 steps do not tell.
     speedup: the first model's median over this one's; paired_speedup: the median over rounds of that ratio within a
         round, which slow changes of the machine's speed hardly touch.
-    difference: distance from the logits of the first model of the same architecture, ‖Δ‖ / ‖first‖; None without one.
-    peak_memory: bytes of GPU memory for weights, optimiser and one step; None on the CPU.
+    difference: distance from the outputs of the first model of the same weights, as run, ‖Δ‖ / ‖first‖; None without.
+    peak_memory: bytes of GPU memory for weights, optimiser, images and one step; None on the CPU and for a recorded graph.
+    joules_per_image: the card's, or None where it does not tell.
     parameters: of the model as run; macs: multiply-accumulates of one image forward.
     """
 
@@ -93,11 +116,14 @@ class Row:
     turns_ms: tuple[float, ...]
     median_ms: float
     quartiles_ms: tuple[float, float]
+    steps: int
+    percentiles_ms: tuple[float, float | None, float | None]
     images_per_second: float
     speedup: float
     paired_speedup: float
     difference: float | None
     peak_memory: int | None
+    joules_per_image: float | None
     parameters: int
     macs: int
 
@@ -105,8 +131,9 @@ class Row:
 def run(config: SpeedConfig, progress: Say | None = None) -> list[Row]:
     """Measure every model at every batch size; rows in the order of batch sizes, then of models.
 
-    Each model warms up, then all take turns, A B C, C B A, A B C …, of whole steps; clocks stop after the device has
-    finished. A model that no longer fits the GPU's memory raises torch's error. progress: told what is going on.
+    Each model warms up and is compared with the first of its weights, then all take turns, A B C, C B A, A B C …, of
+    whole steps. A model that no longer fits the GPU's memory raises torch's error. progress: told what is going on.
+    Raises ValueError when models of the same weights do not agree.
     """
     say: Say = progress or (lambda text: None)
     device = resolve_device(config.device)
@@ -118,31 +145,6 @@ def run(config: SpeedConfig, progress: Say | None = None) -> list[Row]:
         torch.set_num_threads(threads)
 
 
-def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Headings and cells for people; a heading that starts with ">" is one of numbers. Columns that say nothing
-    (memory on the CPU, differences without a twin) are left out."""
-    columns: dict[str, list[str]] = {
-        ">batch": [str(row.batch_size) for row in rows],
-        "model": [row.model for row in rows],
-        ">ms": [_digits(row.median_ms) for row in rows],
-        ">quartiles": [f"{_digits(row.quartiles_ms[0])}–{_digits(row.quartiles_ms[1])}" for row in rows],
-        ">images/s": [_digits(row.images_per_second) for row in rows],
-        ">×": [f"{row.speedup:.2f}" for row in rows],
-        ">paired ×": [f"{row.paired_speedup:.2f}" for row in rows],
-        ">memory": ["" if row.peak_memory is None else f"{row.peak_memory / 2**20:.0f} MiB" for row in rows],
-        ">Δ": ["" if row.difference is None else f"{row.difference:.0e}" for row in rows],
-    }
-    kept = {heading: cells for heading, cells in columns.items() if any(cells)}
-    return list(kept), [list(cells) for cells in zip(*kept.values(), strict=True)]
-
-
-def as_json(config: SpeedConfig, rows: Sequence[Row]) -> dict[str, object]:
-    """The machine, the settings and every row, as plain JSON types."""
-    settings = {field.name: getattr(config, field.name) for field in fields(SpeedConfig)}
-    settings["models"] = [str(contender) for contender in config.contenders]
-    return {"machine": describe(config), "settings": settings, "rows": [asdict(row) for row in rows]}
-
-
 def describe(config: SpeedConfig) -> dict[str, str]:
     """The machine that `config` runs on, name → value."""
     found = machine(resolve_device(config.device))
@@ -150,144 +152,121 @@ def describe(config: SpeedConfig) -> dict[str, str]:
 
 
 def _compare(config: SpeedConfig, batch_size: int, device: torch.device, say: Say) -> list[Row]:
-    contenders = config.contenders
-    if any(contender.compiled for contender in contenders):
-        torch.compiler.reset()  # each batch size compiled for itself; torch gives up after a number of variants
+    contenders, training = config.contenders, config.mode == "train"
+    torch.compiler.reset()  # each batch size compiled for itself; torch gives up after a number of variants
     say(f"batch {batch_size}: building the models")
-    models = build(contenders, config.size, same_weights=config.same_weights, no_drop_path=config.mode == "train")
-    costs = [_cost(contender, model, config.size) for contender, model in zip(contenders, models, strict=True)]
-    apart: list[float | None] = [None] * len(models)
-    if config.same_weights:
-        say(f"batch {batch_size}: comparing the outputs")
-        apart = differences(contenders, models, config.size)
+    models = build(
+        contenders,
+        config.sides,
+        part=config.part,
+        windows=config.windows,
+        same_weights=config.same_weights,
+        no_drop_path=training,
+    )
+    costs = [_cost(contender, model, config.sides) for contender, model in zip(contenders, models, strict=True)]
 
-    steps, memory = [], []
+    conditions = Conditions(device, config.precision, training)
+    twins = Twins(config.part, tolerance(config.precision, device)) if config.same_weights else None
+    ready = []
     for contender, model in zip(contenders, models, strict=True):
-        say(f"batch {batch_size}: {'compiling' if contender.compiled else 'warming up'} {contender}")
-        step, peak = _prepare(contender, model, batch_size, config, device)
-        steps.append(step)
-        memory.append(peak)
-    counts = [max(1, ceil(config.turn_seconds / (_milliseconds(step, 1, device) / 1e3))) for step in steps]
+        way = next((w for w in ("compiled", "blocks") if w in contender.forms), contender.runtime)
+        say(f"batch {batch_size}: {'warming up' if way is None else 'compiling'} {contender}")
+        ready.append(_prepare(contender, model, batch_size, config, conditions, twins))
+    steps = [prepared.step for prepared in ready]
+    energy = energy_meter(device)
+    counts = [max(1, ceil(config.turn_seconds * 1e3 / take_turn(step, 1, device).mean_ms)) for step in steps]
 
-    turns: list[list[float]] = [[] for _ in steps]
+    turns: list[list[Turn]] = [[] for _ in steps]
     for round_ in range(config.rounds):
         say(f"batch {batch_size}: round {round_ + 1} of {config.rounds}")
         order = range(len(steps)) if round_ % 2 == 0 else reversed(range(len(steps)))
         for index in order:
-            turns[index].append(_milliseconds(steps[index], counts[index], device))
+            turns[index].append(take_turn(steps[index], counts[index], device, energy))
     return [
-        _row(str(contender), batch_size, turns[index], turns[0], apart[index], memory[index], costs[index])
+        _row(str(contender), batch_size, turns[index], turns[0], ready[index], costs[index])
         for index, contender in enumerate(contenders)
     ]
 
 
-def _cost(contender: Contender, model: nn.Module, size: int) -> tuple[int, int]:
+def _cost(contender: Contender, model: nn.Module, size: Pair) -> tuple[int, int]:
     """Parameters and MACs; finds out, before any time is spent, whether the model takes such images."""
     try:
         return parameters(model), macs(model, size)
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{contender} does not take images of {size} px: {error}") from error
+        raise ValueError(f"{contender} does not take images of {size[0]}×{size[1]} px: {error}") from error
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The step to time, warmed up; the bytes of GPU memory that the model, its optimiser and a step take; and how far
+    its outputs are from its twin's."""
+
+    step: Step
+    peak_memory: int | None
+    difference: float | None
 
 
 def _prepare(
-    contender: Contender, model: nn.Module, batch_size: int, config: SpeedConfig, device: torch.device
-) -> tuple[Step, int | None]:
-    """The step to time, warmed up, and the bytes of GPU memory that the model, its optimiser and a step take."""
+    contender: Contender, model: nn.Module, batch_size: int, config: SpeedConfig, conditions: Conditions, twins: Twins | None
+) -> Prepared:
+    device = conditions.device
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(batch_size, 3, config.size, config.size, generator=generator).to(device)
-    labels = torch.randint(1000, (batch_size,), generator=generator).to(device)
+    images = torch.randn(batch_size, 3, *config.sides, generator=generator)
+    labels = torch.randint(1000, (batch_size,), generator=generator)
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.mm(*torch.ones(2, 8, 8, device=device))  # the library's workspace, lest the first model pay for it
     held = torch.cuda.memory_allocated(device) if on_gpu else 0
-    model = model.to(device)
-    if contender.channels_last:
-        model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
-    model.train(config.mode == "train")
-    runner: Runner = torch.compile(model, dynamic=False) if contender.compiled else model
-    if config.mode == "train":
-        step = _training_step(runner, list(model.parameters()), images, labels, config, device)
-    else:
-        step = _inference_step(runner, images, config, device)
+    model, forward = prepare(contender, model, images, conditions)
+    difference = twins.difference(contender, forward()) if twins else None
+    step = _training_step(forward, list(model.parameters()), labels.to(device)) if conditions.training else forward
     for _ in range(WARM_UP_STEPS):
         step()
-    if not on_gpu:
-        return step, None
+    if not on_gpu or "cudagraph" in contender.forms:
+        return Prepared(step, None, difference)
     torch.cuda.synchronize(device)
     gc.collect()
     torch.cuda.reset_peak_memory_stats(device)
     step()
     torch.cuda.synchronize(device)
-    return step, torch.cuda.max_memory_allocated(device) - held
+    return Prepared(step, torch.cuda.max_memory_allocated(device) - held, difference)
 
 
-def _inference_step(runner: Runner, images: Tensor, config: SpeedConfig, device: torch.device) -> Step:
-    def step() -> None:
-        with torch.inference_mode(), autocast(device, config.precision):
-            runner(images)
-
-    return step
-
-
-def _training_step(
-    runner: Runner,
-    weights: list[nn.Parameter],
-    images: Tensor,
-    labels: Tensor,
-    config: SpeedConfig,
-    device: torch.device,
-) -> Step:
+def _training_step(forward: Forward, weights: list[nn.Parameter], labels: Tensor) -> Step:
     # So small a rate that the weights stay what they are, however long it runs.
     optimizer = torch.optim.AdamW(weights, lr=1e-8, weight_decay=0.05, fused=True)
 
     def step() -> None:
-        with autocast(device, config.precision):
-            loss = F.cross_entropy(runner(images), labels)
-        loss.backward()
+        logits = forward()
+        assert isinstance(logits, Tensor)
+        F.cross_entropy(logits.float(), labels).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     return step
 
 
-def _milliseconds(step: Step, count: int, device: torch.device) -> float:
-    """Of one step, over `count` of them."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = perf_counter()
-    for _ in range(count):
-        step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return (perf_counter() - start) * 1e3 / count
-
-
 def _row(
-    model: str,
-    batch_size: int,
-    turns: list[float],
-    first: list[float],
-    difference: float | None,
-    memory: int | None,
-    cost: tuple[int, int],
+    model: str, batch_size: int, turns: Sequence[Turn], first: Sequence[Turn], ready: Prepared, cost: tuple[int, int]
 ) -> Row:
-    lower, middle, upper = (float(value) for value in np.percentile(turns, (25, 50, 75)))
+    means, steps = [turn.mean_ms for turn in turns], [length for turn in turns for length in turn.steps_ms]
+    lower, middle, upper = (float(value) for value in np.percentile(means, (25, 50, 75)))
+    p50, p90, p99 = (float(value) for value in np.percentile(steps, (50, 90, 99)))
+    joules = [turn.joules for turn in turns if turn.joules is not None]
     return Row(
         model=model,
         batch_size=batch_size,
-        turns_ms=tuple(turns),
+        turns_ms=tuple(means),
         median_ms=middle,
         quartiles_ms=(lower, upper),
+        steps=len(steps),
+        percentiles_ms=(p50, p90 if len(steps) >= 10 else None, p99 if len(steps) >= 100 else None),
         images_per_second=batch_size * 1e3 / middle,
-        speedup=median(first) / middle,
-        paired_speedup=median(a / b for a, b in zip(first, turns, strict=True)),
-        difference=difference,
-        peak_memory=memory,
+        speedup=median(turn.mean_ms for turn in first) / middle,
+        paired_speedup=median(a.mean_ms / b for a, b in zip(first, means, strict=True)),
+        difference=ready.difference,
+        peak_memory=ready.peak_memory,
+        joules_per_image=sum(joules) / (batch_size * len(steps)) if joules else None,
         parameters=cost[0],
         macs=cost[1],
     )
-
-
-def _digits(value: float) -> str:
-    """Three digits or more, as measurements deserve no more."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

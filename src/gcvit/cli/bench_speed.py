@@ -3,10 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
-from gcvit.bench import speed
+from gcvit.bench import speed, speed_files
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table
 
@@ -17,23 +18,28 @@ class Speed:
 
     json: bool = False
     """print one JSON object with every turn instead of a table"""
+    out: Path | None = None
+    """a folder for results.json, results.md and a picture, speed.png"""
     settings: OmitArgPrefixes[speed.SpeedConfig] = field(default_factory=speed.SpeedConfig)
 
 
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Speed, "bench speed", argv)
-    settings = arguments.settings
+    settings, written = arguments.settings, []
+    again = ["gcvit", "bench", "speed"]
     with status() as progress:
         rows = speed.run(settings, progress)
+    if arguments.out is not None:
+        written = speed_files.write(arguments.out, settings, rows, [*again, *argv])
     if arguments.json:
-        say(json.dumps(speed.as_json(settings, rows)))
+        say(json.dumps(speed_files.as_json(settings, rows)))
         return
-    what = "a training step" if settings.mode == "train" else "inference"
-    measured = f"{what} at {settings.size}×{settings.size} px, {settings.precision}, {settings.rounds} turns each"
-    facts([("measured", measured), *speed.describe(settings).items()])
-    table(*speed.table(rows))
-    say("\nms: a batch's median time; ×: how many times as fast as the first model;")
-    say("paired ×: the same within rounds, less touched by what else the machine does")
-    again = ["gcvit", "bench", "speed"]
-    next_steps([*again, "--mode", "train"], [*again, "--models", "timm/swin_tiny_patch4_window7_224", "gcvit_tiny"])
+    facts([("measured", speed_files.measured(settings)), *speed.describe(settings).items()])
+    table(*speed_files.table(rows))
+    say("\nms: a batch's median time; p50, p90, p99: of single batches; ×: how many")
+    say("times as fast as the first model; paired: the same within rounds, less")
+    say("touched by what else the machine does; Δ: distance from the first's outputs")
+    for path in written:
+        say(f"written: {path}")
+    next_steps([*again, "--peers", "--out", "speed"], [*again, "--mode", "train"], ["gcvit", "bench", "budget"])

@@ -2,11 +2,12 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
@@ -15,14 +16,12 @@ from gcvit.cli.output import complain, next_steps, say
 from gcvit.data.augment import eval_transform
 from gcvit.data.images import ImageError
 from gcvit.engine.device import resolve_device
-from gcvit.factory import OpenedModel, open_model
-from gcvit.model.gcvit import GCViT
+from gcvit.export.opening import OpenedClassifier, exported_device, is_exported, open_exported_classifier
+from gcvit.factory import open_model
 from gcvit.tasks.classify.inference import TTA, class_logits
 from gcvit.tasks.classify.names import class_names, describe, readable
 from gcvit.tasks.sources import checkpoint_path
 from gcvit.weights.preprocessing import Preprocessing
-
-Transform = Callable[..., torch.Tensor]
 
 LEAST = 0.0005  # below it a next best would be shown as 0.0%
 
@@ -32,7 +31,8 @@ class Predict:
     """Name what is in images: for each the likeliest classes and their shares."""
 
     model: Positional[str]
-    """a model's name (its published weights are fetched), a checkpoint file, a hub directory or a run's folder"""
+    """a model's name (its published weights are fetched), a checkpoint file, a hub directory, a run's folder, or a file
+    of `gcvit export`"""
     images: Positional[tuple[Path, ...]]
     """image files, and folders that are searched for images"""
     top_k: int = 5
@@ -40,13 +40,14 @@ class Predict:
     json: bool = False
     """one JSON object a line: {"file", "predictions": [{"label", "index", "probability"}]}"""
     size: int | None = None
-    """side of the square shown to the model, in pixels, at least 32; none: the checkpoint's own"""
+    """side of the square shown to the model, in pixels, at least 32; none: the checkpoint's own; exported files
+    have one size"""
     tta: TTA = "none"
     """flip: the mean of what the model says of the image and of its mirror image"""
     batch_size: int = 32
     """images computed at once"""
     device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:1"""
+    """auto (a GPU if there is one), cpu, cuda or cuda:1; exported files run on the cpu"""
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,12 @@ def run(argv: Sequence[str]) -> int:
     files = [file for path in arguments.images for file in find_files(path)]
     if not files:
         raise ValueError("name at least one image or folder: gcvit predict MODEL photo.jpg")
-    device = resolve_device(arguments.device)
-    opened = open_model(checkpoint_path(arguments.model))
-    if opened.model.config.num_classes == 0:
-        raise ValueError(f"{arguments.model} has no classes (num_classes=0), only features; give a classifier")
-    transform = eval_transform(**asdict(resized(opened.preprocessing, arguments.size)))
+    exported = is_exported(arguments.model)
+    opened, device = _exported(arguments) if exported else _trained(arguments)
 
     writer = as_json if arguments.json else Lines(files)
     unreadable = 0
-    for item in predict(opened, files, transform, arguments.top_k, arguments.batch_size, device, tta=arguments.tta):
+    for item in predict(opened, files, arguments.top_k, arguments.batch_size, device, tta=arguments.tta):
         if isinstance(item, Prediction):
             say(writer(item))
         else:
@@ -85,8 +83,26 @@ def run(argv: Sequence[str]) -> int:
         return 1
     if not arguments.json:
         again = ["gcvit", "predict", arguments.model, *arguments.images[:1], "--json"]
-        next_steps(again, ["gcvit", "info", arguments.model])
+        next_steps(again, *([] if exported else [["gcvit", "info", arguments.model]]))
     return 0
+
+
+def _trained(arguments: Predict) -> tuple[OpenedClassifier, torch.device]:
+    """A checkpoint, folded. Raises ValueError when it has no classes."""
+    device = resolve_device(arguments.device)
+    opened = open_model(checkpoint_path(arguments.model))
+    if opened.model.config.num_classes == 0:
+        raise ValueError(f"{arguments.model} has no classes (num_classes=0), only features; give a classifier")
+    preprocessing = resized(opened.preprocessing, arguments.size)
+    return OpenedClassifier(opened.model.fold().to(device), class_names(opened), preprocessing), device
+
+
+def _exported(arguments: Predict) -> tuple[OpenedClassifier, torch.device]:
+    """An exported file. Raises ValueError for what it cannot do."""
+    if arguments.size is not None:
+        raise ValueError(f"--size: {arguments.model} takes one size; leave it out, or export the model at another")
+    device = exported_device(arguments.device)
+    return open_exported_classifier(arguments.model), device
 
 
 def resized(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
@@ -100,9 +116,8 @@ def resized(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
 
 @torch.inference_mode()
 def predict(
-    opened: OpenedModel,
+    opened: OpenedClassifier,
     files: Sequence[Path],
-    transform: Transform,
     top_k: int,
     batch_size: int,
     device: torch.device,
@@ -110,19 +125,22 @@ def predict(
     tta: TTA = "none",
 ) -> Iterator[Prediction | ImageError]:
     """One item for each file, in order: its prediction, or why it could not be read."""
-    names = class_names(opened) or [str(index) for index in range(opened.model.config.num_classes)]
-    model = opened.model.fold().to(device).eval()
+    transform = eval_transform(**asdict(opened.preprocessing))
     for batch in read_ahead(files, transform, batch_size):
         images = [image for _, image in batch if not isinstance(image, ImageError)]
-        best = iter(likeliest(model, torch.stack(images).to(device), top_k, tta) if images else ())
+        best = iter(likeliest(opened.model, torch.stack(images).to(device), top_k, tta) if images else ())
         for file, image in batch:
             if isinstance(image, ImageError):
                 yield image
             else:
-                yield Prediction(file, tuple((names[index], index, share) for index, share in next(best)))
+                yield Prediction(file, tuple((_name(opened, index), index, share) for index, share in next(best)))
 
 
-def likeliest(model: GCViT, images: torch.Tensor, top_k: int, tta: TTA = "none") -> list[list[tuple[int, float]]]:
+def _name(opened: OpenedClassifier, index: int) -> str:
+    return str(index) if opened.classes is None else opened.classes[index]
+
+
+def likeliest(model: nn.Module, images: torch.Tensor, top_k: int, tta: TTA = "none") -> list[list[tuple[int, float]]]:
     """(index, probability) of the `top_k` best classes of each image, best first."""
     probabilities = class_logits(model, images, tta).softmax(dim=-1)
     best = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)

@@ -21,6 +21,7 @@ from gcvit.data.images import ImageError
 from gcvit.data.label_maps import write_labels
 from gcvit.data.segment_transforms import EvalScene
 from gcvit.engine.device import Precision, autocast, resolve_device
+from gcvit.export.opening import exported_device, is_exported, open_exported_segmenter
 from gcvit.files import write_atomically
 from gcvit.tasks.segment.inference import Looks, Mode, segment_pixels
 from gcvit.tasks.segment.pictures import class_shares, overlay
@@ -39,7 +40,7 @@ class Predict:
     """
 
     model: Positional[str]
-    """a model's folder or a run's folder (its best/)"""
+    """a model's folder, a run's folder (its best/), or a file of `gcvit export`"""
     images: Positional[tuple[Path, ...]]
     """image files, and folders that are searched for images"""
     out: Path
@@ -48,16 +49,17 @@ class Predict:
     """kind of file for the coloured pictures"""
     json: bool = False
     """print one JSON object a line: {"file", "size", "shares", "overlay", "labels"}"""
-    mode: Mode = "whole"
-    """slide: in windows of the crops' size at two thirds of it, averaged where they overlap; needs less memory"""
+    mode: Mode | None = None
+    """slide: in windows of the crops' size at two thirds of it, averaged where they overlap; needs less memory. none:
+    whole, but slide in windows of an exported file's size, which is the largest that it takes"""
     scales: tuple[float, ...] = (1.0,)
     """sizes at which images are shown to the model, as factors; the softmax of several is averaged"""
     flip: bool = False
     """show the model the mirror images too"""
     device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:1"""
+    """auto (a GPU if there is one), cpu, cuda or cuda:1; exported files run on the cpu"""
     precision: Precision = "auto"
-    """auto: bf16 on a GPU that has it, fp32 elsewhere"""
+    """auto: bf16 on a GPU that has it, fp32 elsewhere; exported files compute in what they were exported in"""
 
 
 class Prepared(NamedTuple):
@@ -83,9 +85,10 @@ def run(argv: Sequence[str]) -> int:
         raise ValueError("name at least one image or folder: gcvit predict segment MODEL photo.jpg --out predicted")
     names = result_names(files, arguments.out)
     _check(arguments, files, names)
-    device = resolve_device(arguments.device)
-    opened = open_segmenter(arguments.model)
-    looks = Looks(arguments.mode, opened.preprocessing.crop, None, arguments.scales, arguments.flip)
+    exported = is_exported(arguments.model)
+    opened, device = _exported(arguments) if exported else _trained(arguments)
+    mode = arguments.mode or ("slide" if exported else "whole")
+    looks = Looks(mode, opened.preprocessing.crop, None, arguments.scales, arguments.flip)
 
     unreadable = 0
     for item in segment(opened, files, looks, device, arguments.precision):
@@ -100,8 +103,23 @@ def run(argv: Sequence[str]) -> int:
         return 1
     if not arguments.json:
         say(f"\nresults: {arguments.out}")
-        next_steps(["gcvit", "eval", "segment", arguments.model, "--data", "YOUR_SCENES"])
+        flipped = ["predict", "segment", arguments.model, *arguments.images[:1], "--out", arguments.out, "--flip"]
+        evaluate = ["eval", "segment", arguments.model, "--data", "YOUR_SCENES"]
+        next_steps(["gcvit", *(flipped if exported else evaluate)])
     return 0
+
+
+def _trained(arguments: Predict) -> tuple[OpenedSegmenter, torch.device]:
+    device = resolve_device(arguments.device)
+    return open_segmenter(arguments.model), device
+
+
+def _exported(arguments: Predict) -> tuple[OpenedSegmenter, torch.device]:
+    """An exported file. Raises ValueError for what it cannot do."""
+    device = exported_device(arguments.device)
+    if arguments.precision == "bf16":
+        raise ValueError(f"--precision bf16: {arguments.model} computes in what it was exported in; leave it out")
+    return open_exported_segmenter(arguments.model), device
 
 
 @torch.inference_mode()

@@ -52,7 +52,7 @@ class RunConfig:
     precision: Precision = "auto"
     """Of products in the forward pass; auto: bf16 on a GPU that has it, fp32 elsewhere."""
     compile: bool = False
-    """Compile the model: slow to start, faster on a GPU."""
+    """Compile the model's blocks for training: slow to start, faster on a GPU."""
 
     optim: OptimConfig = field(default_factory=OptimConfig)
 
@@ -147,8 +147,6 @@ class Run:
         of another run.
         """
         state = State(model.to(self.plan.device), self.config.optim, layers)
-        if self.config.compile:
-            model.compile()
         saver = Saver(
             self.path / "checkpoints",
             self.record,

@@ -1,6 +1,7 @@
 """Local and global window attention (section 2.2, Eq. 3-6, Figure 6).
 
-Tokens are (batch, windows, tokens, channels), the global query is (batch, heads, tokens, head_dim).
+Tokens are (batch, windows, tokens, channels), the global query is (batch, heads, tokens, head_dim). Where the fused
+kernel computes attention, tokens stay the map that they come from: see `Layout`.
 """
 
 from math import isqrt
@@ -10,12 +11,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from gcvit.kernels.window_attention import window_attention
 from gcvit.model.config import Pair
+from gcvit.model.windows import Layout
 
 Tokens = Float[Tensor, "batch windows tokens channels"]
+TokensOrMap = Float[Tensor, "batch _ _ channels"]  # a map: (batch, height, width, channels)
 Query = Float[Tensor, "batch heads tokens head_dim"]
 Heads = Float[Tensor, "batch windows heads tokens head_dim"]
 Padding = Bool[Tensor, "windows tokens"] | None
+Projected = Float[Tensor, "batch _ _ parts heads head_dim"]
 
 
 class RelativePositionBias(nn.Module):
@@ -50,10 +55,14 @@ class RelativePositionBias(nn.Module):
 class FixedBias(nn.Module):
     """A bias that has been gathered from its table once and for all, for a folded copy."""
 
-    def __init__(self, bias: Float[Tensor, "heads tokens tokens"]) -> None:
+    def __init__(self, bias: RelativePositionBias) -> None:
         super().__init__()
+        self.window = bias.window
         self.value: Tensor
-        self.register_buffer("value", bias)
+        self.register_buffer("value", bias())
+        # The fused kernel reads the table itself, head by head: a head's entries lie side by side.
+        self.table: Tensor
+        self.register_buffer("table", bias.table.detach().t().contiguous().t())
 
     def forward(self) -> Float[Tensor, "heads tokens tokens"]:
         return self.value
@@ -94,10 +103,18 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(dropout)
 
+    def project(self, tokens: TokensOrMap) -> Projected:
+        """What the subclass's linear layer makes of each token: its query, key and value, or key and value."""
+        raise AssertionError("a subclass says what it projects")
+
     def queries_keys_values(self, tokens: Tokens, query: Query) -> tuple[Heads, Heads, Heads]:
         raise AssertionError("a subclass says what the queries are")
 
-    def forward(self, tokens: Tokens, query: Query, padding: Padding) -> Tokens:
+    def forward(self, tokens: TokensOrMap, query: Query, layout: Layout) -> TokensOrMap:
+        x = self.in_windows(tokens, query, layout.padding) if layout.cut else self.on_map(tokens, query)
+        return self.dropout(self.proj(x))
+
+    def in_windows(self, tokens: Tokens, query: Query, padding: Padding) -> Tokens:
         """`padding` is True for tokens outside the picture, which nothing may attend to."""
         q, k, v = self.queries_keys_values(tokens, query)
         bias, dropout = self.bias(), self.attention_dropout if self.training else 0.0
@@ -110,8 +127,16 @@ class WindowAttention(nn.Module):
         axes = q.shape[merged : merged + 2]
         q, k, v = (x.flatten(merged, merged + 1) for x in (q, k, v))
         x = F.scaled_dot_product_attention(q, k, v, bias, dropout, scale=self.scale)
-        x = x.unflatten(merged, axes).transpose(2, 3).flatten(3)
-        return self.dropout(self.proj(x))
+        return x.unflatten(merged, axes).transpose(2, 3).flatten(3)
+
+    def on_map(
+        self, x: Float[Tensor, "batch height width channels"], query: Query
+    ) -> Float[Tensor, "batch height width channels"]:
+        """The same without cutting the map, in inference on a GPU."""
+        projected = self.project(x)
+        # Under autocast the types of query and keys may differ.
+        shared = None if projected.shape[3] == 3 else query.to(projected.dtype)
+        return window_attention(projected, shared, self.bias.table, self.bias.window, self.scale)
 
     def weights(
         self, tokens: Tokens, query: Query, padding: Padding
@@ -137,8 +162,11 @@ class LocalAttention(WindowAttention):
         super().__init__(channels, heads, window, attention_dropout, dropout)
         self.qkv = nn.Linear(channels, 3 * channels)
 
+    def project(self, tokens: TokensOrMap) -> Projected:
+        return self.qkv(tokens).unflatten(-1, (3, self.heads, -1))
+
     def queries_keys_values(self, tokens: Tokens, query: Query) -> tuple[Heads, Heads, Heads]:
-        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        q, k, v = self.project(tokens).permute(3, 0, 1, 4, 2, 5)
         return q, k, v
 
 
@@ -149,7 +177,10 @@ class GlobalAttention(WindowAttention):
         super().__init__(channels, heads, window, attention_dropout, dropout)
         self.kv = nn.Linear(channels, 2 * channels)
 
+    def project(self, tokens: TokensOrMap) -> Projected:
+        return self.kv(tokens).unflatten(-1, (2, self.heads, -1))
+
     def queries_keys_values(self, tokens: Tokens, query: Query) -> tuple[Heads, Heads, Heads]:
-        k, v = self.kv(tokens).unflatten(-1, (2, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        k, v = self.project(tokens).permute(3, 0, 1, 4, 2, 5)
         # Expanded over windows inside each image, never tiled: Algorithm 1's repeat mixes the images of a batch.
         return query[:, None].expand(-1, tokens.shape[1], -1, -1, -1), k, v

@@ -37,7 +37,7 @@ def _fold_block(block: "Block") -> None:
     if isinstance(attention.bias, FixedBias):
         raise ValueError("this model is folded already")
     assert isinstance(mlp, MLP)
-    attention.bias = FixedBias(attention.bias())
+    attention.bias = FixedBias(attention.bias)
     first = attention.qkv if isinstance(attention, LocalAttention) else attention.kv
     block.norm1 = _fold_norm(block.norm1, first)
     block.norm2 = _fold_norm(block.norm2, mlp.fc1)

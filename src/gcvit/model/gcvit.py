@@ -3,24 +3,25 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gcvit.kernels.window_attention import applies
 from gcvit.model.attention import (
     FixedBias,
     GlobalAttention,
     LocalAttention,
-    Padding,
     Query,
     RelativePositionBias,
-    Tokens,
+    TokensOrMap,
 )
 from gcvit.model.config import STAGES, GCViTConfig, Pair, Windows
 from gcvit.model.folding import fold
 from gcvit.model.global_query import GlobalQuery
 from gcvit.model.layers import MLP, Downsample, DropPath, LayerScale, Stem, as_nchw, as_nhwc
-from gcvit.model.windows import merge, padding_mask, split
+from gcvit.model.windows import UNCUT, Layout, merge, padding_mask, split
 
 Images = Float[Tensor, "batch in_chans height width"]
 Map = Float[Tensor, "batch channels rows columns"]
@@ -48,8 +49,8 @@ class Block(nn.Module):
         self.scale2 = scale()
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, tokens: Tokens, query: Query, padding: Padding) -> Tokens:
-        tokens = tokens + self.drop_path(self.scale1(self.attention(self.norm1(tokens), query, padding)))
+    def forward(self, tokens: TokensOrMap, query: Query, layout: Layout) -> TokensOrMap:
+        tokens = tokens + self.drop_path(self.scale1(self.attention(self.norm1(tokens), query, layout)))
         return tokens + self.drop_path(self.scale2(self.mlp(self.norm2(tokens))))
 
 
@@ -57,7 +58,8 @@ class Stage(nn.Module):
     """Local and global blocks in turn, on windows that are cut once and put together once.
 
     No block lets tokens of different windows meet, so the stage can stay in windows from its first block to its
-    last; the image's other windows speak through the global query alone, computed from the stage's input.
+    last; the image's other windows speak through the global query alone, computed from the stage's input. Where one
+    kernel computes attention on the map, there is nothing to cut.
     `downsample`, which leads to the next stage, is called by the parent: the stage's map is its output before it.
     """
 
@@ -79,18 +81,30 @@ class Stage(nn.Module):
     ) -> Float[Tensor, "batch rows columns channels"]:
         size = (x.shape[1], x.shape[2])
         query = self.query(x)
-        padding = padding_mask(size, self.window, x.device)
-        tokens = split(x, self.window)
+        if self.fused(x) and not (record and record.blocks):
+            tokens, layout = x, UNCUT
+        else:
+            tokens, layout = split(x, self.window), Layout(padding_mask(size, self.window, x.device))
         for position, block in enumerate(self.blocks):
             if record is not None and position in record.blocks:
-                record.attention[position] = block.attention.weights(block.norm1(tokens), query, padding)
+                record.attention[position] = block.attention.weights(block.norm1(tokens), query, layout.padding)
             if self.grad_checkpointing and self.training:
-                tokens = checkpoint(block, tokens, query, padding, use_reentrant=False)
+                tokens = checkpoint(block, tokens, query, layout, use_reentrant=False)
             else:
-                tokens = block(tokens, query, padding)
+                tokens = block(tokens, query, layout)
         if record is not None:
             record.query = query
-        return merge(tokens, self.window, size)
+        return merge(tokens, self.window, size) if layout.cut else tokens
+
+    def fused(self, x: Float[Tensor, "batch rows columns channels"]) -> bool:
+        """Whether one kernel computes this stage's attention on the map: where it `applies`, without gradients and
+        without dropout."""
+        attention = self.blocks[0].attention
+        if self.training and attention.attention_dropout > 0:
+            return False
+        if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters())):
+            return False
+        return applies(x, x.shape[-1] // attention.heads, self.window)
 
     def set_window(self, window: Pair, poolings: int) -> None:
         """Change the window and the number of poolings; bias tables are resized."""
@@ -202,12 +216,17 @@ class GCViT(nn.Module):
         """A frozen copy for inference that computes the same with less work (see `gcvit.model.folding`)."""
         return fold(self)
 
+    @property
+    def folded(self) -> bool:
+        """Whether this is a copy that `fold` made."""
+        return isinstance(self.stages[0].blocks[0].attention.bias, FixedBias)
+
     def set_input_size(self, img_size: int | Pair | None = None, windows: Windows | None = None) -> None:
         """Choose windows and poolings anew, for `img_size` in pixels (None: as it is) and `windows` (None: the
         published share of `img_size`); learned bias tables are resized bicubically. Any input size works without
         it: this changes what a window is, not what is accepted. Resized tables are new parameters, so an optimiser
         is to be made afterwards. Raises ValueError for a folded copy."""
-        if any(isinstance(block.attention.bias, FixedBias) for stage in self.stages for block in stage.blocks):
+        if self.folded:
             raise ValueError("a folded copy has fixed windows; set the size on the model and fold it again")
         size = self.config.img_size if img_size is None else img_size
         self.config = replace(self.config, img_size=size, windows=windows)  # type: ignore[arg-type]

@@ -121,12 +121,21 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
+    @property
+    def rate(self) -> float:
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self._rate = rate
+        # Of a number torch's compiler makes a constant, and then of every block a program of its own.
+        self._keep = torch.tensor(1.0 - rate, device="cpu") if rate else None
+
     def forward(self, x: Float[Tensor, "batch *axes"]) -> Float[Tensor, "batch *axes"]:
-        if not self.training or self.rate == 0:
+        if not self.training or self._keep is None:
             return x
-        keep = 1 - self.rate
-        mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
-        return x * (mask / keep)
+        mask = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) < self._keep
+        return x * (mask.to(x.dtype) / self._keep)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"

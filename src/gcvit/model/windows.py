@@ -5,6 +5,7 @@ row within each image, tokens row by row within each window. Batch and windows s
 can be repeated over the one that belongs to the other.
 """
 
+from dataclasses import dataclass
 from math import ceil
 
 import torch
@@ -13,6 +14,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gcvit.model.config import Pair
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the tokens lie that a stage hands to its blocks.
+
+    padding: True for tokens of the windows that are outside the map, which nothing may attend to; None: there are none.
+    cut: whether they are windows, (batch, windows, tokens, channels), or still the map, which only the fused kernel
+        takes (`gcvit.kernels.window_attention`); it finds the windows itself, and their padding.
+    """
+
+    padding: Bool[Tensor, "windows tokens"] | None = None
+    cut: bool = True
+
+
+UNCUT = Layout(cut=False)
 
 
 def grid(size: Pair, window: Pair) -> Pair:

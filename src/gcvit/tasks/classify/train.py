@@ -15,6 +15,7 @@ from gcvit.engine.loop import seed_everything
 from gcvit.engine.record import record_of
 from gcvit.engine.run import Run, check_out, claim_device
 from gcvit.factory import open_model
+from gcvit.model.compiling import compile_blocks
 from gcvit.tasks.classify.build import build_model, input_size, settled
 from gcvit.tasks.classify.config import FREE, ClassifyConfig
 from gcvit.tasks.classify.data import Images, open_images
@@ -82,6 +83,8 @@ def train(
                 draw_built_in(dataset, partial(run.log.track, "drawing the built-in scenes", len(dataset)))
             task = make_task(config, images, preprocessing, plan, run.path)
             with closing(task), run.explaining(partial(save_curves, run.path, config), BAD_IMAGE):
+                if config.compile:
+                    compile_blocks(model)
                 run.train(model, layers(model), task)
                 best = open_model(run.results.best).model.fold().to(device)
                 evaluation = evaluate(best, task.held_out, device=device, precision=plan.precision)

@@ -13,7 +13,7 @@ from gcvit.model import GCViT
 from gcvit.model.config import Pair
 from gcvit.model.variants import VARIANTS, nearest_variant
 from gcvit.tasks.segment.config import UPerNetConfig
-from gcvit.tasks.segment.segmenter import Segmenter
+from gcvit.tasks.segment.segmenter import SegmentationModel, Segmenter
 from gcvit.tasks.sources import checkpoint_path
 from gcvit.weights.catalogue import CATALOGUE
 from gcvit.weights.hub import check_not_folded, hub_config, model_config, write_model
@@ -50,11 +50,11 @@ class ScenePreprocessing:
 class OpenedSegmenter:
     """A trained segmentation model in eval mode, and what is known of it.
 
-    name: its backbone's variant. classes: names in the order of the logits. palette: a colour for each.
-    source: where it came from.
+    model: a `Segmenter`, or what runs an exported one. name: its backbone's variant. classes: names in the order of the
+    logits. palette: a colour for each. source: where it came from.
     """
 
-    model: Segmenter
+    model: SegmentationModel
     name: str
     classes: list[str]
     palette: list[RGB]

@@ -14,6 +14,7 @@ from gcvit.engine.folder import Resume
 from gcvit.engine.loop import seed_everything
 from gcvit.engine.record import record_of
 from gcvit.engine.run import Run, check_out, claim_device
+from gcvit.model.compiling import compile_blocks
 from gcvit.tasks.segment.build import build_segmenter, layers
 from gcvit.tasks.segment.config import FREE, SegmentConfig
 from gcvit.tasks.segment.data import Scenes, open_scenes, training_loader
@@ -78,6 +79,8 @@ def train(
                 config.head.aux_weight,
             )
             with closing(task), run.explaining(partial(save_curves, run.path, config), BAD_IMAGE):
+                if config.compile:
+                    compile_blocks(model)
                 run.train(model, layers(model), task)
                 evaluation = task.measure(open_segmenter(run.results.best).model.to(device))
             outputs = save_outputs(run.path, config, scenes, evaluation)

@@ -1,0 +1,189 @@
+"""`gcvit export`: trained models as files for other runtimes, each compared with its model before it is kept."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tyro.conf import Positional
+
+from gcvit.bench.contenders import sides
+from gcvit.cli.arguments import parse
+from gcvit.cli.inputs import find_files, read_ahead
+from gcvit.cli.output import complain, facts, next_steps, percent, say, status, table
+from gcvit.data.images import ImageError
+from gcvit.data.shapes import ShapesDataset
+from gcvit.export.check import Check
+from gcvit.export.formats import Format
+from gcvit.export.sidecar import Task
+from gcvit.export.trained import Part, Trained, open_trained
+from gcvit.export.writing import Export, export_path, require_packages, write_export
+from gcvit.model.config import Pair
+
+LEAST = 32  # pixels a side that the model needs
+BATCH = 8  # pictures that are computed at once
+DRAWN = 16  # built-in pictures to compare on where none are given
+SAME: dict[Task, str] = {"classify": "same class", "segment": "same class", "backbone": "cosine"}
+
+
+@dataclass(frozen=True)
+class ExportModel:
+    """Write a model as a file of another runtime, with a sidecar (.json) for `gcvit predict`.
+
+    Each file takes batches of any number of images of one size. It is run and compared with the model in PyTorch, on
+    noise and on pictures, and deleted where it disagrees.
+    """
+
+    model: Positional[str]
+    """a model's name (its published weights are fetched), a checkpoint file, a hub directory, or a run's folder"""
+    to: Format
+    """torch-export (.pt2), onnx, openvino (.xml and .bin), or aot (.aot.pt2: compiled for this machine)"""
+    size: tuple[str, ...] = ()
+    """sides in pixels, such as 224, or HEIGHTxWIDTH, a file for each; none given: the checkpoint's own"""
+    part: Part = "model"
+    """model: logits; backbone: the pyramid's four maps"""
+    int8: bool = False
+    """weights and activations in 8 bits (onnx, openvino), calibrated on pictures"""
+    calibration: Path | None = None
+    """for int8: a folder of pictures like those to come; labels are not needed"""
+    calibration_images: int = 128
+    """how many of them to take, spread evenly"""
+    images: Path | None = None
+    """a folder of pictures to compare on as well; none: those of the calibration, or built-in ones"""
+    check_images: int = 128
+    """how many of them to take, spread evenly"""
+    out: Path = Path("exported")
+    """folder for the files"""
+    min_agreement: float = 0.95
+    """for int8: the share of the pictures (of their pixels, in segmentation) that must keep their likeliest class, 0 to
+    1; of a backbone the cosine between its maps and int8's"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Write the files; 1 when one disagreed with its model and was deleted."""
+    arguments = parse(ExportModel, "export", argv)
+    sizes = _check(arguments)
+    calibration = _some(arguments.calibration, arguments.calibration_images) if arguments.int8 else []
+    pictures = _some(arguments.images, arguments.check_images)
+    require_packages(arguments.to, int8=arguments.int8)
+    with status() as progress:
+        progress(f"opening {arguments.model}")
+        trained = open_trained(arguments.model, arguments.part)
+        if trained.in_chans != 3 and (calibration or pictures):
+            raise ValueError(f"{arguments.model} takes images of {trained.in_chans} channels, and pictures have 3")
+    exports = []
+    for size in sizes or [trained.size]:
+        export = _export(arguments, trained.resized(size), calibration, pictures)
+        _show(export, trained)
+        exports.append(export)
+    written = [export for export in exports if export.problem is None]
+    if written and trained.task != "backbone":
+        words = ["segment"] if trained.task == "segment" else []
+        out = ["--out", "predicted"] if words else []
+        next_steps(["gcvit", "predict", *words, written[0].path, "photo.jpg", *out])
+    return int(len(written) < len(exports))
+
+
+def _check(arguments: ExportModel) -> list[Pair]:
+    """The sizes. Raises ValueError for what cannot be, before anything is opened."""
+    sizes = [sides(size) for size in arguments.size]
+    for height, width in sizes:
+        if min(height, width) < LEAST:
+            raise ValueError(
+                f"--size {height}x{width}: the smallest image that GC ViT can see is {LEAST} pixels a side"
+            )
+    if min(arguments.calibration_images, arguments.check_images) < 1:
+        raise ValueError("--calibration-images and --check-images are at least 1")
+    if not 0 <= arguments.min_agreement <= 1:
+        raise ValueError(f"--min-agreement {arguments.min_agreement}: a share, from 0 to 1")
+    if arguments.int8 and arguments.calibration is None:
+        raise ValueError("--int8 needs --calibration FOLDER: pictures like those that the model will see")
+    if arguments.calibration is not None and not arguments.int8:
+        raise ValueError("--calibration is for int8; add --int8, or give the folder as --images")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise ValueError(f"{arguments.out} is a file; give the name of a folder with --out")
+    return sizes
+
+
+def _some(folder: Path | None, count: int) -> list[Path]:
+    """Up to `count` of the pictures in a folder, spread evenly: of folders of classes some of each."""
+    files = [] if folder is None else find_files(folder)
+    count = min(count, len(files))
+    return [files[index * len(files) // count] for index in range(count)]
+
+
+def _export(arguments: ExportModel, trained: Trained, calibration: list[Path], pictures: list[Path]) -> Export:
+    path = export_path(arguments.out, trained, arguments.to, int8=arguments.int8)
+    with status() as progress:
+        progress(f"{path.name}: reading pictures")
+        quantised_on = list(_batches(calibration, trained)) if calibration else None
+        compared_on = {}
+        if pictures:
+            compared_on[str(arguments.images)] = _batches(pictures, trained)
+        if quantised_on is not None:
+            compared_on[str(arguments.calibration)] = iter(quantised_on)
+        if not compared_on and trained.in_chans == 3:
+            compared_on["built-in pictures"] = _built_in(trained)
+        return write_export(
+            trained,
+            path,
+            arguments.to,
+            calibration=quantised_on,
+            pictures=compared_on,
+            min_agreement=arguments.min_agreement,
+            progress=progress,
+        )
+
+
+def _batches(files: list[Path], trained: Trained) -> Iterator[Tensor]:
+    """The pictures as the model wants them; those that cannot be read are told and left out.
+
+    Raises ValueError when none can be read."""
+    read = 0
+    for batch in read_ahead(files, trained.transform(), BATCH):
+        for _, item in batch:
+            if isinstance(item, ImageError):
+                complain(f"left out: {item}")
+        images = [item for _, item in batch if not isinstance(item, ImageError)]
+        read += len(images)
+        if images:
+            yield torch.stack(images)
+    if not read:
+        raise ValueError(f"none of {len(files)} pictures could be read, such as {files[0]}")
+
+
+def _built_in(trained: Trained) -> Iterator[Tensor]:
+    dataset = ShapesDataset("val", DRAWN, trained.size, trained.transform())
+    for start in range(0, DRAWN, BATCH):
+        yield torch.stack([dataset[index][0] for index in range(start, min(start + BATCH, DRAWN))])
+
+
+def _show(export: Export, trained: Trained) -> None:
+    _tables(export.check, SAME[trained.task])
+    if export.problem is not None:
+        complain(f"{export.path} was deleted: {export.problem}")
+        return
+    say()
+    megabytes = sum(file.stat().st_size for file in export.files) / 1e6
+    facts([("written", str(export.path)), ("size", f"{megabytes:.1f} MB"), ("sidecar", f"{export.path}.json")])
+
+
+def _tables(found: Check, same: str) -> None:
+    rows = [
+        [
+            row.images,
+            str(row.count),
+            str(row.batch),
+            f"{row.largest:.1e}",
+            f"{row.relative:.1e}",
+            percent(row.agreement),
+        ]
+        for row in found.differences
+    ]
+    table(["difference on", ">images", ">batch", ">largest", ">relative", f">{same}"], rows)
+    speeds = [
+        [str(row.batch), f"{row.model_ms:.1f}", f"{row.export_ms:.1f}", f"{row.model_ms / row.export_ms:.2f}"]
+        for row in found.speeds
+    ]
+    table([">batch", ">PyTorch, ms", ">export, ms", ">times as fast"], speeds)

@@ -1,0 +1,195 @@
+"""A folded model in the form in which inference runtimes recognise what they can fuse.
+
+Their compilers work on NCHW maps, on attention whose queries, keys and values are (windows, tokens, heads, head_dim)
+transposed once, and on norms of (windows, tokens, channels). Written as in `gcvit.model` – NHWC memory, one linear for
+queries, keys and values, batch and windows on axes of their own – the same sums leave transposes between them.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gcvit.model.attention import LocalAttention, WindowAttention
+from gcvit.model.config import Pair
+from gcvit.model.gcvit import Block, GCViT, Stage
+from gcvit.model.global_query import GlobalQuery
+from gcvit.model.layers import Downsample, FusedMBConv
+from gcvit.model.windows import grid, padding_mask
+
+
+def channels_first(model: nn.Module) -> nn.Module:
+    """A copy with every folded GC ViT in it rewritten; it computes the same, to rounding.
+
+    Raises ValueError for a GC ViT that is not folded."""
+    if isinstance(model, GCViT):
+        return ChannelsFirst(model)
+    model = deepcopy(model)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, GCViT):
+            model.set_submodule(name, ChannelsFirst(module))
+    return model
+
+
+class ChannelsFirst(nn.Module):
+    """`GCViT`, folded: images (batch, channels, height, width) to what its forward pass gives."""
+
+    def __init__(self, model: GCViT) -> None:
+        super().__init__()
+        if not model.folded:
+            raise ValueError("only a folded copy is exported: model.fold()")
+        self.conv, self.downsample = model.stem.conv, DownsampleNCHW(model.stem.downsample)
+        self.stages: Sequence[StageNCHW] = nn.ModuleList(StageNCHW(s) for s in model.stages)  # type: ignore[assignment]
+        self.norm: nn.Module | None = NormNCHW(model.norm) if model.config.head else None
+        self.head = model.head if model.config.head else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
+        maps = self.pyramid(images)
+        return maps if self.norm is None else self.head(self.norm(maps[-1]).mean((2, 3)))
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        x, maps = self.downsample(self.conv(images)), []
+        for stage in self.stages:
+            maps.append(stage(x))
+            x = stage.downsample(maps[-1])
+        return maps
+
+
+class StageNCHW(nn.Module):
+    """`Stage`, with windows as a part of the batch."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.window = stage.window
+        self.query = QueryNCHW(stage.query)
+        self.blocks = nn.ModuleList(WindowBlock(block) for block in stage.blocks)
+        down = stage.downsample
+        self.downsample: nn.Module = DownsampleNCHW(down) if isinstance(down, Downsample) else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = (x.shape[2], x.shape[3])
+        query, mask = self.query(x), padding_mask(size, self.window, x.device)
+        tokens, windows = split(x, self.window)
+        query = query[:, None].expand(-1, windows, -1, -1).flatten(0, 1)  # inside each image, never tiled
+        if mask is not None:
+            mask = mask.expand(x.shape[0], -1, -1).flatten(0, 1)
+        for block in self.blocks:
+            tokens = block(tokens, query, mask)
+        return merge(tokens, self.window, size)
+
+
+class WindowBlock(nn.Module):
+    """`Block` on tokens (batch · windows, tokens, channels), with a linear each for queries, keys and values."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        attention = block.attention
+        assert isinstance(attention, WindowAttention)
+        self.heads = attention.heads
+        self.norm1, self.norm2 = block.norm1, block.norm2
+        joint = attention.qkv if isinstance(attention, LocalAttention) else attention.kv
+        self.linears = nn.ModuleList(_parts(joint))
+        self.bias = nn.Buffer(attention.bias())
+        self.proj, self.mlp = attention.proj, block.mlp
+
+    def forward(self, tokens: Tensor, query: Tensor, mask: Tensor | None) -> Tensor:
+        own = [linear(x) for x in [self.norm1(tokens)] for linear in self.linears]
+        q, k, v = own if len(own) == 3 else (query, *own)
+        bias = self.bias[None] if mask is None else WindowAttention.mask(self.bias, mask)
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
+        x = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0).transpose(1, 2)
+        tokens = tokens + self.proj(x.flatten(2))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class QueryNCHW(nn.Module):
+    """`GlobalQuery`: (batch, tokens, channels)."""
+
+    def __init__(self, query: GlobalQuery) -> None:
+        super().__init__()
+        self.window, self.poolings = query.window, query.poolings
+        self.mbconvs = nn.ModuleList(MBConvNCHW(mbconv) for mbconv in query.mbconvs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, mbconv in enumerate(self.mbconvs):
+            x = mbconv(x)
+            if layer < self.poolings:
+                x = F.max_pool2d(x, 3, stride=2, padding=1)
+        if x.shape[2:] != self.window:
+            x = F.interpolate(x, self.window, mode="bicubic", align_corners=False)
+        return x.flatten(2).transpose(1, 2)
+
+
+class DownsampleNCHW(nn.Module):
+    """`Downsample`."""
+
+    def __init__(self, downsample: Downsample) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = NormNCHW(downsample.norm1), NormNCHW(downsample.norm2)
+        self.mbconv, self.conv = MBConvNCHW(downsample.mbconv), downsample.conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm2(self.conv(self.mbconv(self.norm1(x))))
+
+
+class MBConvNCHW(nn.Module):
+    """`FusedMBConv`."""
+
+    def __init__(self, mbconv: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(mbconv, FusedMBConv)
+        self.depthwise, self.pointwise = mbconv.depthwise, mbconv.pointwise
+        self.reduce, self.expand = (mbconv.squeeze_excite.reduce.weight, mbconv.squeeze_excite.expand.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.gelu(self.depthwise(x))
+        gate = F.gelu(F.conv2d(y.mean((2, 3), keepdim=True), self.reduce[:, :, None, None]))
+        return x + self.pointwise(y * F.conv2d(gate, self.expand[:, :, None, None]).sigmoid())
+
+
+class NormNCHW(nn.Module):
+    """`LayerNorm` over the channels of a map."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x - x.mean(1, keepdim=True)
+        x = x * (x.square().mean(1, keepdim=True) + self.eps).rsqrt()
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def split(x: Tensor, window: Pair) -> tuple[Tensor, int]:
+    """Tokens (batch · windows, tokens, channels) of a map (batch, channels, height, width), and the number of windows;
+    zeros where they stick out of the map."""
+    (height, width), (h, w) = x.shape[2:], window
+    rows, columns = grid((height, width), window)
+    if (rows * h, columns * w) != (height, width):
+        x = F.pad(x, (0, columns * w - width, 0, rows * h - height))
+    if rows * columns == 1:
+        return x.flatten(2).transpose(1, 2), 1
+    x = x.unflatten(3, (columns, w)).unflatten(2, (rows, h)).permute(0, 2, 4, 3, 5, 1)
+    return x.reshape(-1, h * w, x.shape[-1]), rows * columns
+
+
+def merge(tokens: Tensor, window: Pair, size: Pair) -> Tensor:
+    """The map (batch, channels, *size) of such tokens."""
+    (rows, columns), (h, w), channels = grid(size, window), window, tokens.shape[-1]
+    x = tokens.view(-1, rows, columns, h, w, channels).permute(0, 5, 1, 3, 2, 4)
+    return x.reshape(-1, channels, rows * h, columns * w)[:, :, : size[0], : size[1]]
+
+
+def _parts(joint: nn.Linear) -> list[nn.Linear]:
+    """A linear of its own for the queries, the keys and the values that `joint` gives; zero biases are left out."""
+    channels = joint.in_features
+    biases = [None] * (len(joint.weight) // channels) if joint.bias is None else joint.bias.split(channels)
+    parts = []
+    for weight, bias in zip(joint.weight.split(channels), biases, strict=True):
+        part = nn.Linear(channels, channels, bias is not None and bool(bias.any()), device="meta")
+        part.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        if part.bias is not None:
+            part.bias = nn.Parameter(bias, requires_grad=False)
+        parts.append(part)
+    return parts

@@ -1,0 +1,107 @@
+"""Writes a model as one file of another runtime. What is written is not checked here (see `gcvit.export.check`)."""
+
+import shutil
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from gcvit.export.channels_first import ChannelsFirst, channels_first
+from gcvit.export.formats import INT8, Format
+from gcvit.export.int8 import quantise_onnx, quantise_openvino
+from gcvit.export.packages import package
+from gcvit.model.config import Pair
+from gcvit.model.gcvit import GCViT
+
+EXAMPLES = 2  # a batch of 1 would be taken for a constant
+IMAGES = "images"
+
+
+def convert(
+    model: nn.Module, path: Path, to: Format, size: Pair, *, calibration: Iterable[Tensor] | None = None
+) -> None:
+    """Write `model`, folded, as `path`: any batch of at least 1, images of `size` (height, width) in pixels.
+
+    The model maps images (batch, channels, *size) in fp32 to a tensor or a list of them; they are named logits, or
+    stage1 … stage4. calibration: batches of preprocessed images, for int8 (onnx and openvino, see `gcvit.export.int8`).
+    openvino writes a .bin beside its .xml.
+
+    Raises ValueError for a format without int8, a missing package or compiler, and a size that the model does not take.
+    """
+    if calibration is not None and to not in INT8:
+        raise ValueError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
+    if to in ("torch-export", "aot"):
+        program = _trace(model, size)
+        if to == "torch-export":
+            _save(program, path)
+        else:
+            _compile(program, path)
+        return
+    program = _trace(channels_first(model), size)
+    if to == "openvino":
+        _openvino(program, path, calibration)
+    elif calibration is None:
+        _onnx(program, path)
+    else:
+        with TemporaryDirectory(dir=path.parent, prefix=".fp32-") as folder:
+            whole = Path(folder) / "model.onnx"
+            _onnx(program, whole)
+            quantise_onnx(whole, path, IMAGES, calibration)
+
+
+@torch.no_grad()
+def _trace(model: nn.Module, size: Pair) -> ExportedProgram:
+    images = torch.zeros(EXAMPLES, _channels(model), *size)
+    return torch.export.export(model.eval(), (images,), dynamic_shapes=({0: Dim("batch")},))
+
+
+def _channels(model: nn.Module) -> int:
+    """Of the images: a segmentation model's own first convolution may be one of its heads."""
+    backbones = (module for module in model.modules() if isinstance(module, GCViT | ChannelsFirst))
+    first = next(backbones)
+    return (first.stem.conv if isinstance(first, GCViT) else first.conv).in_channels
+
+
+def _save(program: ExportedProgram, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No complete tensor found")  # biases that are parts of one tensor
+        torch.export.save(program, path)
+
+
+def _compile(program: ExportedProgram, path: Path) -> None:
+    if not any(shutil.which(compiler) for compiler in ("g++", "clang++")):
+        raise ValueError("aot needs a C++ compiler, and neither g++ nor clang++ is here; install one, or use openvino")
+    torch._inductor.aoti_compile_and_package(
+        program,
+        package_path=str(path),
+        inductor_configs={"freezing": True},  # weights in the processor's own layout
+    )
+
+
+def _onnx(program: ExportedProgram, path: Path) -> None:
+    package("onnxscript")
+    made: Any = torch.onnx.export(
+        program, (), dynamo=True, input_names=[IMAGES], output_names=_outputs(program), verbose=False
+    )
+    made.save(path)
+
+
+def _openvino(program: ExportedProgram, path: Path, calibration: Iterable[Tensor] | None) -> None:
+    openvino = package("openvino")
+    model = openvino.convert_model(program)
+    model.reshape([-1, *program.example_inputs[0][0].shape[1:]])
+    for port, name in zip([*model.inputs, *model.outputs], [IMAGES, *_outputs(program)], strict=True):
+        port.get_tensor().set_names({name})
+    if calibration is not None:
+        model = quantise_openvino(model, calibration)
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _outputs(program: ExportedProgram) -> list[str]:
+    count = len(program.graph_signature.user_outputs)
+    return ["logits"] if count == 1 else [f"stage{number + 1}" for number in range(count)]

@@ -1,0 +1,13 @@
+"""What an export can be written as."""
+
+from typing import Literal
+
+Format = Literal["torch-export", "onnx", "openvino", "aot"]
+
+SUFFIXES: dict[Format, str] = {
+    "torch-export": ".pt2",
+    "onnx": ".onnx",
+    "openvino": ".xml",  # with the weights beside it, in a .bin
+    "aot": ".aot.pt2",
+}
+INT8: tuple[Format, ...] = ("onnx", "openvino")

@@ -1,0 +1,126 @@
+"""Exported files in the place of trained models: what the commands ask for names, asks these."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from gcvit.engine.config import override
+from gcvit.export.formats import SUFFIXES
+from gcvit.export.runtime import Program, load
+from gcvit.export.sidecar import Sidecar, read_sidecar
+from gcvit.model.config import Pair
+from gcvit.tasks.segment.saving import OpenedSegmenter, ScenePreprocessing
+from gcvit.tasks.segment.segmenter import SegmentationModel, SegmenterOutput
+from gcvit.weights.preprocessing import Preprocessing
+
+STRIDE = 4  # pixels that a cell of a segmentation model's logits stands for
+OTHERS = {
+    "classify": "a classifier; use `gcvit predict`",
+    "segment": "a segmentation model; use `gcvit predict segment`",
+    "backbone": "a backbone, which gives maps of features and names nothing; export the whole model",
+}
+Settings = TypeVar("Settings", Preprocessing, ScenePreprocessing)
+
+
+class OpenedClassifier(NamedTuple):
+    """A classifier that is ready for use: images (batch, 3, height, width) to logits (batch, classes).
+
+    classes: their names in the order of the logits; None where nobody knows.
+    """
+
+    model: nn.Module
+    classes: list[str] | None
+    preprocessing: Preprocessing
+
+
+class ExportedClassifier(nn.Module):
+    """The classifier in a file."""
+
+    def __init__(self, program: Program, size: Pair) -> None:
+        super().__init__()
+        self.program, self.size = program, size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, 3, *size)."""
+        (logits,) = self.program(images)
+        return logits
+
+
+class ExportedSegmenter(SegmentationModel):
+    """The segmentation model in a file, which takes images of one size: smaller ones are continued with zeros, the mean
+    colour, to the right and below."""
+
+    def __init__(self, program: Program, size: Pair) -> None:
+        super().__init__()
+        self.program, self.size = program, size
+
+    def forward(self, images: Tensor) -> SegmenterOutput:
+        """Images of at most `size`. Raises ValueError for larger ones."""
+        height, width = images.shape[-2:]
+        if height > self.size[0] or width > self.size[1]:
+            raise ValueError(
+                f"this file takes {self.size[0]}×{self.size[1]} pixels, and {height}×{width} are to be seen at once; "
+                f"leave out --mode whole, or export the model at that size"
+            )
+        (logits,) = self.program(pad(images, (0, self.size[1] - width, 0, self.size[0] - height)))
+        return SegmenterOutput(logits[:, :, : -(-height // STRIDE), : -(-width // STRIDE)], None)
+
+    def fold(self) -> Self:
+        """Itself: it was folded before it was exported."""
+        return self
+
+
+def is_exported(source: str | Path) -> bool:
+    """Whether the name is one of a file that `gcvit export` writes."""
+    return str(source).endswith(tuple(SUFFIXES.values()))
+
+
+def exported_device(name: str) -> torch.device:
+    """Where an exported file runs: `auto` and `cpu` are the CPU. Raises ValueError for anything else."""
+    if name not in ("auto", "cpu"):
+        raise ValueError(f"device {name!r}: exported files run on the CPU here; take the checkpoint for a GPU")
+    return torch.device("cpu")
+
+
+def open_exported_classifier(path: str | Path) -> OpenedClassifier:
+    """Open an exported classifier.
+
+    Raises ValueError when it is something else, when it or its sidecar is missing, damaged or changed since the export,
+    and when its runtime is not installed.
+    """
+    sidecar, program = _open(path, "classify")
+    preprocessing = replace(_settings(Preprocessing(), sidecar, path), size=sidecar.size)
+    return OpenedClassifier(ExportedClassifier(program, sidecar.size), sidecar.classes, preprocessing)
+
+
+def open_exported_segmenter(path: str | Path) -> OpenedSegmenter:
+    """Open an exported segmentation model; its preprocessing's crop is the size that it takes.
+
+    Raises ValueError as `open_exported_classifier` does.
+    """
+    sidecar, program = _open(path, "segment")
+    if sidecar.classes is None or sidecar.palette is None:
+        raise ValueError(f"{path}: its sidecar has no classes with colours; export the model again")
+    preprocessing = replace(_settings(ScenePreprocessing(), sidecar, path), crop=sidecar.size)
+    model = ExportedSegmenter(program, sidecar.size)
+    return OpenedSegmenter(model, sidecar.name, sidecar.classes, sidecar.palette, preprocessing, str(path))
+
+
+def _open(path: str | Path, task: str) -> tuple[Sidecar, Program]:
+    sidecar = read_sidecar(Path(path))
+    if sidecar.task != task:
+        raise ValueError(f"{path} is {OTHERS[sidecar.task]}")
+    if sidecar.in_chans != 3:
+        raise ValueError(f"{path} takes images of {sidecar.in_chans} channels, and pictures have 3")
+    return sidecar, load(path, sidecar.format)
+
+
+def _settings(base: Settings, sidecar: Sidecar, path: str | Path) -> Settings:
+    try:
+        return override(base, sidecar.preprocessing)
+    except ValueError as error:
+        raise ValueError(f"{path}: the preprocessing in its sidecar: {error}; export the model again") from error

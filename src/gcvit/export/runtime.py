@@ -1,0 +1,149 @@
+"""Runs exported files on the CPU: one function from images to tensors, whatever the runtime."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gcvit.export.formats import Format
+from gcvit.export.packages import package
+
+Program = Callable[[Tensor], list[Tensor]]
+"""Preprocessed images (batch, channels, *size) fp32, any batch of at least 1 → the model's outputs, fp32 CPU tensors
+that stay what they are when the program is called again."""
+
+
+def load(path: str | Path, to: Format, *, threads: int | None = None) -> Program:
+    """Open an exported file.
+
+    to: the runtime. threads: CPU threads, at least 1; None: as many as torch uses.
+
+    torch-export and aot files run code that lies in them, the first by pickle, the second as a native library: open
+    only those whose sidecar's hash fits and whose maker you trust. onnx and openvino files are data.
+    Raises ValueError when the file or the runtime's package is missing, or the runtime cannot read the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads is at least 1, not {threads}")
+    return _LOADERS[to](path, threads or torch.get_num_threads())
+
+
+def _torch_export(path: Path, threads: int) -> Program:
+    with _readable(path, RuntimeError, ValueError, KeyError):
+        model = torch.export.load(_archive(path)).module()
+    return _in_torch(model, threads)
+
+
+def _aot(path: Path, threads: int) -> Program:
+    with _readable(path, RuntimeError, ValueError):
+        model = torch._inductor.aoti_load_package(_archive(path))
+    return _in_torch(model, threads)
+
+
+def _onnx(path: Path, threads: int) -> Program:
+    onnxruntime = package("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors; warnings speak of the graph's making
+    state = onnxruntime.capi.onnxruntime_pybind11_state
+    refusals = state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented
+    with _readable(path, *refusals):
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    (images_in,) = session.get_inputs()
+
+    def run(images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(found) for found in session.run(None, {images_in.name: images.contiguous().numpy()})]
+
+    return run
+
+
+def _openvino(path: Path, threads: int) -> Program:
+    openvino = package("openvino")
+    with _readable(path, RuntimeError):
+        model = openvino.Core().read_model(path)
+        # With shapes that it knows more is fused; and images go through a processor's cache best one at a time.
+        model.reshape([1, *(side.get_length() for side in model.input().get_partial_shape()[1:])])
+    queues: dict[str, Any] = {}
+
+    def queue(hint: str) -> Any:
+        if hint not in queues:
+            # It would compute in bf16 where the processor can.
+            settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": hint}
+            with _readable(path, RuntimeError):
+                queues[hint] = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", settings))
+        return queues[hint]
+
+    queue("LATENCY")  # what cannot be compiled is told now
+
+    def run(images: Tensor) -> list[Tensor]:
+        """All threads on one image, or images side by side."""
+        arrays, outputs = images.contiguous().numpy(), [list[np.ndarray]()] * len(images)
+
+        def keep(request: Any, image: int) -> None:
+            outputs[image] = [tensor.data.copy() for tensor in request.output_tensors]
+
+        waiting = queue("LATENCY" if len(images) == 1 else "THROUGHPUT")
+        waiting.set_callback(keep)
+        for image in range(len(images)):
+            waiting.start_async([arrays[image : image + 1]], image, share_inputs=True)
+        waiting.wait_all()
+        return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*outputs, strict=True)]
+
+    return run
+
+
+_LOADERS: dict[Format, Callable[[Path, int], Program]] = {
+    "torch-export": _torch_export,
+    "aot": _aot,
+    "onnx": _onnx,
+    "openvino": _openvino,
+}
+
+
+def _in_torch(model: Callable[[Tensor], Tensor | Sequence[Tensor]], threads: int) -> Program:
+    @torch.inference_mode()
+    def run(images: Tensor) -> list[Tensor]:
+        with _threads(threads):
+            found = model(images.contiguous())
+        return [found] if isinstance(found, Tensor) else list(found)
+
+    return run
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """So many threads of torch, which has one number for the whole process."""
+    before = torch.get_num_threads()
+    if number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _readable(path: Path, *refusals: type[Exception]) -> Iterator[None]:
+    """Turns a runtime's own complaint about a file into ours."""
+    try:
+        yield
+    except refusals as error:
+        reason = [type(error).__name__, *str(error).strip().splitlines()][-1]  # the first lines say where in its source
+        advice = "export the model again with the versions that are installed here"
+        raise ValueError(f"{path}: the runtime cannot open it ({reason[:200]}); {advice}") from error
+
+
+def _archive(path: Path) -> str:
+    """The path. torch would try a file that is no archive as what older versions wrote, and fail at length."""
+    if not is_zipfile(path):
+        raise ValueError("it is no archive")
+    return str(path)

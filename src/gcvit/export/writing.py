@@ -1,0 +1,117 @@
+"""Writes an exported file so that it is there whole, checked and with its sidecar, or not at all."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import Tensor
+
+from gcvit.engine.config import as_dict
+from gcvit.engine.saving import versions
+from gcvit.export.check import Check, check
+from gcvit.export.convert import convert, package
+from gcvit.export.formats import INT8, SUFFIXES, Format
+from gcvit.export.runtime import load
+from gcvit.export.sidecar import Sidecar, hashes, parts, sidecar_path, write_sidecar
+from gcvit.export.trained import Trained
+from gcvit.files import flush_folder
+from gcvit.model.config import Pair
+
+PACKAGES: dict[Format, tuple[str, ...]] = {
+    "torch-export": (),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+    "aot": (),
+}
+QUANTISER = "nncf"
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export that was written as `path`, with what belongs to it among `files`; where there is a `problem`, it was
+    not."""
+
+    path: Path
+    files: list[Path]
+    check: Check
+    problem: str | None
+
+
+def require_packages(to: Format, *, int8: bool) -> None:
+    """Raise ValueError for a format without int8 and for packages that are missing, naming the extra."""
+    if int8 and to not in INT8:
+        raise ValueError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
+    for name in (*PACKAGES[to], *([QUANTISER] if int8 else [])):
+        package(name)
+
+
+def export_path(folder: Path, trained: Trained, to: Format, *, int8: bool) -> Path:
+    """FOLDER/NAME-HxW with what sets it apart from other exports of the same variant."""
+    part = "" if trained.task == "classify" else f"-{trained.task}"
+    height, width = trained.size
+    return folder / f"{trained.name}{part}-{height}x{width}{'-int8' if int8 else ''}{SUFFIXES[to]}"
+
+
+def write_export(
+    trained: Trained,
+    path: Path,
+    to: Format,
+    *,
+    calibration: Sequence[Tensor] | None = None,
+    pictures: Mapping[str, Iterable[Tensor]],
+    min_agreement: float,
+    progress: Callable[[str], None],
+) -> Export:
+    """Convert, run and compare, and only then put the file and its sidecar in their places.
+
+    calibration: batches of preprocessed images, for int8. pictures: what to compare on, see `check`.
+    Raises ValueError and OSError as `convert` and `load` do; whatever happens, what was at `path` stays usable, or is
+    refused by its sidecar's hash.
+    """
+    size: Pair = trained.size
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
+        aside = Path(folder) / path.name
+        progress(f"{path.name}: {'quantising' if calibration is not None else 'converting'}")
+        convert(trained.model, aside, to, size, calibration=calibration)
+        progress(f"{path.name}: comparing")
+        found = check(trained.model, load(aside, to), size, trained.in_chans, pictures)
+        problem = found.problem(int8=calibration is not None, min_agreement=min_agreement)
+        if problem is None:
+            sidecar = _sidecar(trained, aside, to, found, int8=calibration is not None)
+            write_sidecar(aside, sidecar)
+            for file in parts(aside, to):
+                _flush(file)
+            # The sidecar last: until it is there, the files are refused.
+            for file in (*parts(aside, to), sidecar_path(aside)):
+                file.replace(path.parent / file.name)
+            flush_folder(path.parent)
+    return Export(path, parts(path, to), found, problem)
+
+
+def _sidecar(trained: Trained, path: Path, to: Format, found: Check, *, int8: bool) -> Sidecar:
+    packages = (*PACKAGES[to], *([QUANTISER] if int8 else []))
+    return Sidecar(
+        format=to,
+        task=trained.task,
+        name=trained.name,
+        size=trained.size,
+        int8=int8,
+        in_chans=trained.in_chans,
+        classes=trained.classes,
+        palette=trained.palette,
+        preprocessing=as_dict(trained.preprocessing),
+        files=hashes(path, to),
+        software=versions() | {name: version(name) for name in packages},
+        source=trained.source,
+        checked=asdict(found),
+    )
+
+
+def _flush(file: Path) -> None:
+    """To the disk, before it takes its name."""
+    with file.open("rb") as content:
+        os.fsync(content.fileno())

@@ -1,0 +1,49 @@
+"""Training with compiled blocks: the same run, up to what the compiler's code rounds otherwise."""
+
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gcvit.model.compiling import compile_blocks
+from gcvit.tasks.classify import TrainResult, train
+from gcvit.tasks.segment.train import train as train_segmenter
+from tasks.tiny import TINY, TINY_SCENES
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
+    """The graphs that the tasks compile, each run as it was captured."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    for task in ("classify", "segment"):
+        training = import_module(f"gcvit.tasks.{task}.train")
+        monkeypatch.setattr(training, "compile_blocks", partial(compile_blocks, backend=backend))
+    return graphs
+
+
+def test_a_compiled_run_is_the_plain_run(
+    tiny_run: TrainResult, captured: list[torch.fx.GraphModule], tmp_path: Path
+) -> None:
+    """Bit by bit where captured graphs run as they are: drop path draws what it drew, and evaluation and the moving
+    average see the trained weights."""
+    other = train(replace(TINY, compile=True), tmp_path / "run")
+    assert captured
+    for folder in ("last", "best"):
+        ours, theirs = (load_file(getattr(run, folder) / "model.safetensors") for run in (tiny_run, other))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
+
+
+def test_segmenters_are_compiled_too(captured: list[torch.fx.GraphModule], tmp_path: Path) -> None:
+    assert train_segmenter(replace(TINY_SCENES, compile=True), tmp_path / "run").evaluation.counts.miou > 0
+    assert captured
