@@ -87,6 +87,7 @@ def measure(way: str, name: str, kind: str, device: torch.device) -> list[dict[s
             row["graphs"] = counters["stats"]["unique_graphs"] - before
             row["later_ms"] = 1000 * median(seconds(images) for _ in range(REPEATS))
         found.append(row)
+        print(json.dumps(row), file=sys.stderr, flush=True)  # what is there if the rest takes too long
     return found
 
 

@@ -1,12 +1,12 @@
 """Timing: whole runs on small models, and the arithmetic on a clock of our own."""
 
-import json
-
 import pytest
 import torch
 
-from gcvit.bench import speed
-from gcvit.bench.speed import SpeedConfig, as_json, describe, run, table
+from gcvit.bench import speed, timing
+from gcvit.bench.contenders import PEERS
+from gcvit.bench.forms import Conditions
+from gcvit.bench.speed import Prepared, SpeedConfig, describe, run
 
 BRIEF = {"size": 64, "batch_sizes": (2,), "rounds": 2, "turn_seconds": 0.01, "device": "cpu", "threads": 1}
 A, B = "gcvit_pico", "gcvit_pico:channels_last"
@@ -21,12 +21,12 @@ class Clock:
     def __call__(self):
         return self.now
 
-    def prepare(self, contender, model, batch_size, config, device):
+    def prepare(self, contender, model, batch_size, config, conditions, twins):
         def step():
             self.calls.append(str(contender))
             self.now += next(self.milliseconds[str(contender)]) / 1e3
 
-        return step, None
+        return Prepared(step, None, None)
 
 
 def always(value):
@@ -36,7 +36,7 @@ def always(value):
 
 def timed(monkeypatch, lengths, **settings):
     clock = Clock(lengths)
-    monkeypatch.setattr(speed, "perf_counter", clock)
+    monkeypatch.setattr(timing, "perf_counter", clock)
     monkeypatch.setattr(speed, "_prepare", clock.prepare)
     config = SpeedConfig(tuple(lengths), **(BRIEF | {"same_weights": False} | settings))
     return run(config), clock.calls
@@ -62,15 +62,16 @@ def test_small_models_run(mode, precision):
         assert row.parameters > 0
     assert rows[0].speedup == rows[0].paired_speedup == 1
     assert [row.difference is None for row in rows] == [True, True, False]
-    assert rows[2].difference < 1e-5
+    assert rows[2].difference < (1e-5 if precision == "fp32" else 0.05)
 
 
 def test_training_changes_weights_and_leaves_no_gradients(monkeypatch):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 1000))
     before = model[1].weight.detach().clone()
     config = SpeedConfig(("gcvit_pico",), mode="train", **(BRIEF | {"size": 32}))
-    step, _ = speed._prepare(config.contenders[0], model, 2, config, torch.device("cpu"))
-    step()
+    conditions = Conditions(torch.device("cpu"), training=True)
+    prepared = speed._prepare(config.contenders[0], model, 2, config, conditions, None)
+    prepared.step()
     assert model.training
     assert not torch.equal(model[1].weight, before)
     assert model[1].weight.grad is None
@@ -119,18 +120,38 @@ def test_compiled_models_are_compiled_for_one_batch_size(monkeypatch):
     assert compiled == [False, False]
 
 
-def test_table_and_json(monkeypatch):
-    rows, _ = timed(monkeypatch, {A: always(10), B: always(4)})
-    headings, cells = table(rows)
-    assert headings == [">batch", "model", ">ms", ">quartiles", ">images/s", ">×", ">paired ×"]
-    assert cells[1] == ["2", B, "4.00", "4.00–4.00", "500", "2.50", "2.50"]
-    config = SpeedConfig(("gcvit_pico",), **BRIEF)
-    found = json.loads(json.dumps(as_json(config, rows)))
-    assert found["rows"][1]["turns_ms"] == pytest.approx([4, 4])
-    assert found["settings"]["models"] == ["gcvit_pico"]
-    assert found["machine"]["threads"] == "1"
-    assert torch.__version__.split("+")[0] in found["machine"]["software"]
-    assert describe(config)["processor"]
+def test_percentiles_are_of_single_steps_and_only_where_there_are_enough(monkeypatch):
+    # The first step finds out how long one takes; then two rounds of ever longer ones.
+    (few,), _ = timed(monkeypatch, {A: iter([10, 10, 30])}, turn_seconds=0)
+    assert few.steps == 2
+    assert few.percentiles_ms == (pytest.approx(20), None, None)
+    (some,), _ = timed(monkeypatch, {A: iter([10, *range(1, 11)])}, turn_seconds=0.05)
+    assert some.steps == 10
+    assert some.percentiles_ms == (pytest.approx(5.5), pytest.approx(9.1), None)
+    (many,), _ = timed(monkeypatch, {A: iter([1, *range(1, 101)])}, turn_seconds=0.0499)
+    assert many.steps == 100
+    assert many.percentiles_ms == pytest.approx((50.5, 90.1, 99.01))
+    assert many.turns_ms == pytest.approx((25.5, 75.5))
+
+
+def test_energy_is_of_the_images_in_the_turns(monkeypatch):
+    meter = iter([100.0, 130.0, 200.0, 250.0])
+    monkeypatch.setattr(speed, "energy_meter", lambda device: lambda: next(meter))
+    (row,), _ = timed(monkeypatch, {A: always(10)}, rounds=2, turn_seconds=0.02, batch_sizes=(4,))
+    assert row.steps == 4
+    assert row.joules_per_image == pytest.approx(80 / 16)
+
+
+def test_peers_are_added_once_and_forms_to_all():
+    config = SpeedConfig(("timm/convnext_tiny:channels_last", "gcvit_tiny:folded"), peers=True, forms=("compiled",))
+    names = [str(contender) for contender in config.contenders]
+    assert names[:2] == ["timm/convnext_tiny:channels_last:compiled", "gcvit_tiny:folded:compiled"]
+    assert names[2:] == [f"{peer}:compiled" for peer in PEERS if "convnext" not in peer]
+
+
+def test_backbones_of_a_rectangle():
+    rows = run(SpeedConfig((A, f"{A}:folded"), **(BRIEF | {"size": "64x96", "part": "backbone", "rounds": 1})))
+    assert rows[1].difference < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -139,6 +160,13 @@ def test_table_and_json(monkeypatch):
         ({"batch_sizes": ()}, "batch_sizes"),
         ({"batch_sizes": (1, 0)}, "batch_sizes"),
         ({"size": 31}, "size"),
+        ({"size": "64x31"}, "size"),
+        ({"size": "64,96"}, "HEIGHTxWIDTH"),
+        ({"windows": (7, 7, 0, 7)}, "windows"),
+        ({"mode": "train", "part": "backbone"}, "whole models"),
+        ({"mode": "train", "precision": "pure-bf16"}, "fp32 weights"),
+        ({"models": ("gcvit_pico:cudagraph",), "device": "cpu"}, "CUDA"),
+        ({"models": ("gcvit_pico",), "forms": ("fast",)}, "no form 'fast'"),
         ({"rounds": 0}, "rounds"),
         ({"turn_seconds": -1.0}, "turn_seconds"),
         ({"threads": 0}, "threads"),
@@ -152,12 +180,13 @@ def test_mistakes_in_settings(settings, message):
 
 
 def test_images_that_a_model_does_not_take():
-    with pytest.raises(ValueError, match="timm/gcvit_xxtiny does not take images of 72 px"):
+    with pytest.raises(ValueError, match="timm/gcvit_xxtiny does not take images of 72×72 px"):
         run(SpeedConfig(("timm/gcvit_xxtiny",), **(BRIEF | {"size": 72, "same_weights": False})))
 
 
 def test_the_default_models_suit_the_mode():
     assert "gcvit_tiny:folded" in [str(contender) for contender in SpeedConfig().contenders]
+    assert describe(SpeedConfig(threads=1))["threads"] == "1"
     assert all(not contender.folded for contender in SpeedConfig(mode="train").contenders)
 
 

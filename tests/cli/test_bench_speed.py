@@ -1,6 +1,7 @@
 """`gcvit bench speed`: the table and the JSON object of a very short measurement."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,15 @@ def test_json_holds_every_turn(gcvit: Command) -> None:
     assert found["settings"]["mode"] == "train"
 
 
+def test_files(gcvit: Command, tmp_path: Path) -> None:
+    result = gcvit("bench", "speed", "--models", "gcvit_pico", "--out", tmp_path / "speed", *BRIEF)
+    assert result.code == 0, result.err
+    for name in ("results.json", "results.md", "speed.png"):
+        assert (tmp_path / "speed" / name).is_file()
+        assert f"written: {tmp_path / 'speed' / name}" in result.out
+    assert "gcvit bench speed --models gcvit_pico --out" in (tmp_path / "speed" / "results.md").read_text("utf8")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -36,6 +46,8 @@ def test_json_holds_every_turn(gcvit: Command) -> None:
         (["--models", "timm/gcvit_tinny"], "timm/gcvit_tiny"),
         (["--models", "gcvit_pico:fast"], "folded"),
         (["--size", "31"], "32"),
+        (["--size", "64x"], "HEIGHTxWIDTH"),
+        (["--models", "gcvit_pico:cudagraph", "--device", "cpu"], "CUDA"),
         (["--round", "3"], "--rounds"),
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from gcvit.model import attention
 pytestmark = pytest.mark.skipif(interpreted(), reason="for a process in which Triton does not interpret")
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="needs triton")
+@pytest.mark.skipif(
+    find_spec("triton") is None or (version("triton") < "3.7" and version("numpy") >= "2.4"),
+    reason="needs triton, and Triton 3.6's interpreter a NumPy before 2.4",
+)
 def test_the_kernel_in_tritons_interpreter():
     """In a process of its own: Triton reads the variable when it defines a kernel, and keeps to it."""
     found = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-q", Path(__file__).with_name("test_window_attention_kernel.py")],
+        [sys.executable, "-m", "pytest", "-n", "0", Path(__file__).with_name("test_window_attention_kernel.py")],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -29,7 +33,7 @@ def test_the_kernel_in_tritons_interpreter():
         check=False,
     )
     assert found.returncode == 0, found.stdout[-5000:] + found.stderr[-2000:]
-    assert "skipped" not in found.stdout
+    assert " passed, 2 skipped in" in found.stdout, "only the two maps of gigabytes are for a GPU alone"
 
 
 def tensors(dtype=torch.float32, device="cpu", parts=2, heads=2, tokens=35):
@@ -114,7 +118,7 @@ def test_the_rule(monkeypatch):
 def test_gpus_that_will_do(capability, expected, monkeypatch):
     monkeypatch.setattr(kernel, "find_spec", lambda name: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
-    rule = kernel.available.__wrapped__
+    rule = kernel._available.__wrapped__
     assert rule("cuda", 0) == expected
     assert not rule("cpu", None)
     monkeypatch.setattr(kernel, "find_spec", lambda name: None)

@@ -39,6 +39,12 @@ SHAPES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """A GPU's convolutions would otherwise round to TF32, more than the tolerances allow."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 def module(kind, window, heads=2, seed=0):
     """Attention with a bias that matters, in float64, which no kernel takes."""
     torch.manual_seed(seed)
@@ -161,6 +167,17 @@ def test_strides_do_not_matter(window, size):
     tokens_first = query.transpose(1, 2).contiguous().transpose(1, 2)
     found = window_attention(strided, tokens_first, table.t().contiguous().t(), window, 0.2)
     assert torch.equal(found, expected)
+
+
+@torch.no_grad()
+@pytest.mark.skipif(interpreted(), reason="too large to interpret")
+@pytest.mark.parametrize("window", [(4, 4), (9, 8)])
+def test_a_map_of_more_numbers_than_32_bits_count(window):
+    """Its last row of windows is what it would be alone."""
+    projected = torch.randn(1, 4752, 4800, 3, 1, 32, device=DEVICE, dtype=torch.bfloat16)
+    table = torch.randn((2 * window[0] - 1) * (2 * window[1] - 1), 1, device=DEVICE)
+    found = window_attention(projected, None, table, window, 0.2)[:, -window[0] :]
+    assert torch.equal(found, window_attention(projected[:, -window[0] :], None, table, window, 0.2))
 
 
 @torch.no_grad()

@@ -36,8 +36,8 @@ def gate_over_batch(patch):
     """Squeeze-and-excite that averages over the batch as well."""
 
     def wrong(self, x):
-        mean = x.mean((0, 1, 2), keepdim=True)
-        return x * self.expand(F.gelu(self.reduce(mean))).sigmoid()
+        mean = x.mean((0, 1, 2)).expand(len(x), -1)
+        return self.expand(F.gelu(self.reduce(mean))).sigmoid()
 
     patch.setattr(layers.SqueezeExcite, "forward", wrong)
 

@@ -85,7 +85,7 @@ def test_training_needs_no_graph_for_each_rate_of_drop_path(backend):
     for count in (4, 6, 3):
         expected, found = gradients(plain, images32(count)), gradients(model, images32(count))
         for name, gradient in expected.items():
-            assert_equal(found[name], gradient, f"gradient of {name}", 1e-5)
+            assert_equal(found[name], gradient, f"gradient of {name}", 1e-4)
         assert len(backend.graphs) == STAGES * KINDS + 1
     assert not torch.equal(gradients(model.eval(), images32(3))["stem.conv.weight"], expected["stem.conv.weight"])
 

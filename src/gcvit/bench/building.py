@@ -1,7 +1,7 @@
 """From contenders to models, ours and timm's."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 from torch import nn
@@ -35,9 +35,7 @@ def build(
     models = [
         _create_timm(contender.name.removeprefix(TIMM), size, part, drop_path)
         if contender.from_timm
-        else create_model(
-            contender.name, img_size=size, windows=windows, head=part == "model", drop_path=drop_path
-        )
+        else create_model(contender.name, img_size=size, windows=windows, head=part == "model", drop_path=drop_path)
         for contender in contenders
     ]
     if same_weights:
@@ -52,7 +50,7 @@ def build(
 def _create_timm(name: str, size: Pair, part: str, drop_path: float | None) -> nn.Module:
     """timm passes on no setting that is None, since not every model takes each."""
     published = timm.get_pretrained_cfg(name)
-    settings: dict[str, object] = {"drop_path_rate": drop_path}
+    settings: dict[str, Any] = {"drop_path_rate": drop_path}
     settings["img_size"] = size if published is not None and published.fixed_input_size else None
     settings |= {"num_classes": 1000} if part == "model" else {"features_only": True}
     try:

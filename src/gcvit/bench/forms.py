@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from gcvit.export.formats import SUFFIXES
 from gcvit.export.runtime import load
 from gcvit.model.compiling import compile_blocks
 from gcvit.model.config import Pair
+from gcvit.model.gcvit import Stage
 
 Outputs = Tensor | list[Tensor]
 Forward = Callable[[], Outputs]
@@ -43,7 +45,9 @@ class Conditions:
             raise ValueError(f"{contender}: exported files run on the CPU, in fp32; add --device cpu, or leave it out")
 
 
-def prepare(contender: Contender, model: nn.Module, images: Tensor, conditions: Conditions) -> tuple[nn.Module, Forward]:
+def prepare(
+    contender: Contender, model: nn.Module, images: Tensor, conditions: Conditions
+) -> tuple[nn.Module, Forward]:
     """The model, moved to the device and in the right mode, and a function that runs it on `images` (batch, 3, height,
     width), a CPU tensor. What it returns may be overwritten by the next call.
 
@@ -52,22 +56,31 @@ def prepare(contender: Contender, model: nn.Module, images: Tensor, conditions: 
     if contender.runtime is not None:
         return model, _exported(contender, model, images)
     dtype = torch.bfloat16 if conditions.precision == "pure-bf16" else torch.float32
-    layout = torch.channels_last if "channels_last" in contender.forms else torch.preserve_format
-    model = model.to(conditions.device, dtype, memory_format=layout).train(conditions.training)
-    images = images.to(conditions.device, dtype, memory_format=layout)
+    model, images = model.to(conditions.device, dtype).train(conditions.training), images.to(conditions.device, dtype)
+    if "channels_last" in contender.forms:
+        model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+    if "sdpa" in contender.forms:
+        for stage in model.modules():
+            if isinstance(stage, Stage):
+                stage.fused = _never  # type: ignore[method-assign]  # a comparison is the only one to want this
     run: Callable[[Tensor], Outputs] = model
     if "blocks" in contender.forms:
         run = compile_blocks(model)
     elif "compiled" in contender.forms:
         run = torch.compile(model, dynamic=False)
 
+    precision: Literal["fp32", "bf16"] = "bf16" if conditions.precision == "bf16" else "fp32"
+
     def forward() -> Outputs:
         # No inference mode in training; autocast ends with every call, and with it its cache of cast weights.
-        precision = "bf16" if conditions.precision == "bf16" else "fp32"
         with torch.inference_mode(not conditions.training), autocast(conditions.device, precision):
             return run(images)
 
     return model, _recorded(forward, conditions.device) if "cudagraph" in contender.forms else forward
+
+
+def _never(x: Tensor) -> bool:
+    return False
 
 
 def _recorded(forward: Forward, device: torch.device) -> Forward:

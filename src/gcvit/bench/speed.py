@@ -106,7 +106,7 @@ class Row:
     speedup: the first model's median over this one's; paired_speedup: the median over rounds of that ratio within a
         round, which slow changes of the machine's speed hardly touch.
     difference: distance from the outputs of the first model of the same weights, as run, ‖Δ‖ / ‖first‖; None without.
-    peak_memory: bytes of GPU memory for weights, optimiser, images and one step; None on the CPU and for a recorded graph.
+    peak_memory: bytes of GPU memory for weights, optimiser, images and one step; None on the CPU and for a graph.
     joules_per_image: the card's, or None where it does not tell.
     parameters: of the model as run; macs: multiply-accumulates of one image forward.
     """
@@ -207,7 +207,12 @@ class Prepared:
 
 
 def _prepare(
-    contender: Contender, model: nn.Module, batch_size: int, config: SpeedConfig, conditions: Conditions, twins: Twins | None
+    contender: Contender,
+    model: nn.Module,
+    batch_size: int,
+    config: SpeedConfig,
+    conditions: Conditions,
+    twins: Twins | None,
 ) -> Prepared:
     device = conditions.device
     generator = torch.Generator().manual_seed(1)

@@ -105,7 +105,7 @@ def draw(config: SpeedConfig, rows: Sequence[Row]) -> Figure:
                           verticalalignment="center", fontsize=8)  # fmt: skip
         axes.set_title(f"batch {batch}", fontsize=9, loc="left")
         axes.set_xlabel("images/s", fontsize=8)
-        axes.set_xlim(0, 1.28 * max(rates))
+        axes.set_xlim(0, 1.34 * max(rates))
         axes.set_yticks(range(len(models)), models, fontsize=8)
         axes.tick_params(labelsize=8, length=0)
         axes.grid(axis="x", color=FAINT, linewidth=0.6)

@@ -34,7 +34,8 @@ COMMANDS = {
     "doctor segment": Command("gcvit.cli.doctor_segment", "find damaged, missing and wrong label maps"),
     "data shapes": Command("gcvit.cli.data_shapes", "write the built-in images as folders"),
     "bench cost": Command("gcvit.cli.bench_cost", "parameters and multiply-adds, as in the paper"),
-    "bench speed": Command("gcvit.cli.bench_speed", "compare the speed of two models"),
+    "bench speed": Command("gcvit.cli.bench_speed", "compare the speed of models"),
+    "bench budget": Command("gcvit.cli.bench_budget", "what bounds a model's speed here, and where time goes"),
 }
 
 

@@ -93,10 +93,12 @@ def compare(model: nn.Module, program: Program, name: str, batches: Iterable[Ten
         largest = torch.stack([largest, *((a - b).abs().max() for a, b in zip(found, expected, strict=True))]).max()
         sums = sums + torch.stack([_squares(a, b) for a, b in zip(found, expected, strict=True)])
         agreed.append((found[0].argmax(1) == expected[0].argmax(1)).double().mean() * len(images))
-    difference, ours, theirs = sums.clamp_min(torch.finfo(torch.float64).tiny).unbind(1)
-    cosine = (ours + theirs - difference) / (2 * (ours * theirs).sqrt())
+    difference, ours, theirs = sums.unbind(1)
+    tiny = torch.finfo(torch.float64).tiny
+    cosine = (ours + theirs - difference) / (2 * (ours * theirs).sqrt()).clamp_min(tiny)
+    relative = (difference / ours.clamp_min(tiny)).sqrt().max()
     agreement = sum(agreed, torch.zeros(())) / count if len(sums) == 1 else cosine.min()
-    return Difference(name, count, batch, float(largest), float((difference / ours).sqrt().max()), float(agreement))
+    return Difference(name, count, batch, float(largest), float(relative), float(agreement))
 
 
 def _squares(found: Tensor, expected: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from PIL import Image
@@ -15,12 +16,10 @@ from gcvit.export.sidecar import Task
 from gcvit.factory import open_model
 from gcvit.model.config import Pair
 from gcvit.model.gcvit import GCViT
-from gcvit.model.variants import VARIANTS
 from gcvit.tasks.classify.names import class_names
 from gcvit.tasks.segment.saving import ScenePreprocessing, is_segmenter, open_segmenter
 from gcvit.tasks.segment.segmenter import SegmentationModel
 from gcvit.tasks.sources import checkpoint_path
-from gcvit.weights.catalogue import CATALOGUE
 from gcvit.weights.loading import find
 from gcvit.weights.preprocessing import Preprocessing
 
@@ -84,7 +83,7 @@ def open_trained(source: str, part: Part = "model") -> Trained:
     Raises ValueError when it cannot be opened, and for a whole classifier without classes.
     """
     path = checkpoint_path(source)
-    if path not in (*VARIANTS, *CATALOGUE) and is_segmenter(find(path)):
+    if (Path(path).exists() or "/" in path) and is_segmenter(find(path)):  # the published ones are classifiers
         return _segmenter(path, part)
     opened = open_model(path)
     model, config = opened.model, opened.model.config

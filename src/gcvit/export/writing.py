@@ -12,8 +12,9 @@ from torch import Tensor
 from gcvit.engine.config import as_dict
 from gcvit.engine.saving import versions
 from gcvit.export.check import Check, check
-from gcvit.export.convert import convert, package
+from gcvit.export.convert import convert
 from gcvit.export.formats import INT8, SUFFIXES, Format
+from gcvit.export.packages import package
 from gcvit.export.runtime import load
 from gcvit.export.sidecar import Sidecar, hashes, parts, sidecar_path, write_sidecar
 from gcvit.export.trained import Trained
@@ -26,7 +27,7 @@ PACKAGES: dict[Format, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "aot": (),
 }
-QUANTISER = "nncf"
+QUANTISERS: dict[Format, tuple[str, ...]] = {"openvino": ("nncf",)}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def require_packages(to: Format, *, int8: bool) -> None:
     """Raise ValueError for a format without int8 and for packages that are missing, naming the extra."""
     if int8 and to not in INT8:
         raise ValueError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
-    for name in (*PACKAGES[to], *([QUANTISER] if int8 else [])):
+    for name in _packages(to, int8):
         package(name)
 
 
@@ -93,7 +94,6 @@ def write_export(
 
 
 def _sidecar(trained: Trained, path: Path, to: Format, found: Check, *, int8: bool) -> Sidecar:
-    packages = (*PACKAGES[to], *([QUANTISER] if int8 else []))
     return Sidecar(
         format=to,
         task=trained.task,
@@ -105,10 +105,14 @@ def _sidecar(trained: Trained, path: Path, to: Format, found: Check, *, int8: bo
         palette=trained.palette,
         preprocessing=as_dict(trained.preprocessing),
         files=hashes(path, to),
-        software=versions() | {name: version(name) for name in packages},
+        software=versions() | {name: version(name) for name in _packages(to, int8)},
         source=trained.source,
         checked=asdict(found),
     )
+
+
+def _packages(to: Format, int8: bool) -> tuple[str, ...]:
+    return PACKAGES[to] + (QUANTISERS.get(to, ()) if int8 else ())
 
 
 def _flush(file: Path) -> None:

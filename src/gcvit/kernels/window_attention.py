@@ -37,9 +37,13 @@ def applies(x: Tensor, head_dim: int, window: Pair) -> bool:
 
 
 @torch.compiler.assume_constant_result
-@cache
 def available(kind: str, index: int | None) -> bool:
     """Whether Triton can run on a device, given as `torch.device`'s type and index."""
+    return _available(kind, index)
+
+
+@cache  # inside: torch's compiler looks through a cache, and would not take what it finds there for a constant
+def _available(kind: str, index: int | None) -> bool:
     if find_spec("triton") is None:
         return False
     return interpreted() or (kind == "cuda" and torch.cuda.get_device_capability(index) >= (8, 0))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from gcvit.kernels import cpu_attention
 from gcvit.kernels.window_attention import window_attention
 from gcvit.model.config import Pair
 from gcvit.model.windows import Layout
@@ -120,13 +121,15 @@ class WindowAttention(nn.Module):
         bias, dropout = self.bias(), self.attention_dropout if self.training else 0.0
         # The kernels take four axes. The bias is the same in every window, so windows join the batch; with padding
         # it differs from window to window but not from image to image, so they join the heads.
-        if padding is None:
-            bias, merged = bias[None], 0
-        else:
-            bias, merged = self.mask(bias, padding).flatten(0, 1)[None], 1
+        merged = 0 if padding is None else 1
+        if padding is not None:
+            bias = self.mask(bias, padding).flatten(0, 1)
         axes = q.shape[merged : merged + 2]
         q, k, v = (x.flatten(merged, merged + 1) for x in (q, k, v))
-        x = F.scaled_dot_product_attention(q, k, v, bias, dropout, scale=self.scale)
+        if not dropout and cpu_attention.applies(q, k, v, bias):
+            x = cpu_attention.attention(q, k, v, bias, self.scale)
+        else:
+            x = F.scaled_dot_product_attention(q, k, v, bias[None], dropout, scale=self.scale)
         return x.unflatten(merged, axes).transpose(2, 3).flatten(3)
 
     def on_map(

@@ -17,8 +17,8 @@ def compile_blocks(model: nn.Module, *, dynamic: bool = True, backend: str | Cal
 
     All local blocks of a stage share their code, and so do its global ones: a model of 31 blocks is compiled as 8.
     In inference that code is for any number of images and windows; in training one image, or one window, has code of
-    its own. So have windows that leave a remainder, another precision and another window. Names and weights stay as
-    they are; a copy of the model (`fold`, `deepcopy`) is not compiled.
+    its own. So have windows with padding, another precision and another window. Names and weights stay as they are; a
+    copy of the model (`fold`, `deepcopy`) is not compiled.
 
     dynamic: False compiles for each number of images and windows alone, of which torch keeps eight before it gives up
         and computes as if nothing was compiled.
@@ -52,17 +52,22 @@ def _call_compiled(
 ) -> TokensOrMap:
     """Call what `_compile` gave, and with `dynamic` say first which axes may have another length the next time."""
     if dynamic:
-        _free(tokens, "batch", *(["windows"] if layout.cut else ["height", "width"]))
-        _free(query, "batch")
+        # Without an example of each length torch compiles no backward pass, and torch 2.11 no mask in one piece.
+        examples = (
+            ("batch", "windows") if torch.is_grad_enabled() else ("windows",) if layout.padding is not None else ()
+        )
+        _free(tokens, ("batch", "windows") if layout.cut else ("batch", "height", "width"), examples)
+        _free(query, ("batch",), examples)
         if layout.padding is not None:
-            _free(layout.padding, "windows")
+            _free(layout.padding, ("windows",), examples)
     return compiled(block, tokens, query, layout)
 
 
-def _free(tensor: Tensor, *axes: str) -> None:
-    """Let the tensor's first axes, which have these names, be of any length."""
+def _free(tensor: Tensor, axes: tuple[str, ...], examples: tuple[str, ...]) -> None:
+    """Let the tensor's first axes, which have these names, be of any length; of those among `examples` the compiler may
+    look at the length, and then a length of 1 is a case of its own."""
     for axis, name in enumerate(axes):
-        if torch.is_grad_enabled():  # without knowing an example of the length torch compiles no backward pass
-            torch._dynamo.maybe_mark_dynamic(tensor, axis)  # a length of 1 stays a case of its own
+        if name in examples:
+            torch._dynamo.maybe_mark_dynamic(tensor, axis)
         else:
             torch._dynamo.decorators.mark_unbacked(tensor, axis, shape_id=name)

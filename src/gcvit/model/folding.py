@@ -8,11 +8,12 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcvit.kernels.linear import InferenceLinear
 from gcvit.model.attention import FixedBias, GlobalAttention, LocalAttention
-from gcvit.model.layers import MLP, LayerScale
+from gcvit.model.layers import MLP, LayerScale, Stem
 
 if TYPE_CHECKING:
     from gcvit.model.gcvit import Block, GCViT
@@ -29,7 +30,22 @@ def fold(model: "GCViT") -> "GCViT":
     for stage in folded.stages:
         for block in stage.blocks:
             _fold_block(block)
+    folded.stem = FoldedStem(folded.stem)
     return folded.to(memory_format=torch.channels_last)  # the convolutions' weights, as their images are
+
+
+class FoldedStem(Stem):
+    """The stem, with the weights of another. On the CPU its large maps stay in the cache when one image follows the
+    other."""
+
+    def __init__(self, stem: Stem) -> None:
+        nn.Module.__init__(self)
+        self.conv, self.downsample = stem.conv, stem.downsample
+
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch rows columns outs"]:
+        if torch.compiler.is_compiling() or images.device.type != "cpu" or len(images) < 2:
+            return super().forward(images)
+        return torch.cat([super(FoldedStem, self).forward(image) for image in images.split(1)])
 
 
 def _fold_block(block: "Block") -> None:

@@ -1,0 +1,50 @@
+"""`gcvit bench budget`: what a model has to compute and to move on this machine, and where its time goes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import OmitArgPrefixes, Positional
+
+from gcvit.bench import budget, budget_files
+from gcvit.cli.arguments import parse
+from gcvit.cli.output import facts, next_steps, say, status, table
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arithmetic and least bytes of a model's parts, the floors that this machine sets them, and where time goes."""
+
+    model: Positional[str] = "gcvit_tiny:folded"
+    """one of ours, written NAME[:FORM]… as for gcvit bench speed; compiled and exported ones as a whole only"""
+    json: bool = False
+    """print one JSON object instead of tables"""
+    out: Path | None = None
+    """a folder for budget.json and budget.md"""
+    settings: OmitArgPrefixes[budget.BudgetConfig] = field(default_factory=budget.BudgetConfig)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Measure and show."""
+    arguments = parse(Arguments, "bench budget", argv)
+    settings, written = arguments.settings, []
+    again = ["gcvit", "bench", "budget"]
+    with status() as progress:
+        found = budget.run(arguments.model, settings, progress)
+    if arguments.out is not None:
+        written = budget_files.write(arguments.out, settings, found, [*again, *argv])
+    if arguments.json:
+        say(json.dumps(budget.as_json(settings, found)))
+        return
+    facts(budget_files.facts_of(settings, found))
+    table(*budget_files.table(found))
+    if found.kinds:
+        table(*budget_files.kinds_table(found))
+    say("\nleast MB: whole blocks fused, each map read and written once; arithmetic and")
+    say("memory ms: the least at this machine's rates of products and of copies;")
+    say("of floor: the larger of the two as a share of the time")
+    for path in written:
+        say(f"written: {path}")
+    name = arguments.model.split(":")[0]
+    next_steps(["gcvit", "bench", "speed", "--models", name, f"{name}:folded"])
