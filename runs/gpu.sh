@@ -37,11 +37,13 @@ gcvit=("$python" -m gcvit)
 
 if [ -n "${GPU_SMALL:-}" ]; then
     ours=gcvit_pico twin=timm/test_vit peers=() device=cpu batch=2 size=64 dense=64x96 graph=:channels_last
+    patience=5 # a compiler on one thread takes its time
     brief=(--rounds 2 --turn-seconds 0) scale=(--scale 64 --steps 2) compiled=channels_last
     shapes=(--model gcvit_pico --img-size 32 --train-images 256 --val-images 64 --epochs 2 --batch-size 32)
     memory=(--side 64 --batches 1 2) compile=(--name gcvit_pico --ways blocks --steps inference)
 else
     ours=gcvit_tiny twin=timm/gcvit_tiny peers=(--peers) device=cuda batch=256 size=224 dense=800x1344 graph=:cudagraph
+    patience=1
     brief=(--rounds 10 --turn-seconds 0.5) scale=() compiled=compiled
     shapes=(--model gcvit_xxtiny --img-size 64 --train-images 8000 --val-images 1000 --epochs 6 --batch-size 256)
     memory=(--batches 8 16) compile=(--name gcvit_tiny --ways blocks timm --steps inference)
@@ -53,9 +55,11 @@ failed=0
   "$python" -c "import torch, timm; print('torch', torch.__version__, 'timm', timm.__version__)"; } 2>&1 | tee "$summary"
 
 part() { # NAME SECONDS COMMAND…: a part with its log; kept at once, should the machine go
-    local name=$1 seconds=$2 start=$SECONDS code
+    local name=$1 seconds=$(($2 * patience)) start=$SECONDS code
     shift 2
     echo "== $name: $*"
+    # To each its own: a part that is stopped can leave half a file, on which all that come after it would fail.
+    export TORCHINDUCTOR_CACHE_DIR=$work/compiled/$name TRITON_CACHE_DIR=$work/triton/$name
     timeout -k 10 "$seconds" "$@" >"$work/$call/$name.log" 2>"$work/$call/$name.err"
     code=$?
     tail -n 30 "$work/$call/$name.log"
@@ -120,9 +124,9 @@ speed)
 train)
     speed step 330 --mode train --models "$twin" "$ours" "${peers[@]}" --forms "$compiled" \
         --batch-sizes "$batch" --size "$size" --precision bf16
-    part train 60 "${gcvit[@]}" train classify --device "$device" --precision bf16 --out "$work/plain" "${shapes[@]}"
+    part train 60 "${gcvit[@]}" train classify --device "$device" --precision bf16 --out "$work/run-plain" "${shapes[@]}"
     part train-compiled 90 "${gcvit[@]}" train classify --device "$device" --precision bf16 --compile \
-        --out "$work/compiled" "${shapes[@]}"
+        --out "$work/run-compiled" "${shapes[@]}"
     start=$SECONDS
     killed_and_resumed --precision bf16 >"$work/$call/resume.log" 2>&1
     code=$?

@@ -189,6 +189,18 @@ def test_pictures_to_compare_on(gcvit: Command, fake: Fake, best: Path, folders:
     assert (row["images"], row["count"]) == (str(folders / "val"), 9)
 
 
+def test_pictures_of_the_calibration_are_compared_on_whatever_else_is(
+    gcvit: Command, fake: Fake, best: Path, folders: Path
+) -> None:
+    Path("noise").symlink_to(folders / "val")
+    words = ["export", best, "--to", "onnx", "--int8", "--calibration", "noise", "--calibration-images", "11"]
+    assert gcvit(*words, "--images", "noise", "--check-images", "9").code == 0
+    rows = read_sidecar(Path("exported/gcvit_pico-64x64-int8.onnx")).checked["differences"][2:]
+    assert [(row["images"], row["count"]) for row in rows] == [("noise", 9), ("calibration pictures", 11)]
+    fake.factor = -1.0
+    assert gcvit(*words).code == 1
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -78,9 +78,10 @@ def test_a_segmentation_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
-def test_int8_is_close(pico: GCViT, tmp_path: Path, to: Format) -> None:
+def test_int8_is_close(pico: GCViT, tmp_path: Path, to: Format, capsys: pytest.CaptureFixture[str]) -> None:
     path, size = tmp_path / f"model{SUFFIXES[to]}", (64, 64)
     convert(pico, path, to, size, calibration=images(16, size).split(4))
+    assert capsys.readouterr().out == ""
     found = compare(pico, load(path, to), "others", images(16, size, seed=3).split(5))
     assert 1e-4 < found.relative < 0.2  # of noise, by random weights
     whole = 4 * sum(parameter.numel() for parameter in pico.parameters())

@@ -23,7 +23,7 @@ KINDS = {
     "copies": r"copy|clone|contiguous|aten::(to|cat|pad|flip|reshape)$|constant_pad|fill|zero",
     "sums, means, pooling": r"aten::(add|add_|mul|mul_|sum|mean|sigmoid|div)$|pool|upsample",
 }
-OTHER = "the rest"
+OTHER = "Python and the rest"
 
 
 class Spent(NamedTuple):
@@ -63,7 +63,7 @@ def where_time_goes(model: nn.Module, forward: Callable[[], object], device: tor
 
 
 def kind_of(operation: str) -> str:
-    """What an operation of torch's profiler belongs to: one of `KINDS`, or the rest, Python among it."""
+    """What an operation of torch's profiler belongs to: one of `KINDS`, or the rest."""
     if operation.startswith(MARK):
         return OTHER
     return next((kind for kind, names in KINDS.items() if re.search(names, operation)), OTHER)

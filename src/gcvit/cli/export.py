@@ -122,7 +122,7 @@ def _export(arguments: ExportModel, trained: Trained, calibration: list[Path], p
         if pictures:
             compared_on[str(arguments.images)] = _batches(pictures, trained)
         if quantised_on is not None:
-            compared_on[str(arguments.calibration)] = iter(quantised_on)
+            compared_on["calibration pictures"] = iter(quantised_on)
         if not compared_on and trained.in_chans == 3:
             compared_on["built-in pictures"] = _built_in(trained)
         return write_export(

@@ -6,7 +6,8 @@ quantised convolutions wrong in some of its own modes (shapes that are not known
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,12 @@ def quantise_onnx(source: Path, target: Path, name: str, calibration: Iterable[T
 
 @contextmanager
 def _silent(logger: str) -> Iterator[None]:
-    """Without a line for every layer; errors are told."""
+    """Without a line for every layer and bars among a command's results; errors are told."""
     log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(StringIO()):
+            yield
     finally:
         log.setLevel(level)
