@@ -11,7 +11,9 @@ from gcvit.bench.contenders import parse as contender
 from gcvit.cli.arguments import parse
 from gcvit.cli.bench_budget import Arguments
 from gcvit.cli.bench_speed import Speed
-from gcvit.recipes.classify import RECIPES
+from gcvit.cli.train_classify import QUICKSTART, Train
+from gcvit.cli.training import parse_training
+from gcvit.recipes import CLASSIFY
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "gpu.sh"
 
@@ -20,7 +22,7 @@ PYTHON = """#!/bin/bash
 printf '%s\\t' "$@" >> {calls}; echo >> {calls}
 previous=
 for word in "$@"; do
-    if [ "$previous" = --out ] && [[ " $* " == *" train classify "* ]]; then mkdir -p "$word"; touch "$word/report.html"; fi
+    if [ "$previous" = --out ] && [ "$4" = classify ]; then mkdir -p "$word"; touch "$word/report.html"; fi
     previous=$word
 done
 [[ " $* " != *"{failing}"* ]]
@@ -52,7 +54,9 @@ def test_every_line_parses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call
                 assert arguments.settings.device == "cuda"
                 contender(arguments.model)
             case ["-m", "gcvit", "train", "classify", *rest]:
-                parse(type(RECIPES["quickstart"].config), "train classify", [w for w in rest if w not in train_only(rest)])
+                training = parse_training(Train, "train classify", rest, CLASSIFY, QUICKSTART)
+                assert training is not None
+                assert training.settings.device == "cuda"
             case _:
                 continue
         read += 1
@@ -64,8 +68,7 @@ def test_every_line_parses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call
 
 
 def test_a_part_that_fails_stops_no_other(tmp_path: Path) -> None:
-    code, found = calls(tmp_path, "correctness", failing="pytest")
-    assert code == 1
+    assert calls(tmp_path, "correctness", failing="pytest")[0] == 1
     summary = (tmp_path / "out" / "correctness.txt").read_text("utf8")
     assert summary.count("code   1") == 1
     assert summary.count("code   0") == 5

@@ -1,6 +1,6 @@
 """Weights and activations of linear layers in 8 bits, with ranges read off calibration images.
 
-Attention's products, convolutions and norms stay in fp32. They are little of the arithmetic; and OpenVINO (2026.2) gets
+Attention's products, convolutions and norms stay in fp32. They are little of the arithmetic; and OpenVINO 2026.4 gets
 quantised convolutions wrong in some of its own modes (shapes that are not known, or fusion switched off).
 """
 
