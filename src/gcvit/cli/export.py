@@ -15,7 +15,7 @@ from gcvit.cli.output import complain, facts, next_steps, percent, say, status, 
 from gcvit.data.images import ImageError
 from gcvit.data.shapes import ShapesDataset
 from gcvit.export.check import Check
-from gcvit.export.formats import Format
+from gcvit.export.formats import CODE, Format
 from gcvit.export.sidecar import Task
 from gcvit.export.trained import Part, Trained, open_trained
 from gcvit.export.writing import Export, export_path, require_packages, write_export
@@ -81,7 +81,8 @@ def run(argv: Sequence[str]) -> int:
     if written and trained.task != "backbone":
         words = ["segment"] if trained.task == "segment" else []
         out = ["--out", "predicted"] if words else []
-        next_steps(["gcvit", "predict", *words, written[0].path, "photo.jpg", *out])
+        trust = ["--trust-code"] if arguments.to in CODE else []
+        next_steps(["gcvit", "predict", *words, written[0].path, "photo.jpg", *out, *trust])
     return int(len(written) < len(exports))
 
 

@@ -48,6 +48,8 @@ class Predict:
     """images computed at once"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1; exported files run on the cpu"""
+    trust_code: bool = False
+    """run the code in a .pt2 or .aot.pt2 file: only if you trust whoever made it"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def run(argv: Sequence[str]) -> int:
         complain(f"{unreadable} of {len(files)} images could not be read; see the messages above")
         return 1
     if not arguments.json:
-        again = ["gcvit", "predict", arguments.model, *arguments.images[:1], "--json"]
+        trust = ["--trust-code"] if arguments.trust_code else []
+        again = ["gcvit", "predict", arguments.model, *arguments.images[:1], *trust, "--json"]
         next_steps(again, *([] if exported else [["gcvit", "info", arguments.model]]))
     return 0
 
@@ -102,7 +105,7 @@ def _exported(arguments: Predict) -> tuple[OpenedClassifier, torch.device]:
     if arguments.size is not None:
         raise ValueError(f"--size: {arguments.model} takes one size; leave it out, or export the model at another")
     device = exported_device(arguments.device)
-    return open_exported_classifier(arguments.model), device
+    return open_exported_classifier(arguments.model, trust_code=arguments.trust_code), device
 
 
 def resized(preprocessing: Preprocessing, size: int | None) -> Preprocessing:

@@ -58,6 +58,8 @@ class Predict:
     """show the model the mirror images too"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1; exported files run on the cpu"""
+    trust_code: bool = False
+    """run the code in a .pt2 or .aot.pt2 file: only if you trust whoever made it"""
     precision: Precision = "auto"
     """auto: bf16 on a GPU that has it, fp32 elsewhere; exported files compute in what they were exported in"""
 
@@ -104,6 +106,7 @@ def run(argv: Sequence[str]) -> int:
     if not arguments.json:
         say(f"\nresults: {arguments.out}")
         flipped = ["predict", "segment", arguments.model, *arguments.images[:1], "--out", arguments.out, "--flip"]
+        flipped += ["--trust-code"] if arguments.trust_code else []
         evaluate = ["eval", "segment", arguments.model, "--data", "YOUR_SCENES"]
         next_steps(["gcvit", *(flipped if exported else evaluate)])
     return 0
@@ -119,7 +122,7 @@ def _exported(arguments: Predict) -> tuple[OpenedSegmenter, torch.device]:
     device = exported_device(arguments.device)
     if arguments.precision == "bf16":
         raise ValueError(f"--precision bf16: {arguments.model} computes in what it was exported in; leave it out")
-    return open_exported_segmenter(arguments.model), device
+    return open_exported_segmenter(arguments.model, trust_code=arguments.trust_code), device
 
 
 @torch.inference_mode()

@@ -11,3 +11,5 @@ SUFFIXES: dict[Format, str] = {
     "aot": ".aot.pt2",
 }
 INT8: tuple[Format, ...] = ("onnx", "openvino")
+CODE: tuple[Format, ...] = ("torch-export", "aot")
+"""Programs rather than data: opening one runs what lies in it, pickles or a native library."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from gcvit.engine.config import override
-from gcvit.export.formats import SUFFIXES
+from gcvit.export.formats import CODE, SUFFIXES
 from gcvit.export.runtime import Program, load
 from gcvit.export.sidecar import Sidecar, read_sidecar
 from gcvit.model.config import Pair
@@ -86,23 +86,24 @@ def exported_device(name: str) -> torch.device:
     return torch.device("cpu")
 
 
-def open_exported_classifier(path: str | Path) -> OpenedClassifier:
+def open_exported_classifier(path: str | Path, *, trust_code: bool = False) -> OpenedClassifier:
     """Open an exported classifier.
 
+    trust_code: run what lies in a torch-export or aot file, as only whoever trusts its maker should.
     Raises ValueError when it is something else, when it or its sidecar is missing, damaged or changed since the export,
-    and when its runtime is not installed.
+    when its runtime is not installed, and for a file of code that is not trusted.
     """
-    sidecar, program = _open(path, "classify")
+    sidecar, program = _open(path, "classify", trust_code)
     preprocessing = replace(_settings(Preprocessing(), sidecar, path), size=sidecar.size)
     return OpenedClassifier(ExportedClassifier(program, sidecar.size), sidecar.classes, preprocessing)
 
 
-def open_exported_segmenter(path: str | Path) -> OpenedSegmenter:
+def open_exported_segmenter(path: str | Path, *, trust_code: bool = False) -> OpenedSegmenter:
     """Open an exported segmentation model; its preprocessing's crop is the size that it takes.
 
     Raises ValueError as `open_exported_classifier` does.
     """
-    sidecar, program = _open(path, "segment")
+    sidecar, program = _open(path, "segment", trust_code)
     if sidecar.classes is None or sidecar.palette is None:
         raise ValueError(f"{path}: its sidecar has no classes with colours; export the model again")
     preprocessing = replace(_settings(ScenePreprocessing(), sidecar, path), crop=sidecar.size)
@@ -110,12 +111,17 @@ def open_exported_segmenter(path: str | Path) -> OpenedSegmenter:
     return OpenedSegmenter(model, sidecar.name, sidecar.classes, sidecar.palette, preprocessing, str(path))
 
 
-def _open(path: str | Path, task: str) -> tuple[Sidecar, Program]:
+def _open(path: str | Path, task: str, trust_code: bool) -> tuple[Sidecar, Program]:
     sidecar = read_sidecar(Path(path))
     if sidecar.task != task:
         raise ValueError(f"{path} is {OTHERS[sidecar.task]}")
     if sidecar.in_chans != 3:
         raise ValueError(f"{path} takes images of {sidecar.in_chans} channels, and pictures have 3")
+    if sidecar.format in CODE and not trust_code:
+        raise ValueError(
+            f"{path} is a program, which would be run with all your rights; if you trust whoever made it, add "
+            f"--trust-code (onnx and openvino files are data and need no trust)"
+        )
     return sidecar, load(path, sidecar.format)
 
 
