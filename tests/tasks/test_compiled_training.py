@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gcvit.kernels import cpu_attention
 from gcvit.model.compiling import compile_blocks
-from gcvit.tasks.classify import TrainResult, train
+from gcvit.tasks.classify import train
 from gcvit.tasks.segment.train import train as train_segmenter
 from tasks.tiny import TINY, TINY_SCENES
 
@@ -32,14 +33,17 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
 
 
 def test_a_compiled_run_is_the_plain_run(
-    tiny_run: TrainResult, captured: list[torch.fx.GraphModule], tmp_path: Path
+    captured: list[torch.fx.GraphModule], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bit by bit where captured graphs run as they are: drop path draws what it drew, and evaluation and the moving
-    average see the trained weights."""
-    other = train(replace(TINY, compile=True), tmp_path / "run")
+    """Bit by bit where captured graphs run as they are and both take torch's attention: drop path draws what it drew,
+    and evaluation and the moving average see the trained weights."""
+    monkeypatch.setattr(cpu_attention, "applies", lambda *tensors: False)
+    plain = train(TINY, tmp_path / "plain")
+    assert not captured
+    compiled = train(replace(TINY, compile=True), tmp_path / "compiled")
     assert captured
     for folder in ("last", "best"):
-        ours, theirs = (load_file(getattr(run, folder) / "model.safetensors") for run in (tiny_run, other))
+        ours, theirs = (load_file(getattr(run, folder) / "model.safetensors") for run in (plain, compiled))
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
 

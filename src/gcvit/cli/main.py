@@ -27,7 +27,7 @@ COMMANDS = {
     "eval segment": Command("gcvit.cli.eval_segment", "measure segmentation models, side by side"),
     "predict": Command("gcvit.cli.predict", "name what is in your images"),
     "predict segment": Command("gcvit.cli.predict_segment", "colour your images by what every pixel is"),
-    "export": Command("gcvit.cli.export", "write a model as a checked file for other runtimes, int8 too"),
+    "export": Command("gcvit.cli.export", "write a checked file for other runtimes, int8 too"),
     "info": Command("gcvit.cli.info", "list the models, or describe one"),
     "data index": Command("gcvit.cli.data_index", "write where each image in tar archives begins"),
     "doctor data": Command("gcvit.cli.doctor_data", "find damaged, repeated and misplaced images"),
