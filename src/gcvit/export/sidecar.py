@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from gcvit.model.config import Pair
 
 Task = Literal["classify", "backbone", "segment"]
 AGAIN = "export the model again"
+LARGEST = 2**14  # pixels a side; a picture is enlarged to what a sidecar says
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _is_count(value: object, least: int = 0) -> bool:
 
 def _is_text(value: object) -> bool:
     """One that a terminal shows and does not obey."""
-    return isinstance(value, str) and value.isprintable()
+    return isinstance(value, str) and not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
 
 
 def _is_list(value: object, fits: Callable[[object], bool], length: int | None = None) -> bool:
@@ -150,7 +152,10 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "format": (lambda value: value in get_args(Format), f"one of {', '.join(get_args(Format))}"),
     "task": (lambda value: value in get_args(Task), f"one of {', '.join(get_args(Task))}"),
     "name": (_is_text, "a text"),
-    "size": (lambda value: _is_list(value, lambda side: _is_count(side, 1), 2), "height and width in pixels"),
+    "size": (
+        lambda value: _is_list(value, lambda side: _is_count(side, 1) and side <= LARGEST, 2),  # type: ignore[operator]
+        f"height and width in pixels, at most {LARGEST}",
+    ),
     "int8": (lambda value: isinstance(value, bool), "true or false"),
     "in_chans": (lambda value: _is_count(value, 1), "a number of channels"),
     "classes": (lambda value: value is None or _is_list(value, _is_text), "a list of names, or null"),
