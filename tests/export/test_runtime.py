@@ -117,3 +117,13 @@ def test_a_missing_package_is_named(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=rf'{package}.*pip install "gcvit\[export\]"'):
         load(path, to)
+
+
+def test_openvino_goes_on_after_images_that_it_refused(pyramid_file: Callable[[Format], Made]) -> None:
+    program = load(pyramid_file("openvino")[0], "openvino")
+    images = torch.zeros(2, 3, *SMALL.img_size)
+    expected = program(images)
+    for wrong in (images[..., :-1], images[:0], images.double(), images[0]):
+        with pytest.raises(ValueError, match="this file takes"):
+            program(wrong)
+    torch.testing.assert_close(program(images), expected)

@@ -15,7 +15,7 @@ from gcvit.export.channels_first import ChannelsFirst, channels_first
 from gcvit.export.formats import INT8, Format
 from gcvit.export.int8 import quantise_onnx, quantise_openvino
 from gcvit.export.packages import package
-from gcvit.model.config import Pair
+from gcvit.model.config import Pair, check_sides
 from gcvit.model.gcvit import GCViT
 
 EXAMPLES = 2  # a batch of 1 would be taken for a constant
@@ -33,6 +33,7 @@ def convert(
 
     Raises ValueError for a format without int8, a missing package or compiler, and a size that the model does not take.
     """
+    check_sides(*size)
     if calibration is not None and to not in INT8:
         raise ValueError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
     if to in ("torch-export", "aot"):

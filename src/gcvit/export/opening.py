@@ -122,7 +122,13 @@ def _open(path: str | Path, task: str, trust_code: bool) -> tuple[Sidecar, Progr
             f"{path} is a program, which would be run with all your rights; if you trust whoever made it, add "
             f"--trust-code (onnx and openvino files are data and need no trust)"
         )
-    return sidecar, load(path, sidecar.format)
+    program = load(path, sidecar.format)
+    (logits,) = program(torch.zeros(1, sidecar.in_chans, *sidecar.size))
+    if sidecar.classes is not None and logits.shape[1] != len(sidecar.classes):
+        raise ValueError(
+            f"{path} gives {logits.shape[1]} classes, its sidecar names {len(sidecar.classes)}; export the model again"
+        )
+    return sidecar, program
 
 
 def _settings(base: Settings, sidecar: Sidecar, path: str | Path) -> Settings:

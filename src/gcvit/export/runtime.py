@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from zipfile import is_zipfile
 
@@ -59,6 +60,7 @@ def _onnx(path: Path, threads: int) -> Program:
     (images_in,) = session.get_inputs()
 
     def run(images: Tensor) -> list[Tensor]:
+        _check(images, images_in.shape[1:])
         return [torch.from_numpy(found) for found in session.run(None, {images_in.name: images.contiguous().numpy()})]
 
     return run
@@ -69,8 +71,10 @@ def _openvino(path: Path, threads: int) -> Program:
     with _readable(path, RuntimeError):
         model = openvino.Core().read_model(path)
         # With shapes that it knows more is fused; and images go through a processor's cache best one at a time.
-        model.reshape([1, *(side.get_length() for side in model.input().get_partial_shape()[1:])])
+        shape = [side.get_length() for side in model.input().get_partial_shape()[1:]]
+        model.reshape([1, *shape])
     queues: dict[str, Any] = {}
+    lock = Lock()  # a queue tells one caller at a time what is done
 
     def queue(hint: str) -> Any:
         if hint not in queues:
@@ -84,6 +88,11 @@ def _openvino(path: Path, threads: int) -> Program:
 
     def run(images: Tensor) -> list[Tensor]:
         """All threads on one image, or images side by side."""
+        _check(images, shape)
+        with lock:
+            return infer(images)
+
+    def infer(images: Tensor) -> list[Tensor]:
         arrays, outputs = images.contiguous().numpy(), [list[np.ndarray]()] * len(images)
 
         def keep(request: Any, image: int) -> None:
@@ -105,6 +114,15 @@ _LOADERS: dict[Format, Callable[[Path, int], Program]] = {
     "onnx": _onnx,
     "openvino": _openvino,
 }
+
+
+def _check(images: Tensor, shape: Sequence[int]) -> None:
+    """Raise ValueError for images that the file does not take; OpenVINO would wait for ever after them."""
+    if images.ndim != 4 or list(images.shape[1:]) != list(shape) or not len(images) or images.dtype != torch.float32:
+        raise ValueError(
+            f"this file takes fp32 images of shape (batch, {', '.join(map(str, shape))}), at least one, not "
+            f"{images.dtype} of {tuple(images.shape)}"
+        )
 
 
 def _in_torch(model: Callable[[Tensor], Tensor | Sequence[Tensor]], threads: int) -> Program:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+MOST_TOKENS = 256  # of a window; the scores of larger ones leave the cache, and torch's tiles do not
 Heads = Float[Tensor, "windows heads tokens head_dim"]
 Bias = Float[Tensor, "heads tokens tokens"]
 
@@ -23,11 +24,13 @@ def attention(q: Heads, k: Heads, v: Heads, bias: Bias, scale: float) -> Heads:
 
 
 def applies(q: Heads, *others: Tensor) -> bool:
-    """float32 on the CPU, without autocast, tracing or functional transforms."""
+    """float32 on the CPU and at most MOST_TOKENS tokens, without autocast, tracing or functional transforms."""
     return (
         q.device.type == "cpu"
+        and q.shape[2] <= MOST_TOKENS
         and all(x.dtype == torch.float32 for x in (q, *others))
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
     )
@@ -90,6 +93,7 @@ def _like_tokens(x: Tensor) -> Tensor:
 def _differentiable(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, grad: Tensor, needed: tuple[bool, ...]
 ) -> list[Tensor | None]:
+    q, k, v, bias = (x.view_as(x) for x in (q, k, v, bias))  # of their own, should one have been made of another
     inputs = [x for x, wanted in zip((q, k, v, bias), needed, strict=False) if wanted]
     out = F.softmax(q @ k.transpose(-1, -2) * scale + bias, -1) @ v
     found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))

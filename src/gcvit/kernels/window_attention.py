@@ -33,7 +33,7 @@ def applies(x: Tensor, head_dim: int, window: Pair) -> bool:
         return False
     if not available(kind, x.device.index):
         return False
-    return (torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype) in TYPES
+    return x.dtype in TYPES  # autocast makes another of these of them, and leaves float64 alone
 
 
 @torch.compiler.assume_constant_result
@@ -46,7 +46,9 @@ def available(kind: str, index: int | None) -> bool:
 def _available(kind: str, index: int | None) -> bool:
     if find_spec("triton") is None:
         return False
-    return interpreted() or (kind == "cuda" and torch.cuda.get_device_capability(index) >= (8, 0))
+    return interpreted() or (
+        kind == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(index) >= (8, 0)
+    )
 
 
 def interpreted() -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from gcvit.kernels.window_attention import applies
@@ -104,7 +105,12 @@ class Stage(nn.Module):
             return False
         if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters())):
             return False
-        return applies(x, x.shape[-1] // attention.heads, self.window)
+        if not applies(x, x.shape[-1] // attention.heads, self.window):
+            return False
+        # The kernel knows no derivatives; forward ones it would take for zero.
+        return torch.compiler.is_compiling() or not (
+            forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+        )
 
     def set_window(self, window: Pair, poolings: int) -> None:
         """Change the window and the number of poolings; bias tables are resized."""

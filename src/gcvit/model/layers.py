@@ -45,10 +45,12 @@ class FusedMBConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch height width channels"]:
         y = F.gelu(as_nhwc(self.depthwise(as_nchw(x))))
-        # The gate scales what the 1×1 convolution, here a matrix for each image, takes from a channel: the map itself
-        # is read once less, and written once less.
-        matrices = self.squeeze_excite(y)[:, :, None] * self.pointwise.weight.flatten(1).t()
-        return x + torch.bmm(y.flatten(1, 2), matrices).view_as(x)
+        gate, weight = self.squeeze_excite(y), self.pointwise.weight.flatten(1)
+        if y.shape[1] * y.shape[2] <= y.shape[3]:
+            return x + F.linear(y * gate[:, None, None, :], weight)
+        # A map that is larger than the 1×1 convolution's matrix is better left alone: the gate scales what the matrix
+        # takes from each channel, image by image.
+        return x + torch.bmm(y.flatten(1, 2), gate[:, :, None] * weight.t()).view_as(x)
 
 
 class Downsample(nn.Module):
