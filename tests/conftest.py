@@ -6,10 +6,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network; the hub
 
 import pytest
 import torch
+from hypothesis import settings
 
 from gcvit.weights import catalogue
 
 torch.set_num_threads(1)
+settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing on a busy one
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

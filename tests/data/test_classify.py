@@ -93,7 +93,7 @@ def test_one_folder_is_divided_by_class(tmp_path, inside):
         assert "also those that the model was trained on" in described
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 9), st.integers(2, 9), st.floats(0.01, 0.99), st.integers(0, 100))
 def test_every_class_is_on_both_sides(tmp_path_factory, first, second, fraction, seed):
     root = tmp_path_factory.mktemp("divided")

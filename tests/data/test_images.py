@@ -242,7 +242,7 @@ def test_flipped_bytes_raise_nothing_else(tmp_path, name):
         assert str(path) in error or not error
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"II*\0"]))
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 def test_any_bytes(tmp_path_factory, data, start):

@@ -29,7 +29,7 @@ def grey(path: Path, values: list[list[int]], dtype: type = np.uint8) -> Path:
     return path
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     values=st.sampled_from([np.uint8, np.uint16, np.int32]).flatmap(lambda kind: arrays(kind, (3, 4))),
     classes=st.integers(1, 4096),
@@ -96,7 +96,7 @@ def png(width: int, bits: int, row: bytes) -> bytes:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(classes=st.sampled_from([1, 2, 3, 15, 16, 17, 254, 255, 256, 257, 1000]), data=st.data())
 def test_what_is_written_comes_back(tmp_path_factory, classes, data):
     labels = data.draw(arrays(np.int16, (3, 5), elements=st.integers(IGNORED, classes - 1)))

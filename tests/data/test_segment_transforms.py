@@ -79,7 +79,7 @@ def test_a_flip_is_a_flip():
         assert torch.allclose(pixels * 255, torch.from_numpy(np.asarray(image)[:, order].copy()).permute(2, 0, 1) + 0.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     crop=st.tuples(st.integers(32, 50), st.integers(32, 50)),

@@ -51,7 +51,7 @@ def test_ten_classes():
     assert {draw_scene(seed).objects[0].label for seed in range(100)} == set(range(10))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(**SCENES)
 def test_scene(seed, size, objects):
     scene, again = draw_scene(seed, size, objects), draw_scene(seed, size, objects)
@@ -99,7 +99,7 @@ def test_enough_of_every_object_stays_visible(monkeypatch):
     assert least_visible(monkeypatch, 0.05) < 0.4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**40), st.sampled_from(range(10)))
 def test_the_object_is_visible_on_its_ground(seed, label):
     """Colours differ by far more than the noise, so a person can see what the mask says."""

@@ -98,7 +98,7 @@ def test_what_is_trained_on_and_what_is_held_out(tmp_path, form):
     assert str(tmp_path / "packed") in described
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sets(
         st.lists(

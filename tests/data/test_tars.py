@@ -52,7 +52,7 @@ NAMES = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.dictionaries(NAMES.map("/".join), st.binary(max_size=1200), min_size=1, max_size=6),
     st.sampled_from([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]),

@@ -45,13 +45,13 @@ def check_order(size, window):
 
 
 @given(PAIRS, PAIRS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_split_then_merge_is_the_identity(size, window):
     check_identity(size, window)
 
 
 @given(st.tuples(st.integers(1, 4), st.integers(1, 4)), st.tuples(st.integers(1, 4), st.integers(1, 4)))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_merge_then_split_is_the_identity_where_windows_fill_the_map(grid, window):
     tokens = random_images(2, grid[0] * grid[1], window[0] * window[1]).permute(0, 2, 3, 1)
     size = (grid[0] * window[0], grid[1] * window[1])
@@ -59,7 +59,7 @@ def test_merge_then_split_is_the_identity_where_windows_fill_the_map(grid, windo
 
 
 @given(st.tuples(st.integers(1, 8), st.integers(1, 8)), st.tuples(st.integers(1, 5), st.integers(1, 5)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_windows_and_tokens_are_in_reading_order(size, window):
     check_order(size, window)
 

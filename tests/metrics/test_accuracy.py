@@ -41,7 +41,7 @@ def test_equal_to_scikit_learn(classes: int) -> None:
 
 
 @given(cuts=st.lists(st.integers(0, 60), max_size=6), shares=st.integers(1, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_uneven_batches_and_shares_add_up_exactly(cuts: list[int], shares: int) -> None:
     logits, labels = scores(0, 60, 7)
     edges = sorted({0, 60, *cuts})

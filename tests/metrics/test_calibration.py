@@ -35,7 +35,7 @@ def test_equal_to_a_plain_loop(bins: int) -> None:
 
 
 @given(m=st.integers(1, 15))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_an_edge_belongs_to_the_bin_below(m: int) -> None:
     edge = m / 15
     for confidence, expected in ((edge, m - 1), (math.nextafter(edge, 2.0), min(m, 14))):

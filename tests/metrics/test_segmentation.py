@@ -48,7 +48,7 @@ def boundary_by_hand(predicted: np.ndarray, labels: np.ndarray, classes: int) ->
     return rows
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 99), st.integers(1, 70), st.integers(1, 70), st.integers(1, 6), st.sampled_from([0.0, 0.01, 0.5]))
 def test_they_are_those_of_counting_by_hand(seed: int, height: int, width: int, classes: int, ignored: float) -> None:
     predicted, labels = maps(seed, height, width, classes, ignored)

@@ -61,7 +61,7 @@ def built(kind: Callable[[], nn.Module]) -> nn.Module:
 sides = st.integers(1, 131)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 300), st.integers(1, 80), st.data())
 def test_windows_cover_every_pixel_and_end_at_the_edge(length: int, window: int, data: st.DataObject) -> None:
     step = data.draw(st.integers(1, window))
@@ -73,7 +73,7 @@ def test_windows_cover_every_pixel_and_end_at_the_edge(length: int, window: int,
     assert len(places) == max(0, -(-(length - window) // step)) + 1  # as published
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sides, sides, st.integers(32, 60), st.integers(32, 60))
 def test_there_is_no_seam(height: int, width: int, window_height: int, window_width: int) -> None:
     model, images = built(PerPixel), pictures(2, 3, height, width)

@@ -12,13 +12,14 @@ from gcvit.model import GCViT as Model
 from gcvit.model import GCViTConfig
 from gcvit.model.config import STAGES, Pair, Windows
 from gcvit.model.gcvit import Images, Map, Stage
-from gcvit.model.layers import Stem, as_nchw, as_nhwc
+from gcvit.model.layers import Downsample, Stem, as_nchw, as_nhwc
 from gcvit.weights.loading import load_weights
 
 POOLS = ("avg", "")
 
 # Symbolic tracing takes these as they are: what they do depends on the image's size.
 register_notrace_module(Stem)
+register_notrace_module(Downsample)
 register_notrace_module(Stage)
 
 
