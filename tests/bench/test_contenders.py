@@ -5,7 +5,7 @@ import timm
 import torch
 
 from gcvit.bench.building import build
-from gcvit.bench.contenders import FORMS, Contender, parse, sides
+from gcvit.bench.contenders import FORMS, Contender, parse
 
 
 def test_names_are_written_as_they_are_read():

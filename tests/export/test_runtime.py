@@ -1,5 +1,6 @@
 """Every runtime gives what the model in the file gives, however it is called."""
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,26 @@ from laws.models import SMALL, assert_equal, random_images
 
 from .conftest import Made
 
+SIGNALS = """
+import signal, sys
+from pathlib import Path
+import torch
+from gcvit.export.int8 import quantise_openvino
+from gcvit.export.packages import openvino_core
+from gcvit.export.runtime import load
+
+path = Path(sys.argv[1])
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+first = load(path, "openvino")
+second = load(path, "openvino")
+del first
+del second
+signal.raise_signal(signal.SIGUSR1)
+model = openvino_core().read_model(path)
+quantised = quantise_openvino(model, [torch.zeros(2, *[side.get_length() for side in model.input().partial_shape[1:]])])
+del model, quantised
+signal.raise_signal(signal.SIGUSR1)
+"""
 QUICK: tuple[Format, ...] = ("torch-export", "onnx", "openvino")  # aot takes a minute to compile
 
 
@@ -127,3 +148,11 @@ def test_openvino_goes_on_after_images_that_it_refused(pyramid_file: Callable[[F
         with pytest.raises(ValueError, match="this file takes"):
             program(wrong)
     torch.testing.assert_close(program(images), expected)
+
+
+def test_signals_are_handled_after_openvino_has_gone(pyramid_file: Callable[[Format], Made]) -> None:
+    """In a process of its own: see `openvino_core`."""
+    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALS, str(pyramid_file("openvino")[0])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("handled") == 2

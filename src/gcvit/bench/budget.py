@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from gcvit.bench.building import build
-from gcvit.bench.contenders import RUNTIMES, Contender, parse, sides
+from gcvit.bench.contenders import RUNTIMES, Contender, parse
 from gcvit.bench.floors import Rates, measure_rates
 from gcvit.bench.forms import Conditions, prepare
 from gcvit.bench.machine import machine

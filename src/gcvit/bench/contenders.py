@@ -9,7 +9,6 @@ import timm
 
 from gcvit.export.formats import Format
 from gcvit.factory import variant
-from gcvit.model.config import Pair
 from gcvit.model.variants import VARIANTS
 
 TIMM = "timm/"
@@ -92,14 +91,6 @@ def parse(text: str, forms: Sequence[str] = ()) -> Contender:
         hint = f"did you mean {' or '.join(TIMM + n for n in near)}?" if near else "see timm.list_models()"
         raise ValueError(f"timm has no model {name.removeprefix(TIMM)!r}; {hint}")
     return Contender(name, frozenset([*own, *forms]))
-
-
-def sides(size: int | str) -> Pair:
-    """(height, width) in pixels of "224" or "800x1344". Raises ValueError for anything else."""
-    words = str(size).split("x")
-    if len(words) > 2 or not all(word.isdecimal() for word in words):
-        raise ValueError(f"size must be a side in pixels or HEIGHTxWIDTH, such as 800x1344, not {size!r}")
-    return int(words[0]), int(words[-1])
 
 
 def _list(forms: frozenset[str] | set[str]) -> str:

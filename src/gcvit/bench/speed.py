@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcvit.bench.building import build
-from gcvit.bench.contenders import PEERS, Contender, parse, sides
+from gcvit.bench.contenders import PEERS, Contender, parse
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.forms import Conditions, Forward, prepare
 from gcvit.bench.machine import machine

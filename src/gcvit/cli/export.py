@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from tyro.conf import Positional
 
-from gcvit.bench.contenders import sides
 from gcvit.cli.arguments import parse
 from gcvit.cli.inputs import find_files, read_ahead
 from gcvit.cli.output import complain, facts, next_steps, percent, say, status, table
@@ -19,9 +18,8 @@ from gcvit.export.formats import CODE, Format
 from gcvit.export.sidecar import Task
 from gcvit.export.trained import Part, Trained, open_trained
 from gcvit.export.writing import Export, export_path, require_packages, write_export
-from gcvit.model.config import Pair
+from gcvit.model.config import Pair, check_sides, sides
 
-LEAST = 32  # pixels a side that the model needs
 BATCH = 8  # pictures that are computed at once
 DRAWN = 16  # built-in pictures to compare on where none are given
 SAME: dict[Task, str] = {"classify": "same class", "segment": "same class", "backbone": "cosine"}
@@ -88,12 +86,9 @@ def run(argv: Sequence[str]) -> int:
 
 def _check(arguments: ExportModel) -> list[Pair]:
     """The sizes. Raises ValueError for what cannot be, before anything is opened."""
-    sizes = [sides(size) for size in arguments.size]
-    for height, width in sizes:
-        if min(height, width) < LEAST:
-            raise ValueError(
-                f"--size {height}x{width}: the smallest image that GC ViT can see is {LEAST} pixels a side"
-            )
+    sizes = list(dict.fromkeys(sides(size) for size in arguments.size))
+    for size in sizes:
+        check_sides(*size)
     if min(arguments.calibration_images, arguments.check_images) < 1:
         raise ValueError("--calibration-images and --check-images are at least 1")
     if not 0 <= arguments.min_agreement <= 1:

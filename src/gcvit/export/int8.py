@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gcvit.export.packages import package
+from gcvit.export.packages import openvino_core, package
 
 FP32 = ["Convolution", "GroupConvolution", "ScaledDotProductAttention"]
 
@@ -22,6 +22,7 @@ FP32 = ["Convolution", "GroupConvolution", "ScaledDotProductAttention"]
 def quantise_openvino(model: Any, calibration: Iterable[Tensor]) -> Any:
     """The model with int8 linear layers (NNCF, post-training, asymmetric activations, smooth quantisation)."""
     nncf = package("nncf")
+    openvino_core()
     batches = [batch.numpy() for batch in calibration]
     with _silent("nncf"):
         return nncf.quantize(

@@ -1,7 +1,9 @@
 """The packages that only exports need."""
 
+from functools import cache
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 
 def package(name: str) -> ModuleType:
@@ -10,3 +12,13 @@ def package(name: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise ValueError(f'this needs {name}, which is not here: pip install "gcvit[export]"') from error
+
+
+@cache
+def openvino_core() -> Any:
+    """The process's one OpenVINO Core, made before any that another package makes, and kept for good.
+
+    Each Core gives the thread a stack for signal handlers and unmaps it when it goes. Of two that go in the order they
+    came in, the second brings the first one's stack back, and the next signal (Ctrl+C, a child's end) kills the process.
+    """
+    return package("openvino").Core()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gcvit.export.formats import Format
-from gcvit.export.packages import package
+from gcvit.export.packages import openvino_core, package
 
 Program = Callable[[Tensor], list[Tensor]]
 """Preprocessed images (batch, channels, *size) fp32, any batch of at least 1 → the model's outputs, fp32 CPU tensors
@@ -69,7 +69,7 @@ def _onnx(path: Path, threads: int) -> Program:
 def _openvino(path: Path, threads: int) -> Program:
     openvino = package("openvino")
     with _readable(path, RuntimeError):
-        model = openvino.Core().read_model(path)
+        model = openvino_core().read_model(path)
         # With shapes that it knows more is fused; and images go through a processor's cache best one at a time.
         shape = [side.get_length() for side in model.input().get_partial_shape()[1:]]
         model.reshape([1, *shape])
@@ -81,7 +81,7 @@ def _openvino(path: Path, threads: int) -> Program:
             # It would compute in bf16 where the processor can.
             settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": hint}
             with _readable(path, RuntimeError):
-                queues[hint] = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", settings))
+                queues[hint] = openvino.AsyncInferQueue(openvino_core().compile_model(model, "CPU", settings))
         return queues[hint]
 
     queue("LATENCY")  # what cannot be compiled is told now

@@ -87,8 +87,8 @@ def open_trained(source: str, part: Part = "model") -> Trained:
         return _segmenter(path, part)
     opened = open_model(path)
     model, config = opened.model, opened.model.config
-    if part == "model" and config.num_classes == 0:
-        raise ValueError(f"{source} has no classes (num_classes=0), only features; take --part backbone")
+    if part == "model" and not (config.head and config.num_classes):
+        raise ValueError(f"{source} has no classes, only features; take --part backbone")
     return Trained(
         model=model.fold() if part == "model" else _headless(model).fold(),
         task="classify" if part == "model" else "backbone",

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gcvit.kernels.transforms import transformed
+
 MOST_TOKENS = 256  # of a window; the scores of larger ones leave the cache, and torch's tiles do not
 Heads = Float[Tensor, "windows heads tokens head_dim"]
 Bias = Float[Tensor, "heads tokens tokens"]
@@ -24,7 +26,8 @@ def attention(q: Heads, k: Heads, v: Heads, bias: Bias, scale: float) -> Heads:
 
 
 def applies(q: Heads, *others: Tensor) -> bool:
-    """float32 on the CPU and at most MOST_TOKENS tokens, without autocast, tracing or functional transforms."""
+    """float32 on the CPU and at most MOST_TOKENS tokens, without autocast, tracing, forward-mode gradients and
+    `torch.func`."""
     return (
         q.device.type == "cpu"
         and q.shape[2] <= MOST_TOKENS
@@ -32,7 +35,7 @@ def applies(q: Heads, *others: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()
+        and not transformed()
     )
 
 
@@ -56,8 +59,9 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias, weights = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient's own gradient is wanted
-            return *_differentiable(q, k, v, bias, ctx.scale, grad, ctx.needs_input_grad), None
+        # The gradient's own gradient is wanted, or many gradients at once (`is_grads_batched`).
+        if torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(grad):
+            return *_plainly(q, k, v, bias, ctx.scale, grad, ctx.needs_input_grad), None
         dq, dk, dv = (_like_tokens(x) for x in (q, k, v))
         dbias = torch.zeros_like(bias)
         axis = _axis(q)
@@ -90,11 +94,14 @@ def _like_tokens(x: Tensor) -> Tensor:
     return x.new_empty(windows, tokens, heads, head_dim).transpose(1, 2)
 
 
-def _differentiable(
+def _plainly(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, grad: Tensor, needed: tuple[bool, ...]
 ) -> list[Tensor | None]:
-    q, k, v, bias = (x.view_as(x) for x in (q, k, v, bias))  # of their own, should one have been made of another
-    inputs = [x for x, wanted in zip((q, k, v, bias), needed, strict=False) if wanted]
-    out = F.softmax(q @ k.transpose(-1, -2) * scale + bias, -1) @ v
-    found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
+    """The gradients, by operators that torch can differentiate and repeat for many `grad` at once."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        q, k, v, bias = (x.view_as(x) for x in (q, k, v, bias))  # of their own, should one have been made of another
+        inputs = [x for x, wanted in zip((q, k, v, bias), needed, strict=False) if wanted]
+        out = F.softmax(q @ k.transpose(-1, -2) * scale + bias, -1) @ v
+    found = iter(torch.autograd.grad(out, inputs, grad, create_graph=again))
     return [next(found) if wanted else None for wanted in needed[:4]]

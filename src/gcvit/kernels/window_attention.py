@@ -27,7 +27,8 @@ def applies(x: Tensor, head_dim: int, window: Pair) -> bool:
     triton installed (under TRITON_INTERPRET=1 on any device), heads of 32 channels, windows of 4 to 32 tokens a
     side, and float16, bfloat16 or float32 (autocast's type, where it is on).
 
-    It has no backward pass and no dropout: the caller asks only where neither is needed."""
+    It has no backward pass and no dropout: the caller asks only where neither is needed. GCVIT_FUSED_ATTENTION=0 in
+    the environment turns it off (set it before the first image)."""
     kind = x.device.type
     if kind == "meta" or head_dim != HEAD_DIM or any(side not in SIDES for side in window):
         return False
@@ -44,7 +45,7 @@ def available(kind: str, index: int | None) -> bool:
 
 @cache  # inside: torch's compiler looks through a cache, and would not take what it finds there for a constant
 def _available(kind: str, index: int | None) -> bool:
-    if find_spec("triton") is None:
+    if os.environ.get("GCVIT_FUSED_ATTENTION") == "0" or find_spec("triton") is None:
         return False
     return interpreted() or (
         kind == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(index) >= (8, 0)

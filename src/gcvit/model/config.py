@@ -121,6 +121,14 @@ def check_sides(height: int, width: int) -> None:
         )
 
 
+def sides(size: int | str) -> Pair:
+    """(height, width) in pixels of "224" or "800x1344". Raises ValueError for anything else."""
+    words = str(size).split("x")
+    if len(words) > 2 or not all(word.isdecimal() for word in words):
+        raise ValueError(f"size must be a side in pixels or HEIGHTxWIDTH, such as 800x1344, not {size!r}")
+    return int(words[0]), int(words[-1])
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 

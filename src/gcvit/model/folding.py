@@ -45,7 +45,8 @@ class FoldedStem(Stem):
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch rows columns outs"]:
         if torch.compiler.is_compiling() or images.device.type != "cpu" or len(images) < 2:
             return super().forward(images)
-        return torch.cat([super(FoldedStem, self).forward(image) for image in images.split(1)])
+        one_by_one = super().forward
+        return torch.cat([one_by_one(image) for image in images.split(1)])
 
 
 def _fold_block(block: "Block") -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
+from gcvit.kernels.transforms import transformed
 from gcvit.kernels.window_attention import applies
 from gcvit.model.attention import (
     FixedBias,
@@ -107,10 +107,7 @@ class Stage(nn.Module):
             return False
         if not applies(x, x.shape[-1] // attention.heads, self.window):
             return False
-        # The kernel knows no derivatives; forward ones it would take for zero.
-        return torch.compiler.is_compiling() or not (
-            forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
-        )
+        return torch.compiler.is_compiling() or not transformed()
 
     def set_window(self, window: Pair, poolings: int) -> None:
         """Change the window and the number of poolings; bias tables are resized."""
