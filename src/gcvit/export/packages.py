@@ -18,7 +18,7 @@ def package(name: str) -> ModuleType:
 def openvino_core() -> Any:
     """The process's one OpenVINO Core, made before any that another package makes, and kept for good.
 
-    Each Core gives the thread a stack for signal handlers and unmaps it when it goes. Of two that go in the order they
-    came in, the second brings the first one's stack back, and the next signal (Ctrl+C, a child's end) kills the process.
+    Each Core gives the thread a stack for signal handlers and unmaps it when it goes. Of two that go in the order in
+    which they came the second brings the first one's stack back, and the next signal (Ctrl+C, a child's end) kills.
     """
     return package("openvino").Core()
