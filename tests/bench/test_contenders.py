@@ -59,14 +59,6 @@ def test_every_form_can_be_asked_for():
         assert form in parse("gcvit_pico", [form] if form != "int8" else ["int8", "onnx"]).forms
 
 
-def test_sizes():
-    assert sides(224) == sides("224") == (224, 224)
-    assert sides("800x1344") == (800, 1344)
-    for wrong in ("800x", "1x2x3", "large", "-224", ""):
-        with pytest.raises(ValueError, match="HEIGHTxWIDTH"):
-            sides(wrong)
-
-
 def test_timm_models_take_the_size():
     contenders = [parse("timm/test_vit"), parse("timm/test_efficientnet")]
     (vit, convolutional) = build(contenders, (64, 96))

@@ -18,7 +18,7 @@ from gcvit.bench.work import MLP, REST, Place, Work, work
 from gcvit.engine.config import require
 from gcvit.engine.device import resolve_device
 from gcvit.factory import create_model
-from gcvit.model.config import SMALLEST_SIDE, Pair
+from gcvit.model.config import SMALLEST_SIDE, Pair, sides
 
 WARM_UP_STEPS = 3
 NOT_BY_PART = {"compiled", "blocks", "cudagraph", *RUNTIMES}

@@ -21,7 +21,7 @@ from gcvit.bench.timing import Step, Turn, energy_meter, take_turn
 from gcvit.bench.twins import Twins, tolerance
 from gcvit.engine.config import require
 from gcvit.engine.device import resolve_device
-from gcvit.model.config import SMALLEST_SIDE, Pair
+from gcvit.model.config import SMALLEST_SIDE, Pair, sides
 
 WARM_UP_STEPS = 3
 Say = Callable[[str], None]

@@ -53,9 +53,11 @@ def _call_compiled(
     """Call what `_compile` gave, and with `dynamic` say first which axes may have another length the next time."""
     if dynamic:
         # Without an example of each length torch compiles no backward pass, and torch 2.11 no mask in one piece.
-        examples = (
-            ("batch", "windows") if torch.is_grad_enabled() else ("windows",) if layout.padding is not None else ()
-        )
+        examples: tuple[str, ...] = ()
+        if torch.is_grad_enabled():
+            examples = ("batch", "windows")
+        elif layout.padding is not None:
+            examples = ("windows",)
         _free(tokens, ("batch", "windows") if layout.cut else ("batch", "height", "width"), examples)
         _free(query, ("batch",), examples)
         if layout.padding is not None:
