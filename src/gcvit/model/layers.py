@@ -133,7 +133,7 @@ class DropPath(nn.Module):
         # Of a number torch's compiler makes a constant, and then of every block a program of its own.
         self._keep = torch.tensor(1.0 - rate, device="cpu") if rate else None
 
-    def forward(self, x: Float[Tensor, "batch *axes"]) -> Float[Tensor, "batch *axes"]:
+    def forward(self, x: Float[Tensor, "batch *axes"]) -> Float[Tensor, "batch *axes"]:  # noqa: F821
         if not self.training or self._keep is None:
             return x
         mask = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) < self._keep
