@@ -28,16 +28,16 @@ from pathlib import Path
 import torch
 from gcvit.export.convert import convert
 from gcvit.export.runtime import load
-from gcvit.factory import create_model
+from laws.models import SMALL, random_images, small_model
 
 folder = Path(sys.argv[1])
-model = create_model("gcvit_pico", img_size=64, num_classes=10).eval()
-torch.save(model.state_dict(), folder / "weights.pt")
-convert(model.fold(), folder / "model.aot.pt2", "aot", (64, 64))
+model = small_model(dtype=torch.float32)
+convert(model.fold(), folder / "model.aot.pt2", "aot", SMALL.img_size)
 program = load(folder / "model.aot.pt2", "aot")
-images = {count: torch.linspace(-2, 2, count * 3 * 64 * 64).view(count, 3, 64, 64) for count in (1, 3)}
-torch.save({count: program(batch)[0] for count, batch in images.items()}, folder / "found.pt")
+batches = [random_images(count, *SMALL.img_size, dtype=torch.float32) for count in (1, 3)]
+torch.save([program(images)[0] for images in batches], folder / "found.pt")
 """
+TESTS = Path(__file__).parents[1]
 QUICK: tuple[Format, ...] = ("torch-export", "onnx", "openvino")
 REMAINDER = (72, 100)  # windows stick out of the maps of several stages
 
@@ -132,12 +132,11 @@ def test_a_model_that_is_not_folded_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="needs a C++ compiler")
 def test_aot(tmp_path: Path) -> None:
     """In a process of its own: the library that is made stays loaded, beside whatever other tests have compiled."""
-    made = subprocess.run([sys.executable, "-c", AOT, str(tmp_path)], capture_output=True, text=True, timeout=500)
+    command = [sys.executable, "-c", AOT, str(tmp_path)]
+    made = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=500)
     assert made.returncode == 0, made.stderr[-2000:]
-    found = torch.load(tmp_path / "found.pt")
-    model = create_model("gcvit_pico", img_size=64, num_classes=10)
-    model.load_state_dict(torch.load(tmp_path / "weights.pt"))
-    for count, logits in found.items():
+    model = small_model(dtype=torch.float32)
+    for logits in torch.load(tmp_path / "found.pt"):
+        images = random_images(len(logits), *SMALL.img_size, dtype=torch.float32)
         with torch.no_grad():
-            expected = model.eval()(torch.linspace(-2, 2, count * 3 * 64 * 64).view(count, 3, 64, 64))
-        assert_equal(logits, expected, f"{count} images", tolerance=1e-5)
+            assert_equal(logits, model(images), f"{len(logits)} images", tolerance=1e-5)
