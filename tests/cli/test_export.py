@@ -1,5 +1,6 @@
 """`gcvit export`: what agrees is written whole with its sidecar, what does not leaves nothing."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,12 +102,12 @@ def test_a_backbone_gives_four_maps(gcvit: Command, fake: Fake, kind: str, reque
     assert [x.shape[2:] for x in model(torch.zeros(1, 3, 64, 64))] == [(16, 16), (8, 8), (4, 4), (2, 2)]
 
 
-def test_a_wrong_export_is_deleted(gcvit: Command, fake: Fake, best: Path) -> None:
+def test_a_wrong_export_is_not_written(gcvit: Command, fake: Fake, best: Path) -> None:
     fake.factor = 1.001
     result = gcvit("export", best, "--to", "openvino", "--out", "out")
     assert result.code == 1
     assert names(Path("out")) == set()
-    assert "gcvit_pico-64x64.xml was deleted: on noise, batch 1 it is off by 1.0e-03 relative" in result.message
+    assert "gcvit_pico-64x64.xml was not written: on noise, batch 1 it is off by 1.0e-03 relative" in result.message
     assert "Next:" not in result.out
 
 
@@ -116,6 +117,17 @@ def test_a_wrong_export_does_not_replace_a_right_one(gcvit: Command, fake: Fake,
     fake.factor = 2.0
     assert gcvit("export", best, "--to", "openvino").code == 1
     assert {file: file.read_bytes() for file in Path("exported").iterdir()} == before
+
+
+def test_another_models_export_is_not_replaced(gcvit: Command, fake: Fake, best: Path) -> None:
+    assert gcvit("export", best, "--to", "openvino").code == 0
+    before = {file: file.read_bytes() for file in Path("exported").iterdir()}
+    shutil.copytree(best, "another")
+    result = gcvit("export", "another", "--to", "openvino")
+    assert result.code == 2
+    assert "is the export of" in result.message
+    assert {file: file.read_bytes() for file in Path("exported").iterdir()} == before
+    assert gcvit("export", "another", "--to", "openvino", "--out", "others").code == 0
 
 
 @pytest.mark.parametrize("step", ["convert", "load", "check", "write_sidecar", "_flush"])
@@ -187,7 +199,7 @@ def test_pictures_to_compare_on(gcvit: Command, fake: Fake, best: Path, folders:
     result = gcvit("export", best, "--to", "onnx", "--images", folders / "val", "--check-images", "9")
     assert result.code == 0, result.err
     (row,) = read_sidecar(Path("exported/gcvit_pico-64x64.onnx")).checked["differences"][2:]
-    assert (row["images"], row["count"]) == (str(folders / "val"), 9)
+    assert (row["images"], row["count"]) == (f"--images {folders / 'val'}", 9)
 
 
 def test_pictures_of_the_calibration_are_compared_on_whatever_else_is(
@@ -197,7 +209,7 @@ def test_pictures_of_the_calibration_are_compared_on_whatever_else_is(
     words = ["export", best, "--to", "onnx", "--int8", "--calibration", "noise", "--calibration-images", "11"]
     assert gcvit(*words, "--images", "noise", "--check-images", "9").code == 0
     rows = read_sidecar(Path("exported/gcvit_pico-64x64-int8.onnx")).checked["differences"][2:]
-    assert [(row["images"], row["count"]) for row in rows] == [("noise", 9), ("calibration pictures", 11)]
+    assert [(row["images"], row["count"]) for row in rows] == [("--images noise", 9), ("calibration pictures", 11)]
     fake.factor = -1.0
     assert gcvit(*words).code == 1
 

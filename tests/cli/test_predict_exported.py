@@ -104,8 +104,9 @@ def test_a_file_of_code_is_not_opened_unasked(
     def load(*arguments: object, **settings: object) -> None:
         raise AssertionError("the file was opened")
 
+    file = exported("torch-export")
     monkeypatch.setattr("torch.export.load", load)
-    assert "--trust-code" in refusal(gcvit, exported("torch-export"))
+    assert "--trust-code" in refusal(gcvit, file)
 
 
 def test_the_table_and_the_next_step(gcvit: Command, exported: Callable[[Format], Path], folders: Path) -> None:
@@ -176,6 +177,33 @@ def edit(file: Path, **values: object) -> None:
     """Change values in a sidecar."""
     content = json.loads(sidecar(file).read_text())
     sidecar(file).write_text(json.dumps({**content, **values}))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"classes": ["one"]}, "its sidecar names 1"),
+        ({"in_chans": 1}, "takes images of 1 channels"),
+        ({"source": "\x1b[2J"}, "source should be a text"),
+        ({"\x1b[2J": 1}, r"unknown keys: \x1b[2J"),
+        ({"preprocessing": {"interpolation": "magic"}}, "interpolation must be one of"),
+        ({"preprocessing": {"std": [0.0, 0.0, 0.0]}}, "std above 0"),
+        ({"preprocessing": {"mean": [0.5, 0.5]}}, "for each channel"),
+        ({"preprocessing": {"crop_pct": 0.0}}, "crop_pct must be above 0"),
+    ],
+)
+def test_a_sidecar_that_does_not_fit_its_file(gcvit: Command, copy: Path, values: dict, said: str) -> None:
+    edit(copy, **values)
+    assert said in refusal(gcvit, copy)
+
+
+def test_a_segmentation_file_without_colours(gcvit: Command, segmenter_file: Path, tmp_path: Path) -> None:
+    for path in (segmenter_file, sidecar(segmenter_file)):
+        shutil.copy(path, tmp_path)
+    copy = tmp_path / segmenter_file.name
+    for palette in (None, [[0, 0, 0]]):
+        edit(copy, palette=palette)
+        assert "each class a colour" in refusal(gcvit, "segment", copy, "--trust-code", "--out", "out")
 
 
 def test_a_backbone_has_no_classes(gcvit: Command, copy: Path) -> None:

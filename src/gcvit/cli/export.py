@@ -1,5 +1,6 @@
 """`gcvit export`: trained models as files for other runtimes, each compared with its model before it is kept."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from gcvit.data.images import ImageError
 from gcvit.data.shapes import ShapesDataset
 from gcvit.export.check import Check
 from gcvit.export.formats import CODE, Format
-from gcvit.export.sidecar import Task
+from gcvit.export.sidecar import Task, sidecar_path
 from gcvit.export.trained import Part, Trained, open_trained
 from gcvit.export.writing import Export, export_path, require_packages, write_export
 from gcvit.model.config import Pair, check_sides, sides
@@ -30,7 +31,7 @@ class ExportModel:
     """Write a model as a file of another runtime, with a sidecar (.json) for `gcvit predict`.
 
     Each file takes batches of any number of images of one size. It is run and compared with the model in PyTorch, on
-    noise and on pictures, and deleted where it disagrees.
+    noise and on pictures, and kept only where it agrees.
     """
 
     model: Positional[str]
@@ -59,7 +60,7 @@ class ExportModel:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Write the files; 1 when one disagreed with its model and was deleted."""
+    """Write the files; 1 when one disagreed with its model and was not kept."""
     arguments = parse(ExportModel, "export", argv)
     sizes = _check(arguments)
     calibration = _some(arguments.calibration, arguments.calibration_images) if arguments.int8 else []
@@ -116,7 +117,8 @@ def _export(arguments: ExportModel, trained: Trained, calibration: list[Path], p
         quantised_on = list(_batches(calibration, trained)) if calibration else None
         compared_on = {}
         if pictures:
-            compared_on[str(arguments.images)] = _batches(pictures, trained)
+            folder = os.fsencode(arguments.images or "").decode(errors="replace")  # a sidecar is UTF-8
+            compared_on[f"--images {folder}"] = _batches(pictures, trained)
         if quantised_on is not None:
             compared_on["calibration pictures"] = iter(quantised_on)
         if not compared_on and trained.in_chans == 3:
@@ -158,11 +160,11 @@ def _built_in(trained: Trained) -> Iterator[Tensor]:
 def _show(export: Export, trained: Trained) -> None:
     _tables(export.check, SAME[trained.task])
     if export.problem is not None:
-        complain(f"{export.path} was deleted: {export.problem}")
+        complain(f"{export.path} was not written: {export.problem}")
         return
     say()
     megabytes = sum(file.stat().st_size for file in export.files) / 1e6
-    facts([("written", str(export.path)), ("size", f"{megabytes:.1f} MB"), ("sidecar", f"{export.path}.json")])
+    facts([("written", str(export.path)), ("size", f"{megabytes:.1f} MB"), ("sidecar", str(sidecar_path(export.path)))])
 
 
 def _tables(found: Check, same: str) -> None:

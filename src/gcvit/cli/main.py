@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import NamedTuple, TextIO
 
 import gcvit
+from gcvit.cli.output import visible
 from gcvit.engine.stopping import Stopped
 
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("GCVIT_TRACEBACK") or not _is_users_mistake(error):
             raise
-        print(f"gcvit: {_rank()}error: {_message(error)}", file=sys.stderr)
+        print(f"gcvit: {_rank()}error: {visible(_message(error))}", file=sys.stderr)
         code = 2
     if code:
         raise SystemExit(code)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
+from unicodedata import category
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -30,9 +31,18 @@ def _shown(text: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def visible(text: str) -> str:
+    """Text that a terminal shows and does not obey: names in files may hold its control characters."""
+    return "".join(
+        repr(character)[1:-1] if category(character) == "Cc" and character not in "\n\t" else character
+        for character in text
+    )
+
+
 def complain(text: str) -> None:
     """Report on stderr something that went wrong although the command goes on."""
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"gcvit: {text}", style="yellow")
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"gcvit: {visible(text)}", style="yellow")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -13,6 +13,8 @@ from torchvision.transforms import Compose
 
 Transform = Callable[[Image.Image], Tensor]
 
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "box", "hamming", "lanczos")
+
 # Beyond this ratio of sides the whole image, resized by its short side, would need gigabytes.
 _LONGEST = 64
 
@@ -37,9 +39,10 @@ def eval_transform(
         crop_pct: share of the resized image's side that the crop keeps, in (0, 1].
         crop_mode: "center" (resize the short side, cut the middle), "squash" (resize both sides; as the 384
             and 512 px models were evaluated) or "border" (resize the long side, pad).
-        interpolation: "bicubic", "bilinear", "nearest" …, timm's names.
+        interpolation: one of INTERPOLATIONS.
         mean, std: per channel, on a scale of 0 to 1.
 
+    Raises ValueError for values that cannot be.
     Images whose sides differ by more than 64 times lose their ends before "center" resizes them.
     """
     height, width = _sides(size)
@@ -47,6 +50,10 @@ def eval_transform(
         raise ValueError(f"crop_pct must be above 0 and at most 1, got {crop_pct}")
     if crop_mode not in ("center", "squash", "border"):
         raise ValueError(f'crop_mode must be "center", "squash" or "border", got {crop_mode!r}')
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
+    if not (len(mean) == len(std) in (1, 3) and all(map(math.isfinite, (*mean, *std))) and min(std) > 0):
+        raise ValueError(f"mean and std must be numbers for each channel, std above 0, got {mean} and {std}")
     transform = create_transform(
         (height, width),
         crop_pct=crop_pct,

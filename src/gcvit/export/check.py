@@ -25,7 +25,7 @@ class Difference:
     images: which, NOISE or a name of pictures. count: how many of them. batch: how many at once, at most.
     largest: absolute difference. relative: ‖difference‖ / ‖model's‖, of the worst output.
     agreement: 0..1, share of images whose likeliest class is the same, of pixels for a segmentation model; for a
-        backbone the cosine between its map and the export's, of the worst stage.
+        backbone the cosine between its map and the export's, of the worst stage; of a single class's logits likewise.
     """
 
     images: str
@@ -93,11 +93,14 @@ def compare(model: nn.Module, program: Program, name: str, batches: Iterable[Ten
         largest = torch.stack([largest, *((a - b).abs().max() for a, b in zip(found, expected, strict=True))]).max()
         sums = sums + torch.stack([_squares(a, b) for a, b in zip(found, expected, strict=True)])
         agreed.append((found[0].argmax(1) == expected[0].argmax(1)).double().mean() * len(images))
+        classes = expected[0].shape[1]
+    if not count:
+        raise ValueError(f"{name}: there are no images to compare on")
     difference, ours, theirs = sums.unbind(1)
     tiny = torch.finfo(torch.float64).tiny
     cosine = (ours + theirs - difference) / (2 * (ours * theirs).sqrt()).clamp_min(tiny)
     relative = (difference / ours.clamp_min(tiny)).sqrt().max()
-    agreement = sum(agreed, torch.zeros(())) / count if len(sums) == 1 else cosine.min()
+    agreement = sum(agreed, torch.zeros(())) / count if len(sums) == 1 and classes > 1 else cosine.min()
     return Difference(name, count, batch, float(largest), float(relative), float(agreement))
 
 

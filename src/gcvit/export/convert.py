@@ -1,6 +1,5 @@
 """Writes a model as one file of another runtime. What is written is not checked here (see `gcvit.export.check`)."""
 
-import shutil
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,17 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._inductor.cpp_builder import get_cpp_compiler
 from torch.export import Dim, ExportedProgram
 
 from gcvit.export.channels_first import ChannelsFirst, channels_first
-from gcvit.export.formats import INT8, Format
+from gcvit.export.formats import IMAGES, INT8, Format
 from gcvit.export.int8 import quantise_onnx, quantise_openvino
 from gcvit.export.packages import package
 from gcvit.model.config import Pair, check_sides
 from gcvit.model.gcvit import GCViT
 
 EXAMPLES = 2  # a batch of 1 would be taken for a constant
-IMAGES = "images"
 
 
 def convert(
@@ -75,12 +74,16 @@ def _save(program: ExportedProgram, path: Path) -> None:
 
 
 def _compile(program: ExportedProgram, path: Path) -> None:
-    if not any(shutil.which(compiler) for compiler in ("g++", "clang++")):
-        raise ValueError("aot needs a C++ compiler, and neither g++ nor clang++ is here; install one, or use openvino")
+    try:
+        get_cpp_compiler()
+    except RuntimeError as error:
+        raise ValueError("aot needs a C++ compiler: install g++, or name one in CXX; or use openvino") from error
+    shape = ",".join(map(str, program.example_inputs[0][0].shape[1:]))
     torch._inductor.aoti_compile_and_package(
         program,
         package_path=str(path),
-        inductor_configs={"freezing": True},  # weights in the processor's own layout
+        # Weights in the processor's own layout. The library checks nothing: what it takes is noted down.
+        inductor_configs={"freezing": True, "aot_inductor.metadata": {IMAGES: shape}},
     )
 
 

@@ -1,6 +1,6 @@
 """Exported files in the place of trained models: what the commands ask for names, asks these."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from gcvit.data.augment import eval_transform
 from gcvit.engine.config import override
 from gcvit.export.formats import CODE, SUFFIXES
 from gcvit.export.runtime import Program, load
@@ -18,6 +19,7 @@ from gcvit.tasks.segment.segmenter import SegmentationModel, SegmenterOutput
 from gcvit.weights.preprocessing import Preprocessing
 
 STRIDE = 4  # pixels that a cell of a segmentation model's logits stands for
+AXES = {"classify": 2, "segment": 4}  # of the logits
 OTHERS = {
     "classify": "a classifier; use `gcvit predict`",
     "segment": "a segmentation model; use `gcvit predict segment`",
@@ -104,8 +106,8 @@ def open_exported_segmenter(path: str | Path, *, trust_code: bool = False) -> Op
     Raises ValueError as `open_exported_classifier` does.
     """
     sidecar, program = _open(path, "segment", trust_code)
-    if sidecar.classes is None or sidecar.palette is None:
-        raise ValueError(f"{path}: its sidecar has no classes with colours; export the model again")
+    if sidecar.classes is None or sidecar.palette is None or len(sidecar.classes) != len(sidecar.palette):
+        raise ValueError(f"{path}: its sidecar does not give each class a colour; export the model again")
     preprocessing = replace(_settings(ScenePreprocessing(), sidecar, path), crop=sidecar.size)
     model = ExportedSegmenter(program, sidecar.size)
     return OpenedSegmenter(model, sidecar.name, sidecar.classes, sidecar.palette, preprocessing, str(path))
@@ -123,7 +125,9 @@ def _open(path: str | Path, task: str, trust_code: bool) -> tuple[Sidecar, Progr
             f"--trust-code (onnx and openvino files are data and need no trust)"
         )
     program = load(path, sidecar.format)
-    (logits,) = program(torch.zeros(1, sidecar.in_chans, *sidecar.size))
+    logits, *others = program(torch.zeros(1, sidecar.in_chans, *sidecar.size))
+    if others or logits.ndim != AXES[task]:
+        raise ValueError(f"{path} does not give what its sidecar says; export the model again")
     if sidecar.classes is not None and logits.shape[1] != len(sidecar.classes):
         raise ValueError(
             f"{path} gives {logits.shape[1]} classes, its sidecar names {len(sidecar.classes)}; export the model again"
@@ -133,6 +137,9 @@ def _open(path: str | Path, task: str, trust_code: bool) -> tuple[Sidecar, Progr
 
 def _settings(base: Settings, sidecar: Sidecar, path: str | Path) -> Settings:
     try:
-        return override(base, sidecar.preprocessing)
+        settings = override(base, sidecar.preprocessing)
+        if isinstance(settings, Preprocessing):
+            eval_transform(**asdict(settings))  # which knows what cannot be
+        return settings
     except ValueError as error:
         raise ValueError(f"{path}: the preprocessing in its sidecar: {error}; export the model again") from error

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcvit.export.formats import Format
+from gcvit.export.formats import IMAGES, Format
 from gcvit.export.packages import openvino_core, package
 
 Program = Callable[[Tensor], list[Tensor]]
@@ -19,10 +19,8 @@ Program = Callable[[Tensor], list[Tensor]]
 that stay what they are when the program is called again."""
 
 
-def load(path: str | Path, to: Format, *, threads: int | None = None) -> Program:
-    """Open an exported file.
-
-    to: the runtime. threads: CPU threads, at least 1; None: as many as torch uses.
+def load(path: str | Path, to: Format) -> Program:
+    """Open an exported file, to be run on as many CPU threads as torch uses.
 
     torch-export and aot files run code that lies in them, the first by pickle, the second as a native library: open
     only those whose sidecar's hash fits and whose maker you trust. onnx and openvino files are data.
@@ -31,42 +29,42 @@ def load(path: str | Path, to: Format, *, threads: int | None = None) -> Program
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads is at least 1, not {threads}")
-    return _LOADERS[to](path, threads or torch.get_num_threads())
+    return _LOADERS[to](path)
 
 
-def _torch_export(path: Path, threads: int) -> Program:
+def _torch_export(path: Path) -> Program:
+    with _readable(path, RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError):
+        program = torch.export.load(_archive(path))
+        ((example,), _) = program.example_inputs
+        return _in_torch(program.module(), example.shape[1:])
+
+
+def _aot(path: Path) -> Program:
     with _readable(path, RuntimeError, ValueError, KeyError):
-        model = torch.export.load(_archive(path)).module()
-    return _in_torch(model, threads)
-
-
-def _aot(path: Path, threads: int) -> Program:
-    with _readable(path, RuntimeError, ValueError):
         model = torch._inductor.aoti_load_package(_archive(path))
-    return _in_torch(model, threads)
+        shape = [int(side) for side in model.get_metadata()[IMAGES].split(",")]
+    return _in_torch(model, shape)
 
 
-def _onnx(path: Path, threads: int) -> Program:
+def _onnx(path: Path) -> Program:
     onnxruntime = package("onnxruntime")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors; warnings speak of the graph's making
     state = onnxruntime.capi.onnxruntime_pybind11_state
     refusals = state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented
-    with _readable(path, *refusals):
+    with _readable(path, *refusals, ValueError):
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    (images_in,) = session.get_inputs()
+        (images_in,) = session.get_inputs()
 
     def run(images: Tensor) -> list[Tensor]:
         _check(images, images_in.shape[1:])
-        return [torch.from_numpy(found) for found in session.run(None, {images_in.name: images.contiguous().numpy()})]
+        return [torch.from_numpy(found) for found in session.run(None, {images_in.name: _array(images)})]
 
     return run
 
 
-def _openvino(path: Path, threads: int) -> Program:
+def _openvino(path: Path) -> Program:
     openvino = package("openvino")
     with _readable(path, RuntimeError):
         model = openvino_core().read_model(path)
@@ -79,6 +77,7 @@ def _openvino(path: Path, threads: int) -> Program:
     def queue(hint: str) -> Any:
         if hint not in queues:
             # It would compute in bf16 where the processor can.
+            threads = torch.get_num_threads()
             settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": hint}
             with _readable(path, RuntimeError):
                 queues[hint] = openvino.AsyncInferQueue(openvino_core().compile_model(model, "CPU", settings))
@@ -93,22 +92,24 @@ def _openvino(path: Path, threads: int) -> Program:
             return infer(images)
 
     def infer(images: Tensor) -> list[Tensor]:
-        arrays, outputs = images.contiguous().numpy(), [list[np.ndarray]()] * len(images)
+        arrays, outputs = _array(images), [list[np.ndarray]()] * len(images)
 
         def keep(request: Any, image: int) -> None:
             outputs[image] = [tensor.data.copy() for tensor in request.output_tensors]
 
         waiting = queue("LATENCY" if len(images) == 1 else "THROUGHPUT")
         waiting.set_callback(keep)
-        for image in range(len(images)):
-            waiting.start_async([arrays[image : image + 1]], image, share_inputs=True)
-        waiting.wait_all()
+        try:
+            for image in range(len(images)):
+                waiting.start_async([arrays[image : image + 1]], image, share_inputs=True)
+        finally:  # after Ctrl+C, too: until then requests read `arrays`, and the queue takes no others
+            waiting.wait_all()
         return [torch.from_numpy(np.concatenate(parts)) for parts in zip(*outputs, strict=True)]
 
     return run
 
 
-_LOADERS: dict[Format, Callable[[Path, int], Program]] = {
+_LOADERS: dict[Format, Callable[[Path], Program]] = {
     "torch-export": _torch_export,
     "aot": _aot,
     "onnx": _onnx,
@@ -117,7 +118,8 @@ _LOADERS: dict[Format, Callable[[Path, int], Program]] = {
 
 
 def _check(images: Tensor, shape: Sequence[int]) -> None:
-    """Raise ValueError for images that the file does not take; OpenVINO would wait for ever after them."""
+    """Raise ValueError for images that the file does not take: OpenVINO would wait for ever after them, and a native
+    library read memory that is not theirs."""
     if images.ndim != 4 or list(images.shape[1:]) != list(shape) or not len(images) or images.dtype != torch.float32:
         raise ValueError(
             f"this file takes fp32 images of shape (batch, {', '.join(map(str, shape))}), at least one, not "
@@ -125,28 +127,18 @@ def _check(images: Tensor, shape: Sequence[int]) -> None:
         )
 
 
-def _in_torch(model: Callable[[Tensor], Tensor | Sequence[Tensor]], threads: int) -> Program:
-    @torch.inference_mode()
+def _array(images: Tensor) -> np.ndarray:
+    return images.detach().contiguous().numpy()
+
+
+def _in_torch(model: Callable[[Tensor], Tensor | Sequence[Tensor]], shape: Sequence[int]) -> Program:
+    @torch.no_grad()
     def run(images: Tensor) -> list[Tensor]:
-        with _threads(threads):
-            found = model(images.contiguous())
+        _check(images, shape)
+        found = model(images.contiguous())
         return [found] if isinstance(found, Tensor) else list(found)
 
     return run
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """So many threads of torch, which has one number for the whole process."""
-    before = torch.get_num_threads()
-    if number == before:
-        yield
-        return
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

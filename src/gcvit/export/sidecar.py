@@ -4,7 +4,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,8 @@ class Sidecar:
     segmentation models. preprocessing: how pictures become images, `Preprocessing` or `ScenePreprocessing` as JSON.
     files: SHA-256 of each of its files, by their names. software: versions that it was made with. source: the
     checkpoint. checked: what was found when it was compared with the model.
+
+    Raises ValueError for values that cannot be, and for texts that a terminal would obey.
     """
 
     format: Format
@@ -43,6 +45,11 @@ class Sidecar:
     software: dict[str, str]
     source: str
     checked: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for key, (fits, expected) in _EXPECTED.items():
+            if not fits(value := getattr(self, key)):
+                raise ValueError(f"{key} should be {expected}, not {value!r:.80}")
 
 
 def sidecar_path(path: Path) -> Path:
@@ -77,20 +84,19 @@ def read_sidecar(path: Path) -> Sidecar:
         if not file.is_file():
             raise ValueError(f"{file}: there is no such file; an exported file and its .json belong together")
     values = _values(beside)
-    sidecar = Sidecar(
-        **values
-        | {
-            "size": tuple(values["size"]),
-            "palette": values["palette"] and [tuple(colour) for colour in values["palette"]],
-        }
-    )
+    try:
+        sidecar = Sidecar(**values)
+    except ValueError as error:
+        raise ValueError(f"{beside}: {error}; {AGAIN}") from error
     _verify(path, sidecar)
-    return sidecar
+    height, width = sidecar.size
+    palette = sidecar.palette and [(red, green, blue) for red, green, blue in sidecar.palette]
+    return replace(sidecar, size=(height, width), palette=palette)
 
 
 def _values(beside: Path) -> dict[str, Any]:
     try:
-        values = json.loads(beside.read_text(encoding="utf-8"))
+        values = json.loads(beside.read_text(encoding="utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{beside}: not valid JSON ({error}); {AGAIN}") from error
     if not isinstance(values, dict):
@@ -101,10 +107,11 @@ def _values(beside: Path) -> dict[str, Any]:
         lists = [("unknown", unknown), ("missing", missing)]
         wrong = "; ".join(f"{what} keys: {', '.join(keys)}" for what, keys in lists if keys)
         raise ValueError(f"{beside}: {wrong}; {AGAIN} with this version of gcvit")
-    for key, (fits, expected) in _EXPECTED.items():
-        if not fits(values[key]):
-            raise ValueError(f"{beside}: {key} should be {expected}, not {values[key]!r:.80}; {AGAIN}")
     return values
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def _verify(path: Path, sidecar: Sidecar) -> None:
@@ -137,7 +144,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_list(value: object, fits: Callable[[object], bool], length: int | None = None) -> bool:
-    return isinstance(value, list) and length in (None, len(value)) and all(map(fits, value))
+    return isinstance(value, list | tuple) and length in (None, len(value)) and all(map(fits, value))
 
 
 def _are_texts(value: object) -> bool:

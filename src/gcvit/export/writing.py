@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from gcvit.export.convert import convert
 from gcvit.export.formats import INT8, SUFFIXES, Format
 from gcvit.export.packages import package
 from gcvit.export.runtime import load
-from gcvit.export.sidecar import Sidecar, hashes, parts, sidecar_path, write_sidecar
+from gcvit.export.sidecar import Sidecar, hashes, parts, read_sidecar, sidecar_path, write_sidecar
 from gcvit.export.trained import Trained
 from gcvit.files import flush_folder
 from gcvit.model.config import Pair
@@ -69,10 +69,12 @@ def write_export(
     """Convert, run and compare, and only then put the file and its sidecar in their places.
 
     calibration: batches of preprocessed images, for int8. pictures: what to compare on, see `check`.
-    Raises ValueError and OSError as `convert` and `load` do; whatever happens, what was at `path` stays usable, or is
-    refused by its sidecar's hash.
+    Raises ValueError and OSError as `convert` and `load` do, and ValueError for what a sidecar cannot say and where
+    another model's export lies; whatever happens, what was at `path` stays usable, or is refused by its sidecar's hash.
     """
     size: Pair = trained.size
+    sidecar = _sidecar(trained, to, int8=calibration is not None)
+    _refuse_to_replace(path, trained)
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
         aside = Path(folder) / path.name
@@ -82,8 +84,7 @@ def write_export(
         found = check(trained.model, load(aside, to), size, trained.in_chans, pictures)
         problem = found.problem(int8=calibration is not None, min_agreement=min_agreement)
         if problem is None:
-            sidecar = _sidecar(trained, aside, to, found, int8=calibration is not None)
-            write_sidecar(aside, sidecar)
+            write_sidecar(aside, replace(sidecar, files=hashes(aside, to), checked=asdict(found)))
             for file in parts(aside, to):
                 _flush(file)
             # The sidecar last: until it is there, the files are refused.
@@ -93,7 +94,18 @@ def write_export(
     return Export(path, parts(path, to), found, problem)
 
 
-def _sidecar(trained: Trained, path: Path, to: Format, found: Check, *, int8: bool) -> Sidecar:
+def _refuse_to_replace(path: Path, trained: Trained) -> None:
+    """Raise ValueError where another model's export lies."""
+    try:
+        source = read_sidecar(path).source
+    except ValueError:
+        return  # nothing that could be used
+    if source != trained.source:
+        raise ValueError(f"{path} is the export of {source}; give another folder with --out, or remove it")
+
+
+def _sidecar(trained: Trained, to: Format, *, int8: bool) -> Sidecar:
+    """Without what is known only when there is a file."""
     return Sidecar(
         format=to,
         task=trained.task,
@@ -104,10 +116,10 @@ def _sidecar(trained: Trained, path: Path, to: Format, found: Check, *, int8: bo
         classes=trained.classes,
         palette=trained.palette,
         preprocessing=as_dict(trained.preprocessing),
-        files=hashes(path, to),
+        files={},
         software=versions() | {name: version(name) for name in _packages(to, int8)},
         source=trained.source,
-        checked=asdict(found),
+        checked={},
     )
 
 
