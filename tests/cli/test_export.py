@@ -214,6 +214,17 @@ def test_pictures_of_the_calibration_are_compared_on_whatever_else_is(
     assert gcvit(*words).code == 1
 
 
+def test_a_missing_compiler_is_told_before_any_work(gcvit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr("gcvit.export.convert.get_cpp_compiler", missing)
+    monkeypatch.setattr(command, "open_trained", lambda *_: pytest.fail("the model was opened"))
+    result = gcvit("export", "gcvit_pico", "--to", "aot")
+    assert result.code == 2
+    assert "aot needs a C++ compiler" in result.message
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

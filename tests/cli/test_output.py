@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gcvit.cli.output import counter, say, status, table, track
+from gcvit.cli.output import complain, counter, say, status, table, track
 
 
 def printed(monkeypatch: pytest.MonkeyPatch, encoding: str) -> list[str]:
@@ -29,6 +29,15 @@ def test_a_table_arrives_whole_where_stdout_has_no_unicode(monkeypatch: pytest.M
     assert set(rule) <= {"-", "+", "|"}
     assert len({len(heading), len(rule), len(cat), len(japan)}) == 1  # escapes too are in line
     assert printed(monkeypatch, "utf-8")[4].split() == ["日本", "10.0%"]
+
+
+def test_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    table(["class"], [["\x1b[2Jcat\x9b"]])
+    say("\x07\tdog\nbird")
+    complain("\x1b]0;fish")
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[3:] == [r"\x1b[2Jcat\x9b", r"\x07" + "\tdog", "bird"]
+    assert r"\x1b]0;fish" in printed.err
 
 
 @pytest.mark.parametrize("name", ["runs[/x]", "runs[red]", "runs\\[b]"])

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import NamedTuple, TextIO
 
 import gcvit
-from gcvit.cli.output import visible
 from gcvit.engine.stopping import Stopped
 
 
@@ -67,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("GCVIT_TRACEBACK") or not _is_users_mistake(error):
             raise
+        from gcvit.cli.output import visible  # with rich, which `--help` does without
+
         print(f"gcvit: {_rank()}error: {visible(_message(error))}", file=sys.stderr)
         code = 2
     if code:

@@ -21,14 +21,15 @@ Item = TypeVar("Item")
 def say(text: str = "") -> None:
     """Print one line to stdout as it is: no markup, no colours, paths never broken.
 
-    What stdout cannot show, such as a file's name that is no valid text, is written as an escape.
+    What stdout cannot show, such as a file's name that is no valid text, is written as an escape, and so is what a
+    terminal would obey.
     """
     print(_shown(text), flush=True)
 
 
 def _shown(text: str) -> str:
     encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    return visible(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def visible(text: str) -> str:
@@ -57,7 +58,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console = Console(highlight=False, markup=False, width=1000)
     with console.capture() as drawn:
         console.print(grid)
-    say("\n" + drawn.get().rstrip("\n"))
+    print("\n" + drawn.get().rstrip("\n"), flush=True)  # not by `say`: on a terminal the headings are bold
 
 
 def track(items: Sequence[Item], what: str) -> Iterator[Item]:

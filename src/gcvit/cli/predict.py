@@ -96,8 +96,8 @@ def _trained(arguments: Predict) -> tuple[OpenedClassifier, torch.device]:
     opened = open_model(checkpoint_path(arguments.model))
     if opened.model.config.num_classes == 0:
         raise ValueError(f"{arguments.model} has no classes (num_classes=0), only features; give a classifier")
-    preprocessing = resized(opened.preprocessing, arguments.size)
-    return OpenedClassifier(opened.model.fold().to(device), class_names(opened), preprocessing), device
+    transform = eval_transform(**asdict(resized(opened.preprocessing, arguments.size)))
+    return OpenedClassifier(opened.model.fold().to(device), class_names(opened), transform), device
 
 
 def _exported(arguments: Predict) -> tuple[OpenedClassifier, torch.device]:
@@ -128,8 +128,7 @@ def predict(
     tta: TTA = "none",
 ) -> Iterator[Prediction | ImageError]:
     """One item for each file, in order: its prediction, or why it could not be read."""
-    transform = eval_transform(**asdict(opened.preprocessing))
-    for batch in read_ahead(files, transform, batch_size):
+    for batch in read_ahead(files, opened.transform, batch_size):
         images = [image for _, image in batch if not isinstance(image, ImageError)]
         best = iter(likeliest(opened.model, torch.stack(images).to(device), top_k, tta) if images else ())
         for file, image in batch:

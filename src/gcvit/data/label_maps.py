@@ -111,6 +111,13 @@ def read_label_values(source: str | os.PathLike[str]) -> np.ndarray:
         raise ImageError(f"cannot read labels {path}: {reason}") from error
 
 
+def is_colour(value: object) -> bool:
+    """Whether it is an RGB, as JSON has it too: three whole numbers from 0 to 255."""
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return False
+    return all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 255 for part in value)
+
+
 def write_labels(path: str | os.PathLike[str], labels: np.ndarray, palette: Sequence[RGB]) -> None:
     """Write :func:`label_image` as PNG, whole or not at all, so that :func:`load_labels` gives the labels back."""
     buffer = BytesIO()

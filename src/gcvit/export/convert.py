@@ -73,11 +73,16 @@ def _save(program: ExportedProgram, path: Path) -> None:
         torch.export.save(program, path)
 
 
-def _compile(program: ExportedProgram, path: Path) -> None:
+def require_compiler() -> None:
+    """Raise ValueError when there is none of C++, which aot needs."""
     try:
         get_cpp_compiler()
     except RuntimeError as error:
         raise ValueError("aot needs a C++ compiler: install g++, or name one in CXX; or use openvino") from error
+
+
+def _compile(program: ExportedProgram, path: Path) -> None:
+    require_compiler()
     shape = ",".join(map(str, program.example_inputs[0][0].shape[1:]))
     torch._inductor.aoti_compile_and_package(
         program,

@@ -1,14 +1,16 @@
 """Exported files in the place of trained models: what the commands ask for names, asks these."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from gcvit.data.augment import eval_transform
+from gcvit.data.augment import Transform, eval_transform
 from gcvit.engine.config import override
 from gcvit.export.formats import CODE, SUFFIXES
 from gcvit.export.runtime import Program, load
@@ -25,18 +27,17 @@ OTHERS = {
     "segment": "a segmentation model; use `gcvit predict segment`",
     "backbone": "a backbone, which gives maps of features and names nothing; export the whole model",
 }
-Settings = TypeVar("Settings", Preprocessing, ScenePreprocessing)
 
 
 class OpenedClassifier(NamedTuple):
     """A classifier that is ready for use: images (batch, 3, height, width) to logits (batch, classes).
 
-    classes: their names in the order of the logits; None where nobody knows.
+    classes: their names in the order of the logits; None where nobody knows. transform: from a picture to an image.
     """
 
     model: nn.Module
     classes: list[str] | None
-    preprocessing: Preprocessing
+    transform: Transform
 
 
 class ExportedClassifier(nn.Module):
@@ -96,8 +97,10 @@ def open_exported_classifier(path: str | Path, *, trust_code: bool = False) -> O
     when its runtime is not installed, and for a file of code that is not trusted.
     """
     sidecar, program = _open(path, "classify", trust_code)
-    preprocessing = replace(_settings(Preprocessing(), sidecar, path), size=sidecar.size)
-    return OpenedClassifier(ExportedClassifier(program, sidecar.size), sidecar.classes, preprocessing)
+    with _preprocessing_of(path):
+        preprocessing = replace(override(Preprocessing(), sidecar.preprocessing), size=sidecar.size)
+        transform = eval_transform(**asdict(preprocessing))
+    return OpenedClassifier(ExportedClassifier(program, sidecar.size), sidecar.classes, transform)
 
 
 def open_exported_segmenter(path: str | Path, *, trust_code: bool = False) -> OpenedSegmenter:
@@ -108,7 +111,8 @@ def open_exported_segmenter(path: str | Path, *, trust_code: bool = False) -> Op
     sidecar, program = _open(path, "segment", trust_code)
     if sidecar.classes is None or sidecar.palette is None or len(sidecar.classes) != len(sidecar.palette):
         raise ValueError(f"{path}: its sidecar does not give each class a colour; export the model again")
-    preprocessing = replace(_settings(ScenePreprocessing(), sidecar, path), crop=sidecar.size)
+    with _preprocessing_of(path):
+        preprocessing = replace(override(ScenePreprocessing(), sidecar.preprocessing), crop=sidecar.size)
     model = ExportedSegmenter(program, sidecar.size)
     return OpenedSegmenter(model, sidecar.name, sidecar.classes, sidecar.palette, preprocessing, str(path))
 
@@ -135,11 +139,10 @@ def _open(path: str | Path, task: str, trust_code: bool) -> tuple[Sidecar, Progr
     return sidecar, program
 
 
-def _settings(base: Settings, sidecar: Sidecar, path: str | Path) -> Settings:
+@contextmanager
+def _preprocessing_of(path: str | Path) -> Iterator[None]:
+    """Says of what cannot be where it stands."""
     try:
-        settings = override(base, sidecar.preprocessing)
-        if isinstance(settings, Preprocessing):
-            eval_transform(**asdict(settings))  # which knows what cannot be
-        return settings
+        yield
     except ValueError as error:
         raise ValueError(f"{path}: the preprocessing in its sidecar: {error}; export the model again") from error

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from gcvit.data.label_maps import RGB
+from gcvit.data.label_maps import RGB, is_colour
 from gcvit.export.formats import SUFFIXES, Format
 from gcvit.files import write_atomically
 from gcvit.model.config import Pair
@@ -151,10 +151,6 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_text, [*value, *value.values()]))
 
 
-def _is_colour(value: object) -> bool:
-    return _is_list(value, lambda part: _is_count(part) and part <= 255, 3)  # type: ignore[operator]
-
-
 _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "format": (lambda value: value in get_args(Format), f"one of {', '.join(get_args(Format))}"),
     "task": (lambda value: value in get_args(Task), f"one of {', '.join(get_args(Task))}"),
@@ -166,7 +162,7 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "int8": (lambda value: isinstance(value, bool), "true or false"),
     "in_chans": (lambda value: _is_count(value, 1), "a number of channels"),
     "classes": (lambda value: value is None or _is_list(value, _is_text), "a list of names, or null"),
-    "palette": (lambda value: value is None or _is_list(value, _is_colour), "a list of colours 0…255, or null"),
+    "palette": (lambda value: value is None or _is_list(value, is_colour), "a list of colours 0…255, or null"),
     "preprocessing": (lambda value: isinstance(value, dict), "a JSON object"),
     "files": (_are_texts, "file names with their SHA-256"),
     "software": (_are_texts, "packages with their versions"),

@@ -12,7 +12,7 @@ from torch import Tensor
 from gcvit.engine.config import as_dict
 from gcvit.engine.saving import versions
 from gcvit.export.check import Check, check
-from gcvit.export.convert import convert
+from gcvit.export.convert import convert, require_compiler
 from gcvit.export.formats import INT8, SUFFIXES, Format
 from gcvit.export.packages import package
 from gcvit.export.runtime import load
@@ -42,11 +42,13 @@ class Export:
 
 
 def require_packages(to: Format, *, int8: bool) -> None:
-    """Raise ValueError for a format without int8 and for packages that are missing, naming the extra."""
+    """Raise ValueError for a format without int8, and for packages and a compiler that are missing."""
     if int8 and to not in INT8:
         raise ValueError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
     for name in _packages(to, int8):
         package(name)
+    if to == "aot":
+        require_compiler()
 
 
 def export_path(folder: Path, trained: Trained, to: Format, *, int8: bool) -> Path:

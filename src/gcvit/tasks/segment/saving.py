@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from gcvit.data.label_maps import RGB
+from gcvit.data.label_maps import RGB, is_colour
 from gcvit.engine.config import as_dict, override, require
 from gcvit.model import GCViT
 from gcvit.model.config import Pair
@@ -169,7 +169,7 @@ def _settings(checkpoint: Checkpoint, key: str, base: Settings) -> Settings:
 
 
 def _palette(palette: object, origin: str) -> list[RGB]:
-    if not isinstance(palette, list) or not all(map(_is_colour, palette)):
+    if not isinstance(palette, list) or not all(map(is_colour, palette)):
         raise ValueError(f"{origin}: palette should be a list of colours, three numbers from 0 to 255 each")
     return [tuple(colour) for colour in palette]
 
@@ -177,12 +177,6 @@ def _palette(palette: object, origin: str) -> list[RGB]:
 def _is_name(name: object) -> bool:
     """A text that a terminal shows and does not obey."""
     return isinstance(name, str) and name.isprintable()
-
-
-def _is_colour(colour: object) -> bool:
-    if not isinstance(colour, list) or len(colour) != 3:
-        return False
-    return all(isinstance(part, int) and 0 <= part <= 255 for part in colour)
 
 
 def _what(checkpoint: Checkpoint) -> str:
