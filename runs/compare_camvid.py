@@ -11,29 +11,20 @@ OUT/ARM-SEED.jsonl, its result to OUT/results.jsonl; a study that was stopped go
 """
 
 import argparse
-import time
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from study import Result, costs, print_results, run_study, take_steps, training_speed
+from study import costs, print_results, run_study, train_from_scratch
 from torch import nn
 
 import gcvit
-from gcvit.bench.segment_peers import SmpSegmenter, SwinSegmenter, swin
+from gcvit.bench.segment_peers import SmpSegmenter
+from gcvit.bench.swin import SwinSegmenter, swin
+from gcvit.data.label_maps import LabelReading
 from gcvit.engine.config import as_dict
-from gcvit.engine.device import resolve_device
-from gcvit.engine.log import RunLog
-from gcvit.engine.loop import seed_everything
 from gcvit.engine.optim import OptimConfig
-from gcvit.engine.state import State
-from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig, UPerNetConfig
-from gcvit.tasks.segment.data import open_scenes, training_loader
-from gcvit.tasks.segment.evaluate import Evaluator
-from gcvit.tasks.segment.plan import make_plan
-from gcvit.tasks.segment.saving import ScenePreprocessing
+from gcvit.tasks.segment import SEGMENT, SceneAugmentConfig, SegmentConfig, UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
-from gcvit.tasks.segment.task import SegmentTask
 
 CROP = (192, 256)  # pixels
 HEAD = UPerNetConfig(channels=48, aux_channels=32)
@@ -71,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     config = SegmentConfig(
         data=options.data,
-        ignore_label=options.ignore_label,
+        reading=LabelReading(ignore_label=options.ignore_label),
         resize=(256, 192),
         steps=options.steps,
         eval_every=options.steps,
@@ -80,42 +71,20 @@ def main() -> None:
         workers=options.workers,
         head=HEAD,
         augment=SceneAugmentConfig(crop=CROP, scale=(0.75, 1.75)),
-        optim=OptimConfig(lr=2e-3, schedule="linear", weight_decay=0.05, warmup_steps=50, min_lr=0.0, ema_decay=0.99),
+        optim=OptimConfig(lr=2e-3, schedule="linear", weight_decay=0.05, warmup="50 steps", min_lr=0.0, ema_decay=0.99),
     )
-    classes = len(open_scenes(config).classes)
+    classes = len(SEGMENT.open_data(config).classes)
     columns = costs({arm: ARMS[arm](classes) for arm in options.arms}, gc_vit(classes), CROP)
     results = run_study(
         options.out,
         options.arms,
         options.seeds,
         as_dict(replace(config, workers=0)),  # workers do not change the results
-        lambda arm, seed: train(arm, replace(config, seed=seed), options.out / f"{arm}-{seed}.jsonl"),
+        lambda arm, seed: train_from_scratch(
+            SEGMENT, replace(config, seed=seed), ARMS[arm], options.out / f"{arm}-{seed}.jsonl"
+        ),
     )
     print_results(results, columns, score="mIoU")
-
-
-def train(arm: str, config: SegmentConfig, log_path: Path) -> Result:
-    """Train one model from scratch and evaluate the moving average of its weights after the last step."""
-    start = time.perf_counter()
-    scenes = open_scenes(config)
-    plan = make_plan(config, resolve_device(config.device))
-    preprocessing = ScenePreprocessing(config.resize, config.augment.crop)
-    task = SegmentTask(
-        training_loader(scenes.train, config, preprocessing, plan),
-        Evaluator(scenes.held_out, preprocessing, workers=config.workers),
-        scenes,
-        preprocessing,
-        plan,
-        config.head.aux_weight,
-    )
-    seed_everything(config.seed)
-    state = State(ARMS[arm](len(scenes.classes)).to(plan.device), config.optim)
-    log_path.unlink(missing_ok=True)  # of a run that was stopped
-    with RunLog(log_path, epochs=None, steps=plan.steps) as log, closing(task):
-        take_steps(state, task, plan, log)
-        result = task.measure(state.result)
-        log.evaluation(1, result.metrics, step=plan.steps, best=True, seconds=result.seconds)
-    return Result(result.counts.miou, result.loss, time.perf_counter() - start, training_speed(log_path))
 
 
 if __name__ == "__main__":

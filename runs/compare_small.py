@@ -10,26 +10,18 @@ result to OUT/results.jsonl; a study that was stopped goes on where it is starte
 """
 
 import argparse
-import time
 from dataclasses import replace
 from pathlib import Path
 
-from study import Result, costs, print_results, run_study, take_steps, training_speed
+from study import costs, print_results, run_study, train_from_scratch
 from timm.models.convnext import ConvNeXt
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
 import gcvit
 from gcvit.engine.config import as_dict
-from gcvit.engine.device import resolve_device
-from gcvit.engine.log import RunLog
-from gcvit.engine.loop import seed_everything
-from gcvit.engine.state import State
-from gcvit.recipes.classify import small_images
-from gcvit.tasks.classify import ClassifyConfig, evaluate
-from gcvit.tasks.classify.data import open_images
-from gcvit.tasks.classify.plan import make_plan, make_task
-from gcvit.weights.preprocessing import Preprocessing
+from gcvit.tasks.classify import CLASSIFY
+from gcvit.tasks.classify.recipes import small_images
 
 SIZE = 64  # pixels
 
@@ -89,34 +81,18 @@ def main() -> None:
         device=options.device,
         workers=options.workers,
     )
-    classes = len(open_images(config, (SIZE, SIZE)).classes)
+    classes = len(CLASSIFY.open_data(config).classes)
     columns = costs({arm: ARMS[arm](classes) for arm in options.arms}, gc_vit(classes), SIZE)
     results = run_study(
         options.out,
         options.arms,
         options.seeds,
         as_dict(replace(config, workers=0)),  # workers do not change the results
-        lambda arm, seed: train(arm, replace(config, seed=seed), options.out / f"{arm}-{seed}.jsonl"),
+        lambda arm, seed: train_from_scratch(
+            CLASSIFY, replace(config, seed=seed), ARMS[arm], options.out / f"{arm}-{seed}.jsonl"
+        ),
     )
     print_results(results, columns)
-
-
-def train(arm: str, config: ClassifyConfig, log_path: Path) -> Result:
-    """Train one model from scratch and evaluate the moving average of its weights after the last epoch."""
-    start = time.perf_counter()
-    device = resolve_device(config.device)
-    images = open_images(config, (SIZE, SIZE))
-    plan = make_plan(config, len(images.train), device)
-    task = make_task(config, images, Preprocessing(size=(SIZE, SIZE), crop_pct=config.crop_pct), plan, log_path.parent)
-    seed_everything(config.seed)
-    state = State(ARMS[arm](len(images.classes)).to(device), config.optim)
-    log_path.unlink(missing_ok=True)  # of a run that was stopped
-    with RunLog(log_path, epochs=plan.epochs, steps=plan.steps) as log:
-        take_steps(state, task, plan, log)
-        result = evaluate(state.result, task.held_out, device=device, precision=plan.precision)
-        found = {"top1": result.accuracy.top1, "top5": result.accuracy.top5, "loss": result.loss}
-        log.evaluation(plan.epochs, found, step=plan.steps, best=True, seconds=result.seconds)
-    return Result(found["top1"], found["loss"], time.perf_counter() - start, training_speed(log_path))
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from study import Result, print_results, run_study, training_speed
+from study import Result, print_results, result_of, run_study
 
 from gcvit.engine.config import as_dict
-from gcvit.recipes.classify import small_images
-from gcvit.tasks.classify import ClassifyConfig, train
+from gcvit.tasks.classify import CLASSIFY, ClassifyConfig
+from gcvit.tasks.classify.recipes import small_images
+from gcvit.tasks.train import train
 
 
 def main() -> None:
@@ -63,9 +64,8 @@ def main() -> None:
 
 def run(config: ClassifyConfig, folder: Path) -> Result:
     """One whole training run in a folder of its own, where a stopped one goes on."""
-    found = train(config, folder)
-    held_out = found.evaluation
-    return Result(held_out.accuracy.top1, held_out.loss, found.seconds, training_speed(folder / "log.jsonl"))
+    found = train(CLASSIFY, config, folder)
+    return result_of(CLASSIFY, found.evaluation.metrics, found.seconds, folder / "log.jsonl")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+import gcvit
 from gcvit.data.classify import open_class_folders
 from gcvit.data.labelled import LabelledImages
 from gcvit.export.convert import convert
 from gcvit.export.formats import INT8, SUFFIXES
 from gcvit.export.runtime import load
-from gcvit.export.trained import Trained, open_trained
+from gcvit.export.trained import Trained, as_exported
 
 BATCH = 64
 
@@ -43,13 +44,13 @@ def main() -> None:
     parser.add_argument("--calibration-images", type=int, default=128)
     arguments = parser.parse_args()
 
-    trained = open_trained(arguments.model)
+    trained = as_exported(gcvit.open(arguments.model))
     train, held_out = open_class_folders(arguments.data)
     if trained.classes is not None:
         held_out = held_out.with_classes(trained.classes)
     step = max(1, len(train) // arguments.calibration_images)
     chosen = list(range(0, len(train), step))[: arguments.calibration_images]
-    print(f"{trained.name}, {len(held_out)} pictures, calibrated on {len(chosen)}")
+    print(f"{trained.opened.name}, {len(held_out)} pictures, calibrated on {len(chosen)}")
     with TemporaryDirectory() as folder:
         programs = {}
         for to in INT8:

@@ -26,11 +26,13 @@ from timm.data import create_dataset, create_loader
 from gcvit.bench.machine import machine
 from gcvit.data.augment import mend_posterize
 from gcvit.data.images import find_images, load_image
+from gcvit.data.loading import EpochLoader
 from gcvit.data.sampling import Share
 from gcvit.data.splits import find_splits
 from gcvit.data.tars import write_index
-from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig
-from gcvit.tasks.classify.data import training_loader
+from gcvit.tasks.classify import AugmentConfig
+from gcvit.tasks.classify import data as classify
+from gcvit.tasks.train import Varied
 from gcvit.weights.preprocessing import Preprocessing
 
 SIZE, BATCH = 224, 32
@@ -114,8 +116,8 @@ def seconds(start: Callable[[], Iterator[object]]) -> float:
 
 def ours(path: Path, workers: int) -> Epochs:
     images = find_splits(path)["whole"]()
-    config = ClassifyConfig(data=str(path), workers=workers, augment=AUGMENT)
-    loader = training_loader(images, config, Preprocessing(size=(SIZE, SIZE)), Share(BATCH), CPU)
+    varied = Varied(images, classify.Varied(AUGMENT, Preprocessing(size=(SIZE, SIZE))))
+    loader = EpochLoader(varied, Share(BATCH), seed=0, workers=workers, device=CPU)
     return (loader.epoch(epoch) for epoch in itertools.count())
 
 

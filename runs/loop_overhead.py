@@ -27,10 +27,9 @@ from gcvit.engine.loop import train_epoch
 from gcvit.engine.saving import Saver
 from gcvit.engine.state import State
 from gcvit.engine.stopping import StopRequest
-from gcvit.recipes import quickstart
-from gcvit.tasks.classify.build import build_model
-from gcvit.tasks.classify.data import open_images
-from gcvit.tasks.classify.plan import make_plan, make_task
+from gcvit.tasks.classify import CLASSIFY
+from gcvit.tasks.classify.recipes import quickstart
+from gcvit.tasks.train import TrainingObjective, make_plan
 
 
 def bare_loop(model: nn.Module, dataset: torch.utils.data.Dataset, batch_size: int, epochs: int) -> Callable[[], None]:
@@ -63,19 +62,19 @@ def main() -> None:
     asked = parser.parse_args()
 
     config = replace(quickstart(), train_images=asked.images, val_images=100, epochs=asked.rounds + 1, device="cpu")
-    images = open_images(config, (64, 64))
-    draw_built_in(images.train, iter)
-    plan = make_plan(config, len(images.train), torch.device("cpu"))
-    models = [build_model(config, images.classes) for _ in range(2)]
+    data = CLASSIFY.open_data(config)
+    draw_built_in(data.train, iter)
+    plan = make_plan(config, len(data.train), torch.device("cpu"))
+    bare, ours = (CLASSIFY.build(config, data, plan, None)[0] for _ in range(2))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         log = RunLog(folder / "log.jsonl", epochs=plan.epochs, steps=plan.steps)
-        task = make_task(config, images, models[0][1], plan, folder)
-        state = State(models[0][0], config.optim)
+        objective = TrainingObjective(ours, config, data, CLASSIFY.loss(config, data, plan), plan, folder)
+        state = State(ours.model, config.optim)
         saver = Saver(folder / "checkpoints", {}, minutes=config.checkpoint_minutes, keep=config.keep_checkpoints)
         contenders: dict[str, Callable[[], None]] = {
-            "bare": bare_loop(models[1][0], task.train.dataset, config.batch_size, plan.epochs),
-            "engine": lambda: train_epoch(state, task, plan, log, saver, stop),
+            "bare": bare_loop(bare.model, objective.loader.dataset, config.batch_size, plan.epochs),
+            "engine": lambda: train_epoch(state, objective, plan, log, saver, stop),
         }
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         with log, StopRequest() as stop:

@@ -12,14 +12,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from gcvit.cli.output import percent, say, table
+import gcvit
+from gcvit.cli.output import say, table
 from gcvit.data.scenes import ShapeScenes
-from gcvit.recipes import SEGMENT
-from gcvit.tasks.segment.evaluate import Evaluator
-from gcvit.tasks.segment.saving import open_segmenter
-from gcvit.tasks.segment.train import train
+from gcvit.tasks.evaluate import evaluate
+from gcvit.tasks.segment import SEGMENT
+from gcvit.tasks.segment.recipes import segment_small
+from gcvit.tasks.task import HeldOut
+from gcvit.tasks.train import train
+from gcvit.wording import percent
 
 SCENES = 1000
 
@@ -32,19 +33,18 @@ def main() -> None:
     options = parser.parse_args()
     rows, reached = [], []
     for seed in range(options.seeds):
-        config = replace(SEGMENT["segment_small"](), seed=seed)
-        found = train(config, options.out / f"seed-{seed}", name="segment_small")
-        opened = open_segmenter(found.best)
-        unseen = Evaluator(ShapeScenes("test", SCENES, config.augment.crop), opened.preprocessing)
-        counts = unseen(opened.model.fold(), device=torch.device("cpu")).counts
-        reached.append(counts.miou)
+        config = replace(segment_small(), seed=seed)
+        found = train(SEGMENT, config, options.out / f"seed-{seed}", name="segment_small")
+        unseen = HeldOut(ShapeScenes("test", SCENES, config.augment.crop), "unseen scenes", None)
+        metrics = evaluate(gcvit.open(found.best), unseen, device="cpu").evaluation.metrics
+        reached.append(metrics["miou"] or 0.0)
         rows.append(
             [
                 str(seed),
-                percent(found.evaluation.counts.miou),
-                percent(counts.miou),
-                percent(counts.boundary_iou),
-                f"{found.best_step:,}",
+                percent(found.evaluation.metrics["miou"]),
+                percent(metrics["miou"]),
+                percent(metrics["boundary_iou"]),
+                f"{found.best_at:,}",
                 f"{found.seconds:.0f}",
             ]
         )

@@ -25,12 +25,13 @@ import torch
 import gcvit
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.machine import machine
-from gcvit.bench.segment_peers import SWIN_SIZES, SmpSegmenter, SwinSegmenter, swin
+from gcvit.bench.segment_peers import SmpSegmenter
+from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, swin
 from gcvit.cli.output import facts, say, table
 from gcvit.engine.device import autocast, resolve_device
 from gcvit.tasks.segment.config import UPerNetConfig
+from gcvit.tasks.segment.loss import SegmentLoss
 from gcvit.tasks.segment.segmenter import SegmentationModel, Segmenter
-from gcvit.tasks.segment.task import pixel_loss
 
 CLASSES, HEAD = 150, UPerNetConfig()
 Size = tuple[int, int]
@@ -134,11 +135,8 @@ def prepared(name: str, mode: str, settings: Settings, device: torch.device) -> 
 
     def train() -> None:
         with autocast(device, settings.precision):
-            output = model(images)
-            loss = pixel_loss(output.logits, labels)
-            if output.auxiliary is not None:
-                loss = loss + HEAD.aux_weight * pixel_loss(output.auxiliary, labels)
-        loss.backward()
+            parts = SegmentLoss(HEAD.aux_weight)(model, (images, labels)).values()
+        torch.stack([*parts]).sum().backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

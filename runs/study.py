@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -13,14 +14,20 @@ import torch
 from torch import nn
 
 from gcvit.bench.cost import macs, parameters
+from gcvit.bench.markdown import markdown_table
 from gcvit.cli.output import say, table
 from gcvit.engine.config import differences
+from gcvit.engine.device import resolve_device
 from gcvit.engine.log import RunLog, read_log
-from gcvit.engine.loop import Plan, train_step
+from gcvit.engine.loop import Plan, seed_everything, train_step
+from gcvit.engine.objective import Objective
 from gcvit.engine.state import State
-from gcvit.engine.task import Task
 from gcvit.files import write_atomically
 from gcvit.model.config import Pair
+from gcvit.tasks.config import RunConfig
+from gcvit.tasks.task import Task
+from gcvit.tasks.train import TrainingObjective, make_plan
+from gcvit.wording import percent
 
 COST_TOLERANCE = 0.1
 
@@ -29,14 +36,16 @@ COST_TOLERANCE = 0.1
 class Result:
     """What one arm reached with one seed.
 
-    score: on the held-out images, 0 … 1: top-1 or mIoU. loss: mean cross-entropy on them.
+    score: on the held-out images, 0 … 1: top-1, mIoU or box AP. loss: mean cross-entropy on them, where it is measured.
     seconds: of the run since it was started or went on. images_per_second: as `training_speed` gives it.
+    figures: further ones, by name.
     """
 
     score: float
-    loss: float
+    loss: float | None
     seconds: float
     images_per_second: float
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 def run_study(
@@ -82,11 +91,14 @@ def training_speed(log: Path) -> float:
 
 
 def print_results(
-    results: Mapping[str, Sequence[Result]], facts: Mapping[str, Mapping[str, str]], score: str = "top-1"
+    results: Mapping[str, Sequence[Result]],
+    facts: Mapping[str, Mapping[str, str]],
+    score: str = "top-1",
+    figures: Mapping[str, str] | None = None,
 ) -> None:
     """The table of a study. facts: of each arm, further columns by heading (">" in front: set to the right).
-    score: what it is called."""
-    headings = list(next(iter(facts.values()), {}))
+    score: what it is called. figures: further ones to tell, and what they are called; in the place of the loss."""
+    headings, means = list(next(iter(facts.values()), {})), figures or {}
     rows = []
     for arm, runs in results.items():
         shares = [100 * run.score for run in runs]
@@ -97,23 +109,59 @@ def print_results(
                 *facts[arm].values(),
                 "  ".join(f"{share:.2f}" for share in shares),
                 f"{mean(shares):.2f}{spread}",
-                f"{mean(run.loss for run in runs):.4f}",
+                *(percent(mean(run.figures[name] for run in runs)) for name in means),
+                *([] if means else [f"{mean(run.loss or 0.0 for run in runs):.4f}"]),
                 f"{median(run.images_per_second for run in runs):.0f}",
             ]
         )
-    measured = [f">{score} of each seed, %", ">mean ± standard deviation", ">loss", ">images/s, median"]
-    table(["arm", *headings, *measured], rows)
+    last = [f">{name}, mean" for name in means.values()] or [">loss"]
+    measured = [f">{score} of each seed, %", ">mean ± standard deviation", *last, ">images/s, median"]
+    tell(["arm", *headings, *measured], rows)
 
 
-def take_steps(state: State, task: Task, plan: Plan, log: RunLog) -> None:
+def tell(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, and once more in Markdown."""
+    table(columns, rows)
+    print(f"\n{markdown_table(columns, rows)}", flush=True)
+
+
+def train_from_scratch(task: Task, config: RunConfig, make: Callable[[int], nn.Module], log_path: Path) -> Result:
+    """Train what `make` makes for a number of classes, all else as in a run with this configuration, and measure the
+    moving average of its weights after the last step."""
+    start = time.perf_counter()
+    data = task.open_data(config)
+    plan = make_plan(config, len(data.train), resolve_device(config.device))
+    opened, _ = task.build(config, data, plan, None)  # says how pictures are prepared
+    objective = TrainingObjective(opened, config, data, task.loss(config, data, plan), plan, log_path.parent)
+    seed_everything(config.seed)
+    state = State(make(len(data.classes)).to(plan.device), config.optim)
+    log_path.unlink(missing_ok=True)  # of a run that was stopped
+    epochs = None if config.by_step else plan.epochs
+    with RunLog(log_path, epochs=epochs, steps=plan.steps) as log, closing(objective):
+        take_steps(state, objective, plan, log)
+        result = objective.evaluator(state.result, device=plan.device, precision=plan.precision)
+        metrics = result.metrics
+        log.evaluation(plan.epochs, metrics, step=plan.steps, best=True, seconds=result.seconds)
+    seconds = time.perf_counter() - start
+    return result_of(task, metrics, seconds, log_path)
+
+
+def result_of(task: Task, metrics: Mapping[str, float | None], seconds: float, log: Path) -> Result:
+    """The result of a run with these metrics and this log."""
+    figures = {name: value for name, value in metrics.items() if value is not None}
+    return Result(figures.get(task.score, 0.0), figures.get("loss"), seconds, training_speed(log), figures)
+
+
+def take_steps(state: State, objective: Objective, plan: Plan, log: RunLog) -> None:
     """All steps of the plan, the engine's own, without its checkpoints: a run is short, and is done again instead."""
     state.model.train()
     while state.step < plan.steps:
         epoch, first = divmod(state.step, plan.steps_per_epoch)
-        batches, losses, start = iter(task.batches(epoch, first)), [], time.perf_counter()
+        batches, losses, start = iter(objective.batches(epoch, first)), [], time.perf_counter()
         last = min((epoch + 1) * plan.steps_per_epoch, plan.steps)
         while state.step < last:
-            losses.append(train_step(state, batches, task, plan)[0])
+            parts, _ = train_step(state, batches, objective, plan)
+            losses.append(torch.stack([*parts.values()]).sum())
             if state.step % plan.log_every == 0 or state.step == last:
                 loss = torch.stack(losses).mean().item()
                 if not isfinite(loss):

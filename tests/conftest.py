@@ -2,6 +2,7 @@
 
 import os
 
+os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start, too
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network; the hub client reads it on import
 
 import pytest
@@ -19,3 +20,11 @@ settings.load_profile("any machine")
 def _nobody_was_told(monkeypatch):
     """Licences are told once a process; each test is a process of its own in this respect."""
     monkeypatch.setattr(catalogue, "_told", set())
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end with an empty report and no charts, which take most of a tiny run's time."""
+    from tasks.tiny import empty_report
+
+    monkeypatch.setattr("gcvit.tasks.train.save_outputs", empty_report)

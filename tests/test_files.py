@@ -1,5 +1,6 @@
 """Atomic writes: the new content, or the old one and nothing beside it."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from gcvit.engine.config import save_config
 from gcvit.engine.optim import OptimConfig
-from gcvit.files import write_atomically
+from gcvit.errors import UserError
+from gcvit.files import parse_json, read_json, write_atomically
 
 
 def full(*_: object) -> None:
@@ -26,3 +28,35 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
             write()
         assert path.read_bytes() == b"new"
         assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_from_anybody(tmp_path: Path) -> None:
+    values = {"a": [1, -2.5, None, True, "é\ud800"], "b": {"c": 12345678901234567890}}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(values))
+    assert read_json(path) == values
+    assert parse_json(b"{}") == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not readable as JSON"),
+        (b"\xff{}", "not readable as JSON"),
+        (b"[1]", "should hold a JSON object, not list"),
+        (b'{"a": 1, "b": {"c": 1, "c": 1}}', "'c' stands in it twice"),
+        (b'{"a": -Infinity}', "-Infinity is no finite number"),
+        (b'{"a": -1e999}', "-1e999 is no finite number"),
+        (b'{"a": ' + b"9" * 10_000 + b"}", "a number of 10000 digits"),
+        (b'{"a":' * 100_000, "not readable as JSON"),
+        (b'{"a": "' + b"x" * 100 + b'"}', r"larger than 50 bytes"),
+    ],
+)
+def test_json_that_is_refused_in_a_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    most = 50 if b"x" in content[:10] else 2**22
+    with pytest.raises(UserError, match=message) as caught:
+        read_json(path, most)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value)) < 400

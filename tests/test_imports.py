@@ -15,24 +15,30 @@ PACKAGE = Path(gcvit.__file__).parent
 # DESIGN's picture: a room may import itself and whatever can be reached by these arrows.
 ARROWS: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "__init__": {"factory", "timm_models"},
-    "cli": {"bench", "demo", "__init__"},
-    "bench": {"recipes", "explain", "export"},
-    "demo": {"recipes", "explain", "export"},
-    "recipes": {"tasks"},
+    "__init__": {"verbs", "timm_models"},
+    "verbs": {"opening"},
+    "cli": {"bench", "serve", "__init__"},
+    "bench": {"explain", "opening"},
+    "serve": {"explain", "opening"},
+    "opening": {"export"},
     "explain": {"tasks"},
     "export": {"tasks"},
     "tasks": {"engine", "factory"},
-    "engine": {"data", "metrics", "files"},
-    "data": {"distributed", "files"},
+    "engine": {"data", "metrics", "meta"},
+    "data": {"distributed", "files", "internals", "shell", "wording"},
     "metrics": {"distributed"},
-    "distributed": set(),
+    "distributed": {"errors", "wording"},
     "timm_models": {"factory"},
     "factory": {"weights"},
-    "weights": {"model", "files"},
+    "weights": {"model", "meta", "wording"},
     "model": {"kernels"},
-    "kernels": set(),
-    "files": set(),
+    "kernels": {"errors", "internals"},
+    "internals": {"errors"},
+    "meta": {"files"},
+    "files": {"errors"},
+    "shell": {"wording"},
+    "wording": set(),
+    "errors": set(),
 }
 
 
@@ -90,6 +96,7 @@ def test_imports_go_one_way() -> None:
         ("data/images.py", "from ..engine import loop", "data → engine"),
         ("weights/loading.py", "from gcvit import create_model", "weights → __init__"),
         ("tasks/classify.py", "from gcvit import cli", "tasks → cli"),
+        ("tasks/train.py", "from gcvit.opening import open", "tasks → opening"),
         ("helpers/strings.py", "", "not in the picture"),
     ],
 )
@@ -97,7 +104,8 @@ def test_a_planted_violation_is_found(tmp_path: Path, file: str, source: str, ar
     for room in ("model", "engine", "data", "weights", "tasks", "cli"):
         (tmp_path / room).mkdir()
         (tmp_path / room / "__init__.py").touch()
-    (tmp_path / "cli" / "main.py").write_text("import gcvit.tasks.classify\nfrom gcvit.model import gcvit\n")
+    (tmp_path / "opening.py").write_text("from gcvit.tasks import task_of\n")
+    (tmp_path / "cli" / "main.py").write_text("import gcvit.opening\nfrom gcvit.model import gcvit\n")
     assert violations(tmp_path) == []
     planted = tmp_path / file
     planted.parent.mkdir(exist_ok=True)
@@ -113,8 +121,56 @@ def test_the_model_needs_only_torch() -> None:
             assert name.split(".")[0] in allowed, f"{path.name}:{line} imports {name}"
 
 
+def loaded(code: str) -> set[str]:
+    """What a process of its own has imported after `code`: packages of others, and rooms as gcvit.ROOM."""
+    script = f"{code}\nimport sys; print(*sys.modules, file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {".".join(name.split(".")[: 1 + (name.startswith("gcvit."))]) for name in result.stderr.split()}
+
+
 def test_import_gcvit_is_light() -> None:
-    heavy = ("matplotlib", "tyro", "rich", "sklearn", "gcvit.cli", "gcvit.tasks")
-    code = f"import gcvit, sys; print(*(name for name in {heavy} if name in sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == []
+    assert loaded("import gcvit").isdisjoint({"torch", "timm", "numpy", "gcvit.factory", "gcvit.cli"})
+    heavy = {"timm", "torchvision", "matplotlib", "tyro", "rich", "sklearn", "gcvit.cli", "gcvit.tasks", "gcvit.export"}
+    found = loaded("import gcvit, sys; gcvit.create_model('gcvit_pico'); assert 'torch._dynamo' not in sys.modules")
+    assert "torch" in found
+    assert found.isdisjoint(heavy)
+
+
+@pytest.mark.parametrize("words", [[], ["--version"], ["--help"], ["trian"], ["bench"], ["bench", "sped"]])
+def test_the_command_answers_without_torch(words: list[str]) -> None:
+    code = f"from gcvit.cli.main import main\ntry: main({words})\nexcept SystemExit: pass"
+    assert loaded(code).isdisjoint({"torch", "numpy", "timm", "tyro"})
+
+
+def test_the_public_names_are_those_that_type_checkers_see() -> None:
+    tree = ast.parse(Path(gcvit.__file__).read_text("utf8"))
+    (shown,) = (node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name))
+    seen = {
+        (statement.module, alias.name)
+        for statement in shown.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    rooms = {("gcvit", room) for room in gcvit._ROOMS}
+    assert seen == rooms | {(f"gcvit.{room}", name) for room, names in gcvit._ROOMS.items() for name in names}
+    assert set(gcvit.__all__) == {name for names in gcvit._ROOMS.values() for name in names}
+    for name in (*gcvit.__all__, *gcvit._ROOMS):
+        assert name in dir(gcvit)
+        assert getattr(gcvit, name) is not None
+    with pytest.raises(AttributeError, match="creat_model"):
+        _ = gcvit.creat_model
+
+
+def test_users_mistakes_have_their_own_type() -> None:
+    """A plain ValueError would show a traceback: it is for what only code can get wrong."""
+    plain = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).parts[0] not in ("metrics", "kernels")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise)
+        and isinstance(node.exc, ast.Call)
+        and isinstance(node.exc.func, ast.Name)
+        and node.exc.func.id == "ValueError"
+    ]
+    assert [place for place in plain if not place.startswith(("model/folding.py", "export/channels_first.py"))] == []

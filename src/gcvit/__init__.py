@@ -1,9 +1,64 @@
-"""GC ViT, Global Context Vision Transformers: the public surface."""
+"""GC ViT, Global Context Vision Transformers: the public surface. Each part is loaded when it is first asked for."""
 
-from gcvit import timm_models  # noqa: F401  registers gc_vit_* with timm
-from gcvit.factory import create_model, list_models
-from gcvit.model import GCViT, GCViTConfig, Trace
-from gcvit.weights import LoadReport, load_weights
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = ["GCViT", "GCViTConfig", "LoadReport", "Trace", "create_model", "list_models", "load_weights"]
+from wrapt import register_post_import_hook
+
+if TYPE_CHECKING:
+    from gcvit import errors as errors
+    from gcvit import factory as factory
+    from gcvit import model as model
+    from gcvit import opening as opening
+    from gcvit import timm_models as timm_models
+    from gcvit import verbs as verbs
+    from gcvit import weights as weights
+    from gcvit.errors import UserError
+    from gcvit.factory import create_model, list_models
+    from gcvit.model import GCViT, GCViTConfig, Trace
+    from gcvit.opening import open
+    from gcvit.verbs import evaluate, export_model, train
+    from gcvit.weights import LoadReport, load_weights
+
+__all__ = [
+    "GCViT",
+    "GCViTConfig",
+    "LoadReport",
+    "Trace",
+    "UserError",
+    "create_model",
+    "evaluate",
+    "export_model",
+    "list_models",
+    "load_weights",
+    "open",
+    "train",
+]
 __version__ = "0.1.0"
+
+_ROOMS = {
+    "errors": ("UserError",),
+    "factory": ("create_model", "list_models"),
+    "model": ("GCViT", "GCViTConfig", "Trace"),
+    "opening": ("open",),
+    "timm_models": (),
+    "verbs": ("evaluate", "export_model", "train"),
+    "weights": ("LoadReport", "load_weights"),
+}
+
+# Whoever uses timm finds gc_vit_* there, whether it was imported before or is imported later.
+register_post_import_hook(lambda timm: import_module("gcvit.timm_models"), "timm")
+
+if not TYPE_CHECKING:  # or every name would be one for a type checker
+
+    def __getattr__(name: str) -> object:
+        if name in _ROOMS:
+            return import_module(f"gcvit.{name}")
+        for room, names in _ROOMS.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(f"gcvit.{room}"), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_ROOMS, *__all__})

@@ -1,19 +1,25 @@
 """From a name, a directory or a file to a model with its weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from gcvit.errors import UserError
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
 from gcvit.model.attention import table_window
-from gcvit.model.config import STAGES, Pair, Windows
+from gcvit.model.config import SMALLEST_SIDE, STAGES, Pair, Windows
 from gcvit.model.variants import nearest_variant
-from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry, entry_for_file
-from gcvit.weights.hub import labels_of, model_config, preprocessing_of
-from gcvit.weights.loading import find, load_weights
-from gcvit.weights.names import DERIVED, layout_of, table
+from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
+from gcvit.weights.hub import labels_of, model_config, preprocessing_of, states_windows
+from gcvit.weights.loading import TABLE, Weights, check_described, check_named, classes_in, find, load_weights, ours
+from gcvit.weights.names import shapes_of
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
+from gcvit.weights.resolve import Source
+from gcvit.wording import instead
 
 
 def list_models() -> list[str]:
@@ -22,12 +28,10 @@ def list_models() -> list[str]:
 
 
 def variant(name: str) -> GCViTConfig:
-    """The row of a model. Raises ValueError with the nearest names when there is none."""
+    """The row of a model. Raises UserError with the nearest names when there is none."""
     if name in VARIANTS:
         return VARIANTS[name]
-    near = get_close_matches(name, VARIANTS, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(VARIANTS)}"
-    raise ValueError(f"no model is called {name!r}; {hint}")
+    raise UserError(f"no model is called {name!r}; {instead(name, VARIANTS)}")
 
 
 def create_model(
@@ -54,7 +58,7 @@ def create_model(
     head: False for a backbone without final norm and head.
     drop_path: None as published; the other rates are 0..1.
 
-    Raises ValueError for an unknown name (with the near ones) or a value that does not fit, and when weights cannot be
+    Raises UserError for an unknown name (with the near ones) or a value that does not fit, and when weights cannot be
     fetched (with what to do).
     """
     row = variant(name)
@@ -71,9 +75,10 @@ def create_model(
         head_dropout=head_dropout,
     )
     entry = _entry(name, pretrained)
+    checkpoint = find(Source("published name", entry.name, entry=entry)) if entry else None
     model = GCViT(config)
-    if entry:
-        load_weights(model, entry.name, replace_head=head and num_classes not in (0, 1000))
+    if checkpoint:
+        load_weights(model, checkpoint, replace_head=head and num_classes not in (0, 1000))
     return model
 
 
@@ -93,64 +98,86 @@ class OpenedModel:
     entry: CatalogueEntry | None
 
 
-def open_model(source: str | Path, *, ema: bool = False) -> OpenedModel:
+def open_model(source: Weights, *, ema: bool = False) -> OpenedModel:
     """Open a trained model in eval mode.
 
-    source: a variant's or catalogue name (published weights, fetched when needed), a hub directory or repository, or a
-    checkpoint file, whose variant is read off its shapes. Raises ValueError when it cannot be opened.
+    source: as `load_weights` takes it; of a bare checkpoint the variant is read off its shapes.
+    Raises UserError when it cannot be opened. What it is said to be is compared with the shapes of its weights before
+    anything is built, so that nothing is as large as a description alone makes it.
     """
-    if isinstance(source, str) and not Path(source).exists() and source not in CATALOGUE and "/" not in source:
-        variant(source)  # an unknown name is answered with the near ones
-        _entry(source, True)
     checkpoint = find(source, ema=ema)
-    entry = entry_for_file(Path(source).name)
-    if not Path(source).exists():
-        entry = entry or CATALOGUE.get(str(source)) or default_entry(str(source))
-    if checkpoint.hub_config is not None:
-        config = model_config(checkpoint.hub_config, checkpoint.origin)
-        preprocessing, labels = preprocessing_of(checkpoint.hub_config), labels_of(checkpoint.hub_config)
-        if labels and len(labels) != config.num_classes:
-            raise ValueError(f"{checkpoint.origin}: {len(labels)} labels for {config.num_classes} classes")
+    hub, entry, origin = checkpoint.hub_config, checkpoint.entry, checkpoint.origin
+    config = configuration(checkpoint)
+    if hub is not None:
+        preprocessing, labels = preprocessing_of(hub, origin), labels_of(hub, origin)
     else:
-        config, labels = read_off(checkpoint), None
-        preprocessing = entry.preprocessing if entry else Preprocessing(size=config.img_size)
-    model = GCViT(config)
-    load_weights(model, checkpoint)
+        preprocessing, labels = entry.preprocessing if entry else Preprocessing(size=config.img_size), None
+    if labels is not None and len(labels) != config.num_classes:
+        raise UserError(f"{origin}: {len(labels):,} labels for {config.num_classes} classes")
+    with torch.device("meta"):
+        model = GCViT(config)
+    load_weights(model.to_empty(device="cpu"), checkpoint)
     name = entry.model if entry else nearest_variant(config)[0]
-    return OpenedModel(model.eval(), name, preprocessing, labels, checkpoint.origin, entry)
+    return OpenedModel(model.eval(), name, preprocessing, labels, origin, entry)
+
+
+def configuration(checkpoint: Checkpoint) -> GCViTConfig:
+    """What model a checkpoint holds, by its config.json or its shapes alone; no values are read, nothing is built.
+
+    Raises UserError when it is no GC ViT, and when config.json and the shapes of the weights disagree.
+    """
+    if checkpoint.hub_config is None:
+        return read_off(checkpoint)
+    config, origin = model_config(checkpoint.hub_config, checkpoint.origin), checkpoint.origin
+    _, state = ours(checkpoint)
+    if config.head and (found := classes_in(state)) != config.num_classes:
+        raise UserError(f"{origin}: {found} classes in the weights, but {config.num_classes} in its config.json")
+    if not states_windows(checkpoint.hub_config) and (windows := _square_windows(state)):
+        config = config if config.stage_windows == windows else _checked(config, origin, windows=windows)
+    check_described(shapes_of(config), state, origin)
+    return config
 
 
 def read_off(checkpoint: Checkpoint) -> GCViTConfig:
-    """The configuration of a bare state dict, from its names and shapes. Raises ValueError when no variant fits."""
-    layout = layout_of(checkpoint.state)
-    if layout is None:
-        raise ValueError(f"{checkpoint.origin}: not a GC ViT's weights")
-    shapes = {name: tensor.shape for name, tensor in checkpoint.state.items()}
+    """The configuration of a bare state dict, from its names and shapes. Raises UserError when no variant fits."""
+    origin = checkpoint.origin
+    _, state = ours(checkpoint)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    windows, stem = _square_windows(state), shapes["stem.conv.weight"]
     for row in VARIANTS.values():
-        names = {r.gcvit: getattr(r, layout) for r in table(row)}
-        learned = {name for name in shapes if not name.endswith(DERIVED)}
-        if learned != set(names.values()) or shapes[names["stem.conv.weight"]][0] != row.dim:
+        if len(stem) != 4 or stem[0] != row.dim or shapes.keys() != shapes_of(row).keys():
             continue
-        if shapes[names["stages.0.blocks.0.mlp.fc1.weight"]][0] != int(row.dim * row.mlp_ratio):
+        config = _checked(row, origin, num_classes=classes_in(state), in_chans=stem[1])
+        expected = shapes_of(config)
+        if any(shapes[name] != expected[name] for name in shapes if not name.endswith(TABLE)):
             continue
-        tables = [shapes[names[f"stages.{stage}.blocks.0.attention.bias.table"]] for stage in range(STAGES)]
-        windows = tuple(table_window(rows) for rows, _ in tables)
-        if None in windows:
-            raise ValueError(
-                f"{checkpoint.origin}: its windows are not square, and a bare file does not say what they are; "
+        if windows is None:
+            raise UserError(
+                f"{origin}: its windows are not square, and a bare file does not say what they are; "
                 f"build the model with create_model(img_size=…) and use load_weights"
             )
-        in_chans = shapes[names["stem.conv.weight"]][1]
-        config = replace(row, num_classes=shapes[names["head.weight"]][0], in_chans=in_chans)
-        side = 32 * windows[-1][0]  # type: ignore[index]
-        for size in (row.img_size, (side, side)):
-            sized = replace(config, img_size=size, windows=None)
-            if sized.stage_windows == windows:
-                return sized
-        return replace(config, windows=windows)  # type: ignore[arg-type]
-    raise ValueError(
-        f"{checkpoint.origin}: a GC ViT, but of none of the sizes we know; use load_weights on a model of its size"
-    )
+        side = SMALLEST_SIDE * windows[-1][0]
+        published, square = config, _checked(config, origin, img_size=(side, side))
+        fitting = (sized for sized in (published, square) if sized.stage_windows == windows)
+        config = next(fitting, None) or _checked(config, origin, windows=windows)
+        check_named(shapes_of(config), state, f"{origin}: a GC ViT whose blocks have different windows")
+        return config
+    raise UserError(f"{origin}: a GC ViT, but of none of the sizes we know; use load_weights on a model of its size")
+
+
+def _checked(config: GCViTConfig, origin: str, **changes: Any) -> GCViTConfig:
+    """The configuration with changes. Raises UserError, naming the origin, for what cannot be."""
+    try:
+        return replace(config, **changes)
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from error
+
+
+def _square_windows(state: Mapping[str, Tensor]) -> tuple[Pair, ...] | None:
+    """The windows that the bias tables of a state with our names belong to, if all are square."""
+    tables = [state.get(f"stages.{stage}.blocks.0{TABLE}") for stage in range(STAGES)]
+    windows = [None if rows is None or rows.ndim != 2 else table_window(len(rows)) for rows in tables]
+    return None if None in windows else tuple(window for window in windows if window is not None)
 
 
 def _entry(name: str, pretrained: bool | str) -> CatalogueEntry | None:
@@ -160,5 +187,5 @@ def _entry(name: str, pretrained: bool | str) -> CatalogueEntry | None:
     if entry is None or entry.model != name:
         known = [e.name for e in CATALOGUE.values() if e.model == name]
         choices = f"there are {', '.join(known)}" if known else "nobody has published any; train it, or pass a path"
-        raise ValueError(f"no published weights {'' if pretrained is True else pretrained!r} for {name}: {choices}")
+        raise UserError(f"no published weights {'' if pretrained is True else pretrained!r} for {name}: {choices}")
     return entry

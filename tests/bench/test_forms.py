@@ -40,6 +40,17 @@ def test_int8_is_near(plain):
     assert 1e-4 < torch.dist(found, plain) / plain.norm() < 0.5
 
 
+@pytest.mark.parametrize("form", ["torch-export", "onnx:int8", "openvino"])
+def test_other_models_are_exported_too(form):
+    if form != "torch-export":
+        pytest.importorskip("onnxruntime" if "onnx" in form else "openvino")
+    torch.manual_seed(0)
+    expected = outputs("timm/test_convnext")[1]
+    torch.manual_seed(0)
+    found = outputs(f"timm/test_convnext:{form}")[1]
+    assert torch.dist(found, expected) < (0.5 if "int8" in form else 1e-4) * expected.norm()
+
+
 def test_compilers_get_the_model(monkeypatch, plain):
     asked = []
     monkeypatch.setattr(torch, "compile", lambda model, *, dynamic: asked.append(dynamic) or model)

@@ -3,17 +3,17 @@
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from gcvit.bench.contenders import parse as contender
+from gcvit.cli import train
 from gcvit.cli.arguments import parse
 from gcvit.cli.bench_budget import Arguments
 from gcvit.cli.bench_speed import Speed
-from gcvit.cli.train_classify import QUICKSTART, Train
-from gcvit.cli.training import parse_training
-from gcvit.recipes import CLASSIFY
+from gcvit.tasks.config import RunConfig
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "gpu.sh"
 
@@ -27,6 +27,22 @@ for word in "$@"; do
 done
 [[ " $* " != *"{failing}"* ]]
 """
+
+
+class Parsed(Exception):
+    """In the place of training."""
+
+
+def settings_of(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    """What the command would train with."""
+
+    def note(task: Any, config: RunConfig, *_: Any, **__: Any) -> None:
+        raise Parsed(config)
+
+    monkeypatch.setattr(train, "train", note)
+    with pytest.raises(Parsed) as caught:
+        train.run(argv)
+    return caught.value.args[0]
 
 
 def calls(tmp_path: Path, call: str, failing: str = "nothing") -> tuple[int, list[list[str]]]:
@@ -54,9 +70,7 @@ def test_every_line_parses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call
                 assert arguments.settings.device == "cuda"
                 contender(arguments.model)
             case ["-m", "gcvit", "train", "classify", *rest]:
-                training = parse_training(Train, "train classify", rest, CLASSIFY, QUICKSTART)
-                assert training is not None
-                assert training.settings.device == "cuda"
+                assert settings_of(["classify", *rest], monkeypatch).device == "cuda"
             case _:
                 continue
         read += 1

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gcvit.bench.cost import parameters
-from gcvit.bench.segment_peers import SWIN_SIZES, SmpSegmenter, SwinSegmenter, pad_to, swin
+from gcvit.bench.segment_peers import SmpSegmenter
+from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, pad_to, swin
 from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import SegmentationModel
 
@@ -111,7 +112,7 @@ def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) 
         return real(name, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ValueError, match=r"pip install 'gcvit\[interop\]'"):
+    with pytest.raises(ValueError, match=r"-m pip install '\.\[interop\]'"):
         SmpSegmenter("resnet18", 5)
 
 

@@ -71,7 +71,7 @@ def test_evaluation_refuses_it(
 ) -> None:
     shutil.copytree(folders, "data")
     damage(Path("data"))
-    result = gcvit("eval", "classify", run_folder / "best", "--data", "data", "--device", "cpu")
+    result = gcvit("eval", run_folder / "best", "--data", "data", "--device", "cpu")
     assert result.code == 2
     assert said in result.err
     assert "Traceback" not in result.err

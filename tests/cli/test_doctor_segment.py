@@ -1,4 +1,4 @@
-"""`gcvit doctor segment` and `gcvit data shapes --as segment`, as a person sees them."""
+"""`gcvit doctor` of pictures with label maps, as a person sees them."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_clean_data(gcvit: Command, data: Path) -> None:
-    result = gcvit("doctor", "segment", data, "--workers", 0)
+    result = gcvit("doctor", data, "--workers", 0)
     assert (result.code, result.err) == (0, "")
     assert "training    30 pictures, 30.7 k pixels, 0.0% of them ignored" in result.out
     assert all(f"\n{name} " in result.out for name in SCENE_CLASSES)
@@ -34,13 +34,13 @@ def test_faults_end_with_1_and_are_all_in_the_file(gcvit: Command, data: Path) -
     (data / "annotations/training/0002.png").write_bytes(b"")
     for index in range(10, 17):
         Image.new("L", (32, 32), 99).save(data / f"annotations/training/00{index}.png")
-    result = gcvit("doctor", "segment", data, "--workers", 0, "--json", "findings.json")
+    result = gcvit("doctor", data, "--workers", 0, "--json", "findings.json")
     assert result.code == 1
     assert "LEAK: 1 × the same image" in result.out
     assert f"{data}/annotations/training/0002.png: the file is empty" in result.out
     assert "0014.png and 2 more: value 99: 7,168 px in 7 files; known are 0 to 10" in result.out
     assert "--ignore-label 99" in result.out
-    assert f"mend these, then look again:\n\nNext:\n  gcvit doctor segment {data}" in result.out
+    assert f", then look again:\n\nNext:\n  gcvit doctor {data}" in result.out
     health = json.loads(Path("findings.json").read_text("utf8"))
     assert [finding["kind"] for finding in health["faults"]] == [
         "unreadable label map",
@@ -53,16 +53,16 @@ def test_faults_end_with_1_and_are_all_in_the_file(gcvit: Command, data: Path) -
 
 def test_the_next_command_has_the_flags_that_it_needs(gcvit: Command, data: Path) -> None:
     (data / "classes.txt").rename("names.txt")
-    said = gcvit("doctor", "segment", data, "--workers", 0, "--classes-file", "names.txt", "--ignore-label", "none")
+    said = gcvit("doctor", data, "--workers", 0, "--classes-file", "names.txt", "--ignore-label", "none")
     assert said.code == 0
     assert f"--data {data} --classes-file names.txt --ignore-label none --crop 32 32" in said.out
-    shifted = gcvit("doctor", "segment", data, "--workers", 0, "--zero-is-ignored", "True", "--ignore-label", 10)
+    shifted = gcvit("doctor", data, "--workers", 0, "--zero-is-ignored", "True", "--ignore-label", 10)
     assert f"--data {data} --ignore-label 10 --zero-is-ignored True --crop 32 32" in shifted.out
 
 
 def test_of_many_classes_the_rarest_and_the_commonest_are_shown(gcvit: Command, data: Path) -> None:
     (data / "classes.txt").write_text("".join(f"{name}\n" for name in [*SCENE_CLASSES, *"abcdefghij"]))
-    result = gcvit("doctor", "segment", data, "--workers", 0)
+    result = gcvit("doctor", data, "--workers", 0)
     assert "the 8 rarest and commonest of 21 classes" in result.out
     assert result.out.count(" none") == 2 * 8
     assert "class that never occurs\n  a, b, c, d, e and 5 more\n" in result.out
@@ -71,29 +71,15 @@ def test_of_many_classes_the_rarest_and_the_commonest_are_shown(gcvit: Command, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("doctor", "segment", "none"), "none: no such folder"),
-        (("doctor", "segment", "."), ".: expected the pictures in images/ and their label files in annotations"),
-        (("doctor", "segment", ".", "--workers", "-1"), "--workers -1: it must be at least 0"),
-        (("data", "shapes", "out", "--as", "segment", "--size", "31"), "the smallest image that GC ViT can see"),
-        (("data", "shapes", "out", "--as", "segment", "--val", "0"), "val split needs at least one scene"),
-        (("data", "shapes", "out", "--as", "detect"), "--as"),
+        (("doctor", "none"), "none: no such folder"),
+        (
+            ("doctor", ".", "--task", "segment"),
+            ".: expected the pictures in images/ and their label files in annotations",
+        ),
+        (("doctor", ".", "--workers", "-1"), "--workers -1: it must be at least 0"),
     ],
 )
 def test_mistakes(gcvit: Command, words: tuple[str, ...], said: str) -> None:
     result = gcvit(*words)
     assert (result.code, result.out) == (2, "")
     assert said in result.message
-
-
-def test_shapes_are_written_for_segmentation(gcvit: Command) -> None:
-    result = gcvit("data", "shapes", "out", "--as", "segment", "--train", 3, "--val", 2, "--size", 96)
-    assert (result.code, result.err) == (0, "")
-    assert "out: 3 images to train on, 2 held out, 11 classes" in result.out
-    assert "gcvit doctor segment out\n  gcvit train segment --data out" in result.out
-    for kind in ("images", "annotations"):
-        for part, count in (("training", 3), ("validation", 2)):
-            files = list(Path("out", kind, part).glob("*.png"))
-            assert len(files) == count
-            with Image.open(files[0]) as image:
-                assert image.size == (96, 96)
-    assert Path("out/classes.txt").read_text("utf8").split() == list(SCENE_CLASSES)

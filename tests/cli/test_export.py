@@ -2,56 +2,19 @@
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
 
 from gcvit.cli import export as command
 from gcvit.export import writing
-from gcvit.export.sidecar import parts, read_sidecar
+from gcvit.export.sidecar import read_sidecar
 from gcvit.weights.preprocessing import Preprocessing
 
-from .conftest import Command
-
-
-class Fake:
-    """In the place of the converters and runtimes: files that stand for the model, times `factor`."""
-
-    def __init__(self) -> None:
-        self.factor = 1.0
-        self.models: dict[Path, nn.Module] = {}
-        self.calibrated: list[list[Tensor] | None] = []
-
-    def convert(self, model: nn.Module, path: Path, to: Any, size: Any, *, calibration: list[Tensor] | None) -> None:
-        self.models[path] = model
-        self.calibrated.append(calibration)
-        for part in parts(path, to):
-            part.write_text(f"{to} {size} {self.factor}")
-
-    def load(self, path: Path, to: Any) -> Callable[[Tensor], list[Tensor]]:
-        def run(images: Tensor) -> list[Tensor]:
-            found = self.models[path](images)
-            return [self.factor * x for x in ([found] if isinstance(found, Tensor) else found)]
-
-        return run
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    made = Fake()
-    monkeypatch.setattr(writing, "convert", made.convert)
-    monkeypatch.setattr(writing, "load", made.load)
-    return made
-
-
-@pytest.fixture(scope="session")
-def best(run_folder: Path) -> Path:
-    return run_folder / "best"
+from .conftest import Command, Fake
 
 
 def names(folder: Path) -> set[str]:
@@ -80,7 +43,7 @@ def test_a_file_for_each_size(gcvit: Command, fake: Fake, run_folder: Path) -> N
 def test_a_segmentation_model_is_recognised(gcvit: Command, fake: Fake, segment_model: Path) -> None:
     result = gcvit("export", segment_model, "--to", "onnx", "--out", "out")
     assert result.code == 0, result.err
-    assert "gcvit predict segment out/gcvit_pico-segment-64x64.onnx photo.jpg --out predicted" in result.out
+    assert "gcvit predict out/gcvit_pico-segment-64x64.onnx photo.jpg" in result.out
     sidecar = read_sidecar(Path("out/gcvit_pico-segment-64x64.onnx"))
     assert sidecar.task == "segment"
     assert sidecar.classes is not None
@@ -98,6 +61,8 @@ def test_a_backbone_gives_four_maps(gcvit: Command, fake: Fake, kind: str, reque
     assert "gcvit predict" not in result.out
     sidecar = read_sidecar(Path("exported/gcvit_pico-backbone-64x64.pt2"))
     assert (sidecar.task, sidecar.classes, sidecar.palette) == ("backbone", None, None)
+    described = gcvit("info", "exported/gcvit_pico-backbone-64x64.pt2")
+    assert (described.code, described.next) == (0, [])  # no command takes it
     (model,) = fake.models.values()
     assert [x.shape[2:] for x in model(torch.zeros(1, 3, 64, 64))] == [(16, 16), (8, 8), (4, 4), (2, 2)]
 
@@ -195,6 +160,23 @@ def test_int8_that_forgets_the_classes_is_deleted(gcvit: Command, fake: Fake, be
     assert gcvit(*words, "--min-agreement", "1").code == 0
 
 
+def test_int8_that_is_slower_says_so(gcvit: Command, fake: Fake, best: Path, folders: Path) -> None:
+    words = ["export", best, "--to", "onnx", "--int8", "--calibration", folders / "val", "--calibration-images", "4"]
+    fake.seconds["fp32"] = 0.05
+    result = gcvit(*words)
+    assert "in fp32, ms" in result.out
+    assert "int8 is slower" not in result.out
+    fake.seconds = {"int8": 0.05, "fp32": 0.0}
+    result = gcvit(*words)
+    assert result.code == 0, result.err
+    assert "int8 is slower than fp32 on this processor (batch 1: " in result.out
+    assert "without --int8 the file is faster" in result.out
+    speeds = read_sidecar(Path("exported/gcvit_pico-64x64-int8.onnx")).checked["speeds"]
+    assert all(row["export_ms"] >= 50 and row["fp32_ms"] is not None for row in speeds)
+    result = gcvit("export", best, "--to", "onnx")
+    assert "fp32" not in result.out
+
+
 def test_pictures_to_compare_on(gcvit: Command, fake: Fake, best: Path, folders: Path) -> None:
     result = gcvit("export", best, "--to", "onnx", "--images", folders / "val", "--check-images", "9")
     assert result.code == 0, result.err
@@ -219,7 +201,7 @@ def test_a_missing_compiler_is_told_before_any_work(gcvit: Command, monkeypatch:
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr("gcvit.export.convert.get_cpp_compiler", missing)
-    monkeypatch.setattr(command, "open_trained", lambda *_: pytest.fail("the model was opened"))
+    monkeypatch.setattr(command, "open_model", lambda *_: pytest.fail("the model was opened"))
     result = gcvit("export", "gcvit_pico", "--to", "aot")
     assert result.code == 2
     assert "aot needs a C++ compiler" in result.message
@@ -246,7 +228,7 @@ def test_a_missing_compiler_is_told_before_any_work(gcvit: Command, monkeypatch:
 def test_what_cannot_be_is_said_before_any_work(
     gcvit: Command, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
-    monkeypatch.setattr(command, "open_trained", lambda *_: pytest.fail("the model was opened"))
+    monkeypatch.setattr(command, "open_model", lambda *_: pytest.fail("the model was opened"))
     for folder in ("pictures", "empty"):
         Path(folder).mkdir()
     Image.new("RGB", (64, 64)).save("pictures/a.png")
@@ -271,10 +253,11 @@ def test_a_missing_package_is_named_with_its_extra(
     Path("pictures").mkdir()
     Image.new("RGB", (64, 64)).save("pictures/a.png")
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(command, "open_trained", lambda *_: pytest.fail("the model was opened"))
+    monkeypatch.setattr(command, "open_model", lambda *_: pytest.fail("the model was opened"))
     result = gcvit("export", "gcvit_pico", "--to", to, *words)
     assert result.code == 2
-    assert f'needs {package}, which is not here: pip install "gcvit[export]"' in result.message
+    assert f"needs {package}, which is not installed; " in result.message
+    assert "pip install '.[export]'" in result.message
 
 
 def test_pictures_that_cannot_be_read_at_all(gcvit: Command, fake: Fake, best: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from gcvit.factory import list_models
 
-from .conftest import Command
+from .conftest import Command, Example
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +49,47 @@ def test_another_size_changes_the_windows(gcvit: Command) -> None:
     assert "24×24" in result.out  # the third stage's window, as in the published models at 384
 
 
-def test_a_checkpoint(gcvit: Command, run_folder: Path) -> None:
-    result = gcvit("info", run_folder / "best")
+def test_a_run(gcvit: Command, example: Example) -> None:
+    named = {
+        "classify": ["classify: names what is in images", "10 classes: disc, ring", "64×64 px, bicubic"],
+        "segment": [
+            "segment: names every pixel",
+            "UPerNet on gcvit_pico",
+            "11 classes: ground, disc",
+            "crops of 48×48 px",
+        ],
+    }[example.task]
+    for source in (example.run, example.run / "best"):
+        result = gcvit("info", source)
+        assert result.code == 0, result.err
+        for word in ("gcvit_pico", "parameters", "MACs", "normalised", *named):
+            assert word in result.out
+        stages = [line.split() for line in result.out.splitlines() if re.match(r" *[1-4] ", line)]
+        assert len(stages) == 4
+        assert result.next == [
+            ["predict", str(source), "photo.jpg"],
+            ["eval", str(source)],
+            ["export", str(source), "--to", "onnx"],
+        ]
+
+
+def test_an_exported_file(gcvit: Command, example: Example) -> None:
+    assert gcvit("export", example.run, "--to", "torch-export", "--out", ".").code == 0
+    (file,) = Path().glob("*.pt2")
+    result = gcvit("info", file)
     assert result.code == 0, result.err
-    assert "gcvit_pico" in result.out
-    assert "10 classes: disc, ring" in result.out
-    assert f"gcvit predict {run_folder}/best" in result.out
+    side = 64 if example.task == "classify" else 48
+    for word in (
+        example.task,
+        "gcvit_pico",
+        "torch-export",
+        f"3 × {side}×{side} px",
+        f"{example.run}/best",
+        "classes: ",
+    ):
+        assert word in result.out
+    assert result.next == [["predict", str(file), "photo.jpg", "--trust-code"]]
+    assert gcvit("info", file, "--size", "96").code == 2
 
 
 def test_a_size_below_32(gcvit: Command) -> None:

@@ -33,10 +33,10 @@ def test_a_table_arrives_whole_where_stdout_has_no_unicode(monkeypatch: pytest.M
 
 def test_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     table(["class"], [["\x1b[2Jcat\x9b"]])
-    say("\x07\tdog\nbird")
+    say("\n\x07\tdog\nbird")
     complain("\x1b]0;fish")
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[3:] == [r"\x1b[2Jcat\x9b", r"\x07" + "\tdog", "bird"]
+    assert printed.out.splitlines()[3:] == [r"\x1b[2Jcat\x9b", "", r"\x07\tdog\nbird"]
     assert r"\x1b]0;fish" in printed.err
 
 

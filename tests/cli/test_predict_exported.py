@@ -17,10 +17,7 @@ from .conftest import Command, Outcome
 
 QUICK: tuple[Format, ...] = ("torch-export", "onnx")  # all are run in tests/export
 
-
-@pytest.fixture(scope="session")
-def best(run_folder: Path) -> Path:
-    return run_folder / "best"
+pytestmark = pytest.mark.xdist_group("predicting with exported files")
 
 
 @pytest.fixture(scope="session")
@@ -71,17 +68,13 @@ def pictures(folders: Path, tmp_path: Path) -> Path:
     return root
 
 
-def rows(result: Outcome) -> list[dict]:
-    return [json.loads(line) for line in result.out.splitlines()]
-
-
 def assert_the_same(one: Outcome, other: Outcome) -> None:
     """The same exit code, messages, files and classes, and probabilities to four digits."""
     assert (one.code, one.err) == (other.code, other.err)
-    for ours, theirs in zip(rows(one), rows(other), strict=True):
-        assert ours["file"] == theirs["file"]
-        shares = {row["label"]: row["probability"] for row in theirs["predictions"]}
-        for row in ours["predictions"]:
+    for ours, theirs in zip(one.rows, other.rows, strict=True):
+        assert (ours["file"], ours.get("error")) == (theirs["file"], theirs.get("error"))
+        shares = {row["label"]: row["probability"] for row in theirs.get("predictions", [])}
+        for row in ours.get("predictions", []):
             assert row["probability"] == pytest.approx(shares[row["label"]], abs=1e-4)
 
 
@@ -93,9 +86,37 @@ def test_a_file_says_what_its_checkpoint_says(
     flags = ["--json", "--top-k", "99", *flags]  # all: those that are equally likely may change places
     expected = gcvit("predict", best, pictures, *flags, "--device", "cpu")
     assert expected.code == 1
-    assert len(rows(expected)) == 24
+    assert sum("error" not in row for row in expected.rows) == 24
     assert "2 of 26 images could not be read" in expected.err
     assert_the_same(gcvit("predict", exported(to), pictures, *flags, "--trust-code"), expected)
+
+
+def test_a_file_is_measured_as_its_checkpoint_is(
+    gcvit: Command, best: Path, exported: Callable[[Format], Path], copy: Path, folders: Path
+) -> None:
+    words = ["--data", folders, "--json", "--device", "cpu"]
+    expected = json.loads(gcvit("eval", best, *words).out)
+    result = gcvit("eval", exported("onnx"), *words)
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+    assert found["per_class"] == expected["per_class"]
+    edit(copy, classes=None)
+    assert json.loads(gcvit("eval", copy, *words).out)["images"] == 20  # which output is which class, nobody knows
+    table = gcvit("eval", best, exported("onnx"), "--data", folders, "--device", "cpu").out
+    (row,) = (line.split() for line in table.splitlines() if line.startswith(str(exported("onnx"))))
+    assert row[1] == "–"  # the file does not say how many parameters it has
+    assert "takes one size" in gcvit("eval", exported("onnx"), "--size", "96").message
+
+
+def test_what_follows_a_file_of_code_is_trusted_too(
+    gcvit: Command, exported: Callable[[Format], Path], folders: Path
+) -> None:
+    file = exported("torch-export")
+    result = gcvit("eval", file, "--data", folders, "--trust-code", "--out", "out")
+    command = ["predict", str(file), "photo.jpg", "--trust-code"]
+    assert result.next[0] == command
+    assert f"gcvit {' '.join(command)}" in Path("out/report.html").read_text()
 
 
 def test_a_file_of_code_is_not_opened_unasked(
@@ -109,11 +130,12 @@ def test_a_file_of_code_is_not_opened_unasked(
     assert "--trust-code" in refusal(gcvit, file)
 
 
-def test_the_table_and_the_next_step(gcvit: Command, exported: Callable[[Format], Path], folders: Path) -> None:
+def test_the_line_and_the_next_step(gcvit: Command, exported: Callable[[Format], Path], folders: Path) -> None:
     file, picture = exported("onnx"), folders / "val" / "ring" / "0001.png"
     result = gcvit("predict", file, picture, "--device", "cpu")
     assert result.code == 0, result.err
-    assert "next best" in result.out
+    assert str(picture) in result.out
+    assert "%" in result.out
     assert f"gcvit predict {file} {picture} --json" in result.out
     assert "gcvit info" not in result.out
 
@@ -183,7 +205,7 @@ def edit(file: Path, **values: object) -> None:
     ("values", "said"),
     [
         ({"classes": ["one"]}, "its sidecar names 1"),
-        ({"in_chans": 1}, "takes images of 1 channels"),
+        ({"in_chans": 1}, "takes fp32 images of shape"),
         ({"source": "\x1b[2J"}, "source should be a text"),
         ({"\x1b[2J": 1}, r"unknown keys: \x1b[2J"),
         ({"preprocessing": {"interpolation": "magic"}}, "interpolation must be one of"),
@@ -203,13 +225,13 @@ def test_a_segmentation_file_without_colours(gcvit: Command, segmenter_file: Pat
     copy = tmp_path / segmenter_file.name
     for palette in (None, [[0, 0, 0]]):
         edit(copy, palette=palette)
-        assert "each class a colour" in refusal(gcvit, "segment", copy, "--trust-code", "--out", "out")
+        assert "each class a colour" in refusal(gcvit, copy, "--trust-code", "--out", "out")
 
 
 def test_a_backbone_has_no_classes(gcvit: Command, copy: Path) -> None:
     edit(copy, task="backbone", classes=None)
     assert "a backbone" in refusal(gcvit, copy)
-    assert "a backbone" in refusal(gcvit, "segment", copy, "--out", "out")
+    assert "a backbone" in refusal(gcvit, copy, "--out", "out")
 
 
 def test_classes_without_names_are_numbered(gcvit: Command, copy: Path) -> None:
@@ -217,14 +239,17 @@ def test_classes_without_names_are_numbered(gcvit: Command, copy: Path) -> None:
     Image.new("RGB", (64, 64)).save("picture.png")
     result = gcvit("predict", copy, "picture.png", "--json")
     assert result.code == 0, result.err
-    assert [row["label"] for row in rows(result)[0]["predictions"]] == [
-        str(row["index"]) for row in rows(result)[0]["predictions"]
+    assert [row["label"] for row in result.rows[0]["predictions"]] == [
+        str(row["index"]) for row in result.rows[0]["predictions"]
     ]
 
 
-def test_each_file_to_its_command(gcvit: Command, copy: Path, segmenter_file: Path) -> None:
-    assert "is a segmentation model; use `gcvit predict segment`" in refusal(gcvit, segmenter_file)
-    assert "is a classifier; use `gcvit predict`" in refusal(gcvit, "segment", copy, "--out", "out")
+def test_a_file_finds_its_task(gcvit: Command, copy: Path, segmenter_file: Path) -> None:
+    Image.new("RGB", (64, 64)).save("picture.png")
+    words = ["picture.png", "--out", "out", "--json", "--trust-code"]
+    (one,), (other,) = (gcvit("predict", file, *words).rows for file in (copy, segmenter_file))
+    assert "predictions" in one
+    assert "shares" in other
 
 
 def noise(path: str, width: int, height: int) -> str:
@@ -238,8 +263,8 @@ def test_windows_slide_as_the_checkpoints_do(
     gcvit: Command, segment_model: Path, segmenter_file: Path, flags: list[str]
 ) -> None:
     words = [noise("one.png", 64, 64), noise("large.png", 150, 101), *flags, "--device", "cpu"]
-    theirs = gcvit("predict", "segment", segment_model, *words, "--out", "a", "--mode", "slide")
-    ours = gcvit("predict", "segment", segmenter_file, "--trust-code", *words, "--out", "b")
+    theirs = gcvit("predict", segment_model, *words, "--out", "a", "--mode", "slide")
+    ours = gcvit("predict", segmenter_file, "--trust-code", *words, "--out", "b")
     assert (theirs.code, ours.code) == (0, 0), ours.err
     for name in ("one", "large"):
         with Image.open(f"a/{name}.labels.png") as one, Image.open(f"b/{name}.labels.png") as other:
@@ -250,18 +275,18 @@ def test_windows_slide_as_the_checkpoints_do(
 
 def test_pictures_that_are_smaller_than_the_window(gcvit: Command, segmenter_file: Path) -> None:
     files = [noise("dot.png", 1, 1), noise("line.png", 300, 1), noise("odd.png", 33, 61)]
-    result = gcvit("predict", "segment", segmenter_file, "--trust-code", *files, "--out", "out", "--json")
+    result = gcvit("predict", segmenter_file, "--trust-code", *files, "--out", "out", "--json")
     assert result.code == 0, result.err
-    assert [row["size"] for row in rows(result)] == [[1, 1], [1, 300], [61, 33]]
+    assert [row["size"] for row in result.rows] == [[1, 1], [1, 300], [61, 33]]
 
 
 def test_whole_pictures_only_where_they_fit(gcvit: Command, segmenter_file: Path) -> None:
     fits, large = noise("fits.png", 64, 50), noise("large.png", 65, 64)
     for mode in ("whole", "slide"):
-        result = gcvit("predict", "segment", segmenter_file, "--trust-code", fits, "--out", mode, "--mode", mode)
+        result = gcvit("predict", segmenter_file, "--trust-code", fits, "--out", mode, "--mode", mode)
         assert result.code == 0, result.err
     assert Path("whole/fits.labels.png").read_bytes() == Path("slide/fits.labels.png").read_bytes()
-    refused = gcvit("predict", "segment", segmenter_file, "--trust-code", large, "--out", "out", "--mode", "whole")
+    refused = gcvit("predict", segmenter_file, "--trust-code", large, "--out", "out", "--mode", "whole")
     assert refused.code == 2
     assert "64×64 pixels, and 64×65 are to be seen at once; leave out --mode whole" in refused.message
 
@@ -271,5 +296,5 @@ def test_whole_pictures_only_where_they_fit(gcvit: Command, segmenter_file: Path
     [(["--precision", "bf16"], "what it was exported in"), (["--device", "cuda"], "exported files run on the CPU")],
 )
 def test_what_a_segmentation_file_cannot_do(gcvit: Command, segmenter_file: Path, words: list[str], said: str) -> None:
-    assert said in refusal(gcvit, "segment", segmenter_file, "--trust-code", "--out", "out", *words)
+    assert said in refusal(gcvit, segmenter_file, "--trust-code", "--out", "out", *words)
     assert not Path("out").exists()

@@ -14,8 +14,8 @@ from gcvit.data.augment import eval_transform
 from gcvit.data.classify import is_divided, open_class_folders, open_evaluation_images
 from gcvit.data.images import ImageError
 from gcvit.data.labelled import LabelledImages
-from gcvit.data.splits import read_class_folders
-from gcvit.tasks.classify.data import Transformed
+from gcvit.data.splits import find_splits
+from gcvit.tasks.train import Varied
 
 
 def write(root: Path, *names: str) -> Path:
@@ -27,6 +27,11 @@ def write(root: Path, *names: str) -> Path:
 
 def relative(data: LabelledImages) -> list[tuple[str, int]]:
     return [(path.relative_to(data.root).as_posix(), label) for path, label in data.samples]
+
+
+def read_class_folders(root):
+    (read,) = find_splits(root).parts.values()
+    return read()
 
 
 def test_what_counts(tmp_path):
@@ -142,9 +147,9 @@ def test_more_mistakes(tmp_path):
     (tmp_path / "data.tar").touch()
     with pytest.raises(ValueError, match=r"data\.tar: not a tar archive"):
         open_class_folders(tmp_path / "data.tar")
-    with pytest.raises(ValueError, match="val_fraction must be between 0 and 1"):
-        open_class_folders(tmp_path, val_fraction=1.0)
     write(tmp_path / "many", *(f"{i}/1.png" for i in range(9)))
+    with pytest.raises(ValueError, match="val_fraction must be between 0 and 1"):
+        open_class_folders(tmp_path / "many", val_fraction=1.0)
     with pytest.raises(ValueError, match="'5' and 3 more; missing here: 'cat', 'dog'"):
         read_class_folders(tmp_path / "many").with_classes(["0", "dog", "cat"])
 
@@ -158,12 +163,16 @@ def test_a_folder_that_may_not_be_read(tmp_path):
     (tmp_path / "a").chmod(0o700)
 
 
+def prepared(image: Image.Image, label: int) -> tuple[torch.Tensor, int]:
+    return eval_transform(size=32)(image), label
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_image_within_an_epoch_is_named_in_one_line(tmp_path, workers):
     write(tmp_path, *(f"{name}/{index}.png" for name in "ab" for index in range(5)))
     broken = tmp_path / "a/3.png"
     broken.write_bytes(broken.read_bytes()[:40])
-    data = Transformed(read_class_folders(tmp_path), eval_transform(size=32))
+    data = Varied(read_class_folders(tmp_path), prepared)
     batches = iter(DataLoader(data, batch_size=1, num_workers=workers))
     assert all(next(batches)[0].dtype == torch.float32 for _ in range(3))
     with pytest.raises(ImageError) as caught:

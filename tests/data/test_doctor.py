@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gcvit.data.doctor import CONTRADICTION, LEAK, REPEAT, Health, examine
+from data.findings import found
+from gcvit.data.classify_doctor import CONTRADICTION, examine
+from gcvit.data.doctor import LEAK, REPEAT
 
 NOISE = np.random.default_rng(0)
 
@@ -28,10 +30,6 @@ def clean(tmp_path: Path) -> Path:
             for index in range(count):
                 photo(tmp_path / "data" / split / name / f"{index}.png")
     return tmp_path / "data"
-
-
-def found(health: Health) -> list[tuple[str, list[str]]]:
-    return [(finding.kind, [Path(file).name for file in finding.files]) for finding in health.faults + health.notes]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -112,6 +110,6 @@ def test_a_set_of_nothing_but_damaged_images(tmp_path):
 
 
 def test_a_reading_process_that_dies_is_an_error(clean, monkeypatch):
-    monkeypatch.setattr("gcvit.data.doctor.load_image", lambda source: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(ValueError, match=r"a process that reads images died: .*use fewer workers"):
+    monkeypatch.setattr("gcvit.data.doctor.decode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(ValueError, match=r"a process that loads images has died .*Killed.*Lower workers \(1\)"):
         examine(clean, workers=1)

@@ -113,5 +113,5 @@ def test_mistakes(tmp_path):
 def test_without_scipy_the_extra_is_named(tmp_path, monkeypatch):
     devkit(images(tmp_path))
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(ValueError, match=r"pip install 'gcvit\[imagenet\]'"):
+    with pytest.raises(ValueError, match=r"-m pip install '\.\[imagenet\]'"):
         open_class_folders(tmp_path)

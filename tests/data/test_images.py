@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from gcvit.data.images import ImageError, find_images, list_images, load_image
+from gcvit.data.images import ImageError, find_images, list_images, load_image, picture_in_memory
 
 NOISE = np.random.default_rng(0)
 PHOTO = Image.fromarray(NOISE.integers(0, 256, (11, 17, 3), dtype=np.uint8)).resize((68, 44))
@@ -272,3 +273,74 @@ def test_list_images(tmp_path):
         list_images(tmp_path / "none")
     with pytest.raises(ValueError, match="no such file or folder"):
         list_images(tmp_path / "nowhere")
+
+
+def turned(folder: Path) -> Path:
+    """A photograph that is to be turned by a quarter before it is looked at."""
+    exif = Image.Exif()
+    exif[274] = 6
+    return saved(folder, PHOTO, "turned.jpg", exif=exif)
+
+
+IN_MEMORY = {
+    "rgb": lambda folder: saved(folder, PHOTO, "a.png"),
+    "grey": lambda folder: saved(folder, PHOTO.convert("L"), "a.png"),
+    "palette": lambda folder: saved(folder, PHOTO.convert("P"), "a.gif"),
+    "transparent": lambda folder: saved(folder, PHOTO.convert("RGBA").rotate(30, expand=True), "a.png"),
+    "16 bits": lambda folder: saved(folder, Image.fromarray(DEEP), "a.png"),
+    "CMYK": lambda folder: saved(folder, PHOTO.convert("CMYK"), "a.jpg"),
+    "turned": turned,
+}
+
+
+@pytest.mark.parametrize("kind", IN_MEMORY)
+def test_a_picture_in_memory_is_read_as_its_file(tmp_path, kind):
+    path = IN_MEMORY[kind](tmp_path)
+    with Image.open(path) as picture:
+        found = picture_in_memory(picture)
+    expected = load_image(path)
+    assert (found.mode, found.size) == ("RGB", expected.size)
+    assert (np.asarray(found) == np.asarray(expected)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_arrays_and_tensors_are_the_pictures_that_they_hold(channels):
+    array = NOISE.integers(0, 256, (5, 7, channels), dtype=np.uint8)
+    expected = np.asarray(picture_in_memory(Image.fromarray(array if channels > 1 else array[:, :, 0])))
+    tensor = torch.from_numpy(array).permute(2, 0, 1)
+    for same in (array, np.asfortranarray(array), tensor, tensor.contiguous(), tensor / 255, tensor.double() / 255):
+        assert (np.asarray(picture_in_memory(same)) == expected).all()
+    if channels == 1:
+        assert (np.asarray(picture_in_memory(array[:, :, 0])) == expected).all()
+    flipped = np.asarray(picture_in_memory(array[::-1]))
+    assert (flipped == expected[::-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((4, 4, 3)), "must be uint8 .*, not float64"),
+        (np.zeros((4, 4, 3), bool), "must be uint8 .*, not bool"),
+        (np.zeros((4, 4, 2), np.uint8), r"must be uint8 \(height, width.*\(4, 4, 2\)"),
+        (np.zeros((3, 4, 5, 3), np.uint8), r"of \(3, 4, 5, 3\)"),
+        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+        (torch.zeros(3, 0, 4), "no pixels"),
+        (torch.zeros(2, 3, 4, 4), r"\(channels, height, width\), not \(2, 3, 4, 4\)"),
+        (torch.zeros(5, 4, 3), r"\(channels, height, width\), not \(5, 4, 3\)"),
+        (torch.full((3, 4, 4), 1.1), "values from 0 to 1, before any normalisation"),
+        (torch.full((3, 4, 4), float("nan")), "values from 0 to 1"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "must be uint8 .*, not int64"),
+        (Image.new("RGB", (0, 4)), "0×4 pixels has none"),
+        (Image.new("F", (4, 4)), "cannot read image in memory: it holds floats"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_words(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        picture_in_memory(wrong)
+
+
+def test_a_damaged_picture_that_is_decoded_only_now_is_an_image_error(tmp_path):
+    path = saved(tmp_path, PHOTO.resize((300, 200)), "a.jpg")
+    path.write_bytes(path.read_bytes()[:2000])
+    with Image.open(path) as picture, pytest.raises(ImageError, match=r"cannot read image in memory: .*truncated"):
+        picture_in_memory(picture)

@@ -12,12 +12,10 @@ from PIL import Image
 from gcvit.data.images import ImageError
 from gcvit.data.quarantine import BadImage, Quarantine, Replacing
 from gcvit.data.sampling import Share
-from gcvit.data.splits import read_class_folders
-from gcvit.tasks.classify.data import training_loader
-from gcvit.weights.preprocessing import Preprocessing
+from gcvit.data.splits import find_splits
+from tasks.loading import training_loader
 from tasks.tiny import TINY
 
-CPU = torch.device("cpu")
 IMAGES, BAD = 24, (3, 4, 17)
 
 
@@ -29,17 +27,16 @@ def images(tmp_path):
         Image.new("RGB", (32, 32), (index * 10, 0, 0)).save(file)
         if index in BAD:
             file.write_bytes(b"no image")
-    return read_class_folders(tmp_path / "data")
+    return find_splits(tmp_path / "data").parts["whole"]()
 
 
 def load(
     images, quarantine: Path, *, workers: int = 0, share: float = 1.0, passes: int = 2, rank: int = 0, start: int = 0
 ):
     """Batches of an epoch of three updates of 8 images."""
-    config = replace(TINY, workers=workers, bad_images="skip", max_bad_images=share)
+    config = replace(TINY, max_bad_images=share)
     part = Share(8, passes, rank, 2 // passes)
-    loader = training_loader(images, config, Preprocessing(size=(32, 32)), part, CPU, quarantine)
-    return list(loader.epoch(0, start))
+    return list(training_loader(images, config, part, workers=workers, quarantine=quarantine).epoch(0, start))
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -61,7 +58,7 @@ def test_batches_are_full_and_the_same_for_any_workers_and_after_a_restart(image
 
 def test_only_the_places_of_bad_images_change(images, tmp_path):
     with_bad = load(images, tmp_path / "q.jsonl")
-    order = training_loader(images, TINY, Preprocessing(size=(32, 32)), Share(8, 2), CPU).sampler
+    order = training_loader(images, TINY, Share(8, 2)).sampler
     places = [index for update in range(3) for index in order.update(0, update)]
     for index in BAD:
         Image.new("RGB", (32, 32), (index * 10, 0, 0)).save(images.samples[index][0])
@@ -99,7 +96,7 @@ def test_too_many_bad_images_stop_the_run(images, tmp_path):
     path = tmp_path / "quarantine.jsonl"
     assert load(images, path, share=3 / 24)
     with pytest.raises(
-        ValueError, match=r"3 of the 24 training images .* share of 0\.1 .*jsonl lists them.*doctor data"
+        ValueError, match=r"3 of the 24 training images .* share of 0\.1 .*jsonl lists them.*doctor PATH"
     ):
         load(images, path, share=0.1)
     path.unlink()
@@ -108,7 +105,7 @@ def test_too_many_bad_images_stop_the_run(images, tmp_path):
 
 
 def test_error_is_the_default(images):
-    loader = training_loader(images, TINY, Preprocessing(size=(32, 32)), Share(8), CPU)
+    loader = training_loader(images, TINY, Share(8))
     with pytest.raises(ImageError, match=r"cannot read image .*data"):
         list(loader.epoch(0))
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from gcvit.data.augment import train_transform
-from gcvit.data.sampling import EpochSampler, Reseeded, Share, derive_seed, permutation
+from gcvit.data.sampling import Alike, EpochSampler, Reseeded, Share, derive_seed, permutation
 from gcvit.data.shapes import ShapesDataset
+from gcvit.errors import UserError
 
 SEEDS = st.integers(0, 2**63 - 1)
 
@@ -168,3 +169,62 @@ def test_the_row_does_not_depend_on_where_its_epochs_are_cut():
     for parts.epoch in range(3):
         cut += list(parts)
     assert cut == list(whole)
+
+
+ORIENTED = st.lists(st.sampled_from([0.5, 1.0, 2.0]), max_size=120)
+
+
+def oriented(aspects: list[float], share: Share, seed: int, count: int, updates: int | None = None) -> EpochSampler:
+    return EpochSampler(len(aspects), share, seed, updates, Alike.by_orientation(aspects, count))
+
+
+@given(ORIENTED, SHARES, SEEDS, st.integers(0, 1000), st.data())
+def test_images_of_one_orientation_go_together_each_once_an_epoch(aspects, share, seed, epoch, data):
+    """However the batch is divided and wherever the run goes on; and the seeds stay with their images."""
+    count = data.draw(st.sampled_from([n for n in range(1, share.batch_size + 1) if share.batch_size % n == 0]))
+    whole = oriented(aspects, Share(share.batch_size), seed, count)
+    whole.epoch = epoch
+    order = list(whole)
+    plain = EpochSampler(len(aspects), Share(share.batch_size), seed)
+    plain.epoch = epoch
+    assert len(order) == len(whole) == len(list(plain)) == len(aspects) // share.batch_size * share.batch_size
+    assert len({index for index, _ in order}) == len(order)
+    assert {**dict(order), **dict(plain)} == {**dict(plain), **dict(order)}  # the same seed for what both have
+    runs = [{aspects[index] < 1 for index, _ in order[at : at + count]} for at in range(0, len(order), count)]
+    assert sum(len(run) > 1 for run in runs) <= 1
+    start = data.draw(st.integers(0, whole.updates))
+    ranks = []
+    for rank in range(share.ranks):
+        sampler = oriented(aspects, replace(share, rank=rank), seed, count)
+        sampler.epoch, sampler.start = epoch, start
+        ranks.append(list(sampler))
+    assert len({len(part) for part in ranks}) == 1
+    size, chunks = share.micro_batch, len(ranks[0]) // share.micro_batch
+    together = [pair for at in range(chunks) for part in ranks for pair in part[at * size : (at + 1) * size]]
+    assert together == order[start * share.batch_size :]
+
+
+@given(st.lists(st.sampled_from([0.5, 2.0]), min_size=1, max_size=30), SHARES, SEEDS, st.integers(1, 6), st.data())
+def test_so_do_those_of_an_endless_row(aspects, share, seed, updates, data):
+    """But for what is left of each group in a pass, and where passes meet; and every image comes once in each pass."""
+    count = data.draw(st.sampled_from([n for n in range(1, share.batch_size + 1) if share.batch_size % n == 0]))
+    sampler, drawn = oriented(aspects, Share(share.batch_size), seed, count, updates), []
+    for sampler.epoch in range(4):
+        drawn += [index for index, _ in sampler]
+    for start in range(0, len(drawn) - len(aspects) + 1, len(aspects)):
+        assert sorted(drawn[start : start + len(aspects)]) == list(range(len(aspects)))
+    mixed = sum(len({aspects[index] for index in drawn[at : at + count]}) > 1 for at in range(0, len(drawn), count))
+    assert mixed <= 2 * -(-len(drawn) // len(aspects))
+
+
+def test_the_order_of_groups_is_as_random_as_that_of_images():
+    aspects = [2.0] * 600 + [0.5] * 200
+    sampler, firsts = oriented(aspects, Share(8), 0, 8), []
+    for sampler.epoch in range(200):
+        firsts.append(aspects[sampler.update(sampler.epoch, 0)[0]] < 1)
+    assert 0.15 < sum(firsts) / len(firsts) < 0.35
+
+
+def test_a_batch_of_broken_runs_is_refused():
+    with pytest.raises(UserError, match=r"batch_size 8 cannot be divided into runs of 3 .* make it a multiple of 3"):
+        oriented([1.0] * 20, Share(8), 0, 3)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gcvit.data.images import ImageError
-from gcvit.data.label_maps import IGNORED
+from gcvit.data.label_maps import IGNORED, LabelReading
 from gcvit.data.segment import ClassesNote, is_divided, open_segmentation, open_segmentation_held_out
 from gcvit.data.segment_folders import find_scenes
 
@@ -60,9 +60,9 @@ def test_zero_may_be_ignored_elsewhere_and_count_in_ade20k(tmp_path):
     root = named(scenes(tmp_path / "a", {"training": 1, "validation": 1}, values=(0, 1, 2, 3)))
     with pytest.raises(ImageError, match="unknown values 3"):
         open_segmentation(root)[0][0]
-    assert open_segmentation(root, zero_is_ignored=True)[0][0][1][0, :4].tolist() == [IGNORED, 0, 1, 2]
+    assert open_segmentation(root, LabelReading(zero_is_ignored=True))[0][0][1][0, :4].tolist() == [IGNORED, 0, 1, 2]
     ade = named(scenes(tmp_path / "ADEChallengeData2016", {"training": 1, "validation": 1}))
-    assert open_segmentation(ade, zero_is_ignored=False)[0][0][1][0, :4].tolist() == [0, 1, 2, IGNORED]
+    assert open_segmentation(ade, LabelReading(zero_is_ignored=False))[0][0][1][0, :4].tolist() == [0, 1, 2, IGNORED]
 
 
 @pytest.mark.parametrize("labels", ["annotations", "labels", "masks"])
@@ -160,7 +160,7 @@ def test_sizes_must_agree(tmp_path):
 def test_class_names(tmp_path):
     root = scenes(tmp_path / "data", {"training": 2, "validation": 1})
     (tmp_path / "names.txt").write_text("\ufeffa road\nthe sky\na tree\n\n", "utf8")
-    train, _ = open_segmentation(root, classes_file=tmp_path / "names.txt")
+    train, _ = open_segmentation(root, LabelReading(str(tmp_path / "names.txt")))
     assert train.classes == ["a road", "the sky", "a tree"]
     named(root)
     assert open_segmentation(root)[0].classes == ["road", "sky", "tree"]
@@ -173,11 +173,11 @@ def test_class_names(tmp_path):
     ):
         (tmp_path / "names.txt").write_text(text)
         with pytest.raises(ValueError, match=message):
-            open_segmentation(root, classes_file=tmp_path / "names.txt")
+            open_segmentation(root, LabelReading(str(tmp_path / "names.txt")))
     (tmp_path / "names.txt").write_bytes(b"\xff\xfe\xe9")
     for file, message in (("names.txt", "no valid text"), ("none.txt", "cannot read the classes' names: No such file")):
         with pytest.raises(ValueError, match=message):
-            open_segmentation(root, classes_file=tmp_path / file)
+            open_segmentation(root, LabelReading(str(tmp_path / file)))
 
 
 def test_classes_are_counted_where_nothing_names_them(tmp_path):
@@ -188,7 +188,9 @@ def test_classes_are_counted_where_nothing_names_them(tmp_path):
     assert train.classes == held_out.classes == [f"class {label}" for label in range(5)]
     label_map(root / "annotations/validation/0.png", [0, 11])
     with pytest.warns(ClassesNote):
-        assert len(open_segmentation(root, ignore_label=11)[0].classes) == 256  # 255 was a class all along
+        assert (
+            len(open_segmentation(root, LabelReading(ignore_label=11))[0].classes) == 256
+        )  # 255 was a class all along
     for part, index in (("training", 0), ("training", 1), ("validation", 0)):
         label_map(root / f"annotations/{part}/{index}.png", [255])
     with pytest.warns(ClassesNote), pytest.raises(ValueError, match="no pixel with a class in any of the 3 label"):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.findings import found
 from gcvit.data.doctor import LEAK, REPEAT
-from gcvit.data.segment_doctor import COLOURS, CONTRADICTION, UNREADABLE, SceneHealth, examine_scenes
+from gcvit.data.label_maps import LabelReading
+from gcvit.data.segment_doctor import COLOURS, CONTRADICTION, UNREADABLE, examine_scenes
 
 NOISE = np.random.default_rng(0)
 
@@ -36,10 +38,6 @@ def clean(tmp_path: Path) -> Path:
             add(root, f"{part}/{index}", [0, 1, 2, 255])
     (root / "classes.txt").write_text("road\nsky\ntree\n")
     return root
-
-
-def found(health: SceneHealth) -> list[tuple[str, list[str]]]:
-    return [(finding.kind, [Path(file).name for file in finding.files]) for finding in health.faults + health.notes]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -112,10 +110,10 @@ def test_every_planted_fault_is_found(clean, workers):
 
 
 def test_labels_mean_what_they_mean_in_training(clean):
-    health = examine_scenes(clean, ignore_label=None)
+    health = examine_scenes(clean, LabelReading(ignore_label=None))
     assert [kind for kind, _ in found(health)] == ["unknown label"]
     assert health.ignored == {"training": 0, "validation": 0}  # an unknown label is a fault, and not ignored
-    health = examine_scenes(clean, zero_is_ignored=True)
+    health = examine_scenes(clean, LabelReading(zero_is_ignored=True))
     assert health.pixels["training"] == {"road": 1440, "sky": 1440, "tree": 0}
     assert health.ignored["training"] == 2880
     assert found(health) == [("class that never occurs", ["tree"])]
@@ -165,8 +163,8 @@ def test_what_cannot_be_examined(clean, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="255 is one of them"):
         examine_scenes(clean)
     (clean / "classes.txt").unlink()
-    monkeypatch.setattr("gcvit.data.segment_doctor.look_at", lambda source: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(ValueError, match=r"a process that reads images died: .*use fewer workers"):
+    monkeypatch.setattr("gcvit.data.segment_doctor.look_at", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(ValueError, match=r"a process that loads images has died .*Killed.*Lower workers \(1\)"):
         examine_scenes(clean, workers=1)
 
 

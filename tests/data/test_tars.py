@@ -1,6 +1,7 @@
 """Tar archives: what is in them, by whom else it is read, and what they may not hold."""
 
 import gzip
+import hashlib
 import io
 import json
 import multiprocessing
@@ -16,7 +17,10 @@ from PIL import Image
 
 from gcvit.data.images import ImageError, load_image
 from gcvit.data.members import Member
-from gcvit.data.tars import images_in, index_path, scan, write_index
+from gcvit.data.tar_index import FORMAT
+from gcvit.data.tars import index_path, scan, write_index
+
+from .writing import images_in
 
 PICTURE = io.BytesIO()
 Image.new("RGB", (6, 5), (9, 0, 0)).save(PICTURE, "PNG")
@@ -30,6 +34,12 @@ def pack(path: Path, files: dict[str, bytes], form: int = tarfile.PAX_FORMAT) ->
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return path
+
+
+def seal(path: Path, content: dict) -> None:
+    """Write an index with the right checksum, whatever is in it."""
+    body = json.dumps({key: content[key] for key in content if key not in ("format", "sha256")})[1:].encode()
+    path.write_bytes(f'{{"format":{FORMAT},"sha256":"{hashlib.sha256(body).hexdigest()}",'.encode() + body)
 
 
 def test_what_counts(tmp_path):
@@ -74,14 +84,14 @@ def test_an_index_is_used_until_the_archive_changes(tmp_path):
     content = json.loads(path.read_bytes())
     assert content["folders"] == {"cat": [["1.png", 512, 3]]}
     content["folders"]["cat"][0][0] = "renamed.png"
-    path.write_text(json.dumps(content))
+    seal(path, content)
     os.utime(archive, ns=(1, 1))
     assert images_in(archive) == (
         scan(archive),
         f"{archive}: {path.name} is older than the archive, or belongs to another one",
     )
     content["mtime_ns"] = 2
-    path.write_text(json.dumps(content))
+    seal(path, content)
     os.utime(archive, ns=(2, 2))
     assert images_in(archive)[0][0].name == "cat/renamed.png"
     pack(archive, {"cat/1.png": b"one", "cat/2.png": b"two"})
@@ -101,7 +111,10 @@ def test_a_damaged_index_is_passed_over(tmp_path, folders):
     archive = pack(tmp_path / "a.tar", {"cat/1.png": b"one"})
     path, _ = write_index(archive)
     content = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**content, "folders": folders}) if folders is not None else "{")
+    if folders is None:
+        path.write_text("{")
+    else:
+        seal(path, {**content, "folders": folders})
     members, trouble = images_in(archive)
     assert [member.read() for member in members] == [b"one"]
     assert trouble == f"{archive}: a.tar.index.json is damaged"

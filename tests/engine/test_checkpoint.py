@@ -1,38 +1,41 @@
 """A checkpoint is whole or not there, and what was damaged later is noticed."""
 
+import errno
 import json
 import os
-import subprocess
-import sys
+import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from engine.toy import ToyTask, toy_model, toy_plan, toy_run
+from apart import Apart
+from engine.toy import ToyObjective, toy_model, toy_plan, toy_run
+from gcvit import meta
 from gcvit.engine import checkpoint
 from gcvit.engine.checkpoint import (
-    DamagedCheckpoint,
-    list_checkpoints,
     load_checkpoint,
     newest_checkpoint,
-    read_meta,
     save_checkpoint,
     verify,
 )
 from gcvit.engine.loop import train_step
 from gcvit.engine.optim import OptimConfig
 from gcvit.engine.state import State
+from gcvit.meta import DamagedCheckpoint, list_checkpoints, read_meta
 
 
 def trained(steps: int, ema: float | None = 0.9) -> State:
     """A state after some steps of the toy."""
     plan = toy_plan(OptimConfig(lr=0.05, ema_decay=ema))
     state = State(toy_model(), plan.optim)
-    batches = ToyTask().batches(0)
+    batches = ToyObjective().batches(0)
     for _ in range(steps):
-        train_step(state, batches, ToyTask(), plan)
+        train_step(state, batches, ToyObjective(), plan)
     return state
 
 
@@ -124,7 +127,7 @@ def test_what_cannot_be_read_now_is_not_damaged(tmp_path: Path, monkeypatch: pyt
 
 def test_another_format_is_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_checkpoint(tmp_path, trained(1), {"versions": {"gcvit": "9.9"}}, keep=9)
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(meta, "FORMAT", 2)
     with pytest.raises(ValueError, match=r"format 1, .* reads 2; .*\(9\.9\)"):
         newest_checkpoint(tmp_path, print)
     assert list(tmp_path.iterdir()) == [path]
@@ -187,28 +190,77 @@ def test_a_full_disk_keeps_the_previous_one_and_says_so(
     assert contents(state) == contents(whole)
 
 
-LIMITED = """
-import resource, signal, sys
-from pathlib import Path
-from engine.toy import toy_plan, toy_run
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-toy_run(Path(sys.argv[1]), toy_plan(epochs=1))
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-try:
-    toy_run(Path(sys.argv[1]), toy_plan())
-except OSError as error:
-    print(error)
-"""
+def train_with_short_files(folder: Path, limit: int) -> None:
+    """No file may grow beyond the limit, after the first epoch."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    toy_run(folder, toy_plan(epochs=1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        toy_run(folder, toy_plan())
+    except OSError as error:
+        print(error)
 
 
 @pytest.mark.parametrize("limit", [300, 1000, 2500])
 def test_a_write_that_really_fails_is_an_oserror_that_says_what_to_do(tmp_path: Path, limit: int) -> None:
     """Files may not grow beyond the limit, as on a full disk: of the weights, the optimiser and the log."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
-    command = [sys.executable, "-c", LIMITED, str(tmp_path / "run"), str(limit)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = Apart(train_with_short_files, tmp_path / "run", limit).done()
     assert done.returncode == 0, done.stderr
     assert "File too large" in done.stdout
     assert str(tmp_path / "run") in done.stdout
     for path in list_checkpoints(tmp_path / "run" / "checkpoints"):
         verify(path)
+
+
+class PanicException(BaseException):
+    """What safetensors raises where it gets no memory; its own cannot be made here."""
+
+
+NO_MEMORY = [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), PanicException()]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("what", ["the checkpoint of step 3", "the weights of epoch 1"])
+def test_memory_that_runs_out_while_saving_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, error: BaseException
+) -> None:
+    whole, _ = toy_run(tmp_path / "whole", toy_plan())
+    real, count = checkpoint.save, iter(range(1, 100))
+
+    def save(*arguments: object) -> bytes:
+        if what == "the checkpoint of step 3" and next(count) == 6:  # two models a checkpoint
+            raise error
+        return real(*arguments)
+
+    class Full(ToyObjective):
+        def save(self, *arguments: Any) -> None:
+            super().save(*arguments)
+            if what == "the weights of epoch 1":
+                raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", save)
+        with pytest.raises(OSError, match=f"not enough memory; {what} could not be saved. The ones before") as caught:
+            toy_run(tmp_path / "run", toy_plan(), Full())
+    assert caught.value.errno == errno.ENOMEM  # the command line shows it as one line
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "log.jsonl"]
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        verify(path)
+    state, _ = toy_run(tmp_path / "run", toy_plan())
+    assert contents(state) == contents(whole)
+
+
+def test_memory_that_really_runs_out_does_not_end_the_process(tmp_path: Path) -> None:
+    """In a process that may have 20 MB more, which saves 64 MB."""
+    state = State(nn.Linear(4096, 4096), OptimConfig(ema_decay=None))
+    child = os.fork()
+    if child == 0:
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + 20 * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (held, held))
+        try:
+            save_checkpoint(tmp_path, state, {}, keep=1)
+        except MemoryError:
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert list(tmp_path.iterdir()) == []

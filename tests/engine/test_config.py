@@ -7,7 +7,8 @@ from typing import Literal
 
 import pytest
 
-from gcvit.engine.config import as_dict, load_config, override, require, save_config
+from gcvit.engine.config import as_dict, load_config, override, save_config
+from gcvit.errors import require
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from engine.toy import ToyTask, toy_model, toy_plan
+from engine.toy import ToyObjective, toy_model, toy_plan
 from engine.toy import toy_run as run
 from gcvit.data.sampling import Share
-from gcvit.engine.checkpoint import list_checkpoints
 from gcvit.engine.log import read_log
 from gcvit.engine.loop import TrainingDiverged, train_step
 from gcvit.engine.optim import OptimConfig, create_optimizer
 from gcvit.engine.state import State
+from gcvit.meta import list_checkpoints
 from gcvit.model import VARIANTS, GCViT
 
 
@@ -28,20 +28,20 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
 
 
 def test_a_step_is_the_optimisers_step_on_the_clipped_gradient_of_the_mean_loss() -> None:
-    plan = toy_plan(OptimConfig(lr=0.5, warmup_epochs=0, min_lr=0, ema_decay=None, clip_grad=0.1))
-    task, model = ToyTask(), toy_model()
+    plan = toy_plan(OptimConfig(lr=0.5, warmup="0 steps", min_lr=0, ema_decay=None, clip_grad=0.1))
+    task, model = ToyObjective(), toy_model()
     state = State(model, plan.optim)
     state.optimizer = torch.optim.SGD(model.parameters(), lr=123.0)
     before = copy.deepcopy(model)
     batch = next(task.batches(0))
 
-    expected_loss = task.loss(before, batch)
+    (expected_loss,) = task.loss(before, batch).values()
     gradients = torch.autograd.grad(expected_loss, list(before.parameters()))
     length = torch.cat([gradient.flatten() for gradient in gradients]).norm()
-    loss, norm = train_step(state, iter([batch]), task, plan)
+    parts, norm = train_step(state, iter([batch]), task, plan)
 
     assert length > 1
-    assert loss.item() == pytest.approx(expected_loss.item())
+    assert parts["error"].item() == pytest.approx(expected_loss.item())
     assert norm.item() == pytest.approx(length.item())
     for old, new, gradient in zip(before.parameters(), model.parameters(), gradients, strict=True):
         torch.testing.assert_close(new, old - 0.5 * gradient * (0.1 / length))
@@ -58,7 +58,7 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
 
 
 def test_the_average_follows_its_formula() -> None:
-    plan, task = toy_plan(OptimConfig(lr=0.1, ema_decay=0.5)), ToyTask()
+    plan, task = toy_plan(OptimConfig(lr=0.1, ema_decay=0.5)), ToyObjective()
     state = State(toy_model(), plan.optim)
     expected = [parameter.detach().double() for parameter in state.model.parameters()]
     for n in range(1, 7):
@@ -93,8 +93,8 @@ def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
 
 
 def test_every_step_and_every_batch_of_it_draws_anew() -> None:
-    class Drawing(ToyTask):
-        def loss(self, model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    class Drawing(ToyObjective):
+        def loss(self, model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
             drawn.append((torch.rand(()).item(), random.random(), np.random.rand()))
             return super().loss(model, batch)
 
@@ -117,9 +117,9 @@ def test_a_run_that_is_killed_anywhere_goes_on_as_if_it_never_stopped(tmp_path: 
     plan = toy_plan(share=Share(8, passes=2))  # 12 steps of two losses
     whole, best = run(tmp_path / "whole", plan, dropout=0.5)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "a", plan, ToyTask(plan.share, fail_at=losses, failure=KeyboardInterrupt()), dropout=0.5)
+        run(tmp_path / "a", plan, ToyObjective(plan.share, fail_at=losses, failure=KeyboardInterrupt()), dropout=0.5)
     torch.rand(17)  # the global generators' state does not matter
-    task = ToyTask(plan.share)
+    task = ToyObjective(plan.share)
     again, best_again = run(tmp_path / "a", plan, task, dropout=0.5)
     assert task.losses == 24 - (losses - 1) // 2 * 2  # no step is done twice
     assert equal(again.model, whole.model)
@@ -138,7 +138,7 @@ def test_a_run_that_is_killed_anywhere_goes_on_as_if_it_never_stopped(tmp_path: 
 
 @pytest.mark.parametrize("evaluations", [1, 2, 3])
 def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path: Path, evaluations: int) -> None:
-    class Cut(ToyTask):
+    class Cut(ToyObjective):
         def evaluate(self, model: nn.Module) -> dict[str, float]:
             nonlocal left
             left -= 1
@@ -162,7 +162,7 @@ def test_two_processes_do_what_one_does_in_two_passes() -> None:
         seen[ranks] = {}
         for rank in range(ranks):
             share = Share(8, passes, rank, ranks)
-            batches = list(ToyTask(share).batches(1, start=2))
+            batches = list(ToyObjective(share).batches(1, start=2))
             for number, (inputs, _) in enumerate(batches):
                 update, passed = divmod(number, passes)
                 seen[ranks][update * 2 + share.chunk(passed)] = inputs.tolist()
@@ -173,7 +173,7 @@ def test_two_processes_do_what_one_does_in_two_passes() -> None:
 @pytest.mark.parametrize("bad", [nan, inf])
 def test_a_bad_loss_names_epoch_and_step_and_keeps_the_epochs_before(tmp_path: Path, bad: float) -> None:
     plan = toy_plan(log_every=3)
-    task = ToyTask(fail_at=6, failure=bad)  # 4 steps an epoch: the second of the second epoch, between two log lines
+    task = ToyObjective(fail_at=6, failure=bad)  # of 4 an epoch: in the second epoch, between two lines of the log
     with pytest.raises(TrainingDiverged, match=r"diverged in epoch 2, step 6: the loss is (nan|inf)") as caught:
         run(tmp_path, plan, task)
     assert [name for name, _ in task.saved] == ["best", "last"]
@@ -185,14 +185,14 @@ def test_a_bad_loss_names_epoch_and_step_and_keeps_the_epochs_before(tmp_path: P
 
 
 def test_what_diverged_between_two_log_lines_is_not_saved(tmp_path: Path) -> None:
-    task = ToyTask(fail_at=6, failure=nan)
+    task = ToyObjective(fail_at=6, failure=nan)
     with pytest.raises(TrainingDiverged, match="step 6"):
         run(tmp_path, toy_plan(log_every=100), task, minutes=1e9)
     assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-000000004"]
 
 
 def test_a_metric_that_is_not_a_number_is_not_saved(tmp_path: Path) -> None:
-    task = ToyTask()
+    task = ToyObjective()
     task.scores = iter([0.5, nan])
     with pytest.raises(TrainingDiverged, match="after epoch 2"):
         run(tmp_path, toy_plan(), task)
@@ -200,7 +200,7 @@ def test_a_metric_that_is_not_a_number_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_best_and_last(tmp_path: Path) -> None:
-    task = ToyTask()
+    task = ToyObjective()
     task.scores = iter([0.1, 0.5, 0.3, 0.5, 0.4])
     _, results = run(tmp_path, toy_plan(epochs=5), task)
     saves = [(name, int(metadata["epoch"])) for name, metadata in task.saved]
@@ -216,3 +216,54 @@ def test_the_last_epoch_is_always_evaluated(tmp_path: Path) -> None:
     events = read_log(tmp_path / "log.jsonl")
     assert [event["epoch"] for event in events if event["event"] == "evaluation"] == [2, 4, 5]
     assert [event["step"] for event in events if event["event"] == "steps"][:4] == [3, 4, 6, 8]
+
+
+def test_parts_of_the_loss_are_summed_and_logged(tmp_path: Path) -> None:
+    class InParts(ToyObjective):
+        def loss(self, model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
+            (error,) = super().loss(model, batch).values()
+            return {"near": 0.25 * error, "far": 0.75 * error}
+
+    whole, _ = run(tmp_path / "whole", toy_plan(share=Share(16, passes=2)))
+    plan = toy_plan(share=Share(16, passes=2))
+    parts, _ = run(tmp_path / "parts", plan, InParts(plan.share))
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    events = [event for event in read_log(tmp_path / "parts/log.jsonl") if event["event"] == "steps"]
+    assert events
+    for event in events:
+        assert event["loss_near"] == pytest.approx(0.25 * event["loss"], rel=1e-5)
+        assert event["loss_far"] == pytest.approx(0.75 * event["loss"], rel=1e-5)
+    assert not any("loss_error" in event for event in read_log(tmp_path / "whole/log.jsonl"))
+
+
+def test_only_the_score_must_be_a_number(tmp_path: Path) -> None:
+    class WithoutLoss(ToyObjective):
+        def evaluate(self, model: nn.Module) -> dict[str, float | None]:
+            return {"score": super().evaluate(model)["score"], "ap_small": None}
+
+    _, results = run(tmp_path, toy_plan(), WithoutLoss())
+    assert results.best_epoch
+    evaluated = [event for event in read_log(tmp_path / "log.jsonl") if event["event"] == "evaluation"]
+    assert [event["ap_small"] for event in evaluated] == [None] * toy_plan().epochs
+
+
+@pytest.mark.parametrize("value", [nan, inf])
+def test_another_metric_that_is_no_number_is_none(tmp_path: Path, value: float) -> None:
+    class Odd(ToyObjective):
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            return super().evaluate(model) | {"odd": value}
+
+    _, results = run(tmp_path, toy_plan(), Odd())
+    assert results.best_metrics["odd"] is None
+    events = [event for event in read_log(tmp_path / "log.jsonl") if event["event"] == "evaluation"]
+    assert {event["odd"] for event in events} == {None}
+
+
+def test_a_run_without_its_score_ends_in_words(tmp_path: Path) -> None:
+    class Scoreless(ToyObjective):
+        def evaluate(self, model: nn.Module) -> dict[str, float | None]:
+            return {"score": None}
+
+    with pytest.raises(TrainingDiverged, match="after epoch 1"):
+        run(tmp_path, toy_plan(), Scoreless())

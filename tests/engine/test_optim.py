@@ -10,6 +10,7 @@ from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from gcvit.engine.optim import OptimConfig, create_optimizer, parameter_groups
+from gcvit.errors import UserError
 
 
 def block(width: int = 3) -> nn.Module:
@@ -90,3 +91,53 @@ def test_the_run_can_say_how_its_rate_came_about(config: OptimConfig, text: str)
 def test_a_bad_value_is_named(values: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"{message} must be"):
         OptimConfig(**values)
+
+
+class Parts(nn.Module):
+    """A model of two parts, one of which has parts of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.ModuleDict({"stem": block(), "stages": nn.ModuleList([block(), block()])})
+        self.backbone_norm = nn.LayerNorm(3)  # begins with another's name
+        self.decode_head = block()
+
+
+def scales(config: OptimConfig, layers: Sequence[Sequence[nn.Module]] = (), model: nn.Module | None = None) -> dict:
+    model = model or Parts()
+    names = {weight: name for name, weight in model.named_parameters()}
+    groups = parameter_groups(model, config, layers)
+    return {names[weight]: group["lr_scale"] for group in groups for weight in group["params"]}
+
+
+PART_NAMES = st.sampled_from(["backbone", "backbone.stem", "backbone.stages", "backbone.stages.1", "decode_head"])
+
+
+@given(factors=st.dictionaries(PART_NAMES, st.floats(0, 10)), decay=st.none() | st.floats(0.1, 1))
+def test_each_weight_has_the_factor_of_the_smallest_part_that_it_is_in(factors: dict, decay: float | None) -> None:
+    model = Parts()
+    layers = [[model.backbone["stem"]], [model.backbone["stages"]]] if decay else []  # type: ignore[index]
+    plain = scales(OptimConfig(layer_decay=decay), layers, model)
+    found = scales(OptimConfig(layer_decay=decay, lr_parts=tuple(factors.items())), layers, model)
+    assert found.keys() == plain.keys() == dict(model.named_parameters()).keys()
+    for name, scale in found.items():
+        parts = name.split(".")
+        within = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        factor = next((factors[part] for part in within if part in factors), 1.0)
+        assert scale == pytest.approx(plain[name] * factor), name
+
+
+def test_a_part_that_the_model_has_not_is_refused_with_those_that_it_has() -> None:
+    for wrong in ("head", "backbone.ste", "backbone_", "decode_head."):
+        with pytest.raises(UserError) as caught:
+            scales(OptimConfig(lr_parts=(("backbone", 0.1), (wrong, 2.0))))
+        assert f"no part '{wrong}'; it has backbone, backbone_norm, decode_head" in str(caught.value)
+    with pytest.raises(UserError, match="lr_parts must be different parts"):
+        OptimConfig(lr_parts=(("a", 1.0), ("a", 2.0)))
+    with pytest.raises(UserError, match="lr_parts must be at most 1,000"):
+        OptimConfig(lr_parts=(("a", 1001.0),))
+
+
+def test_the_factors_are_told() -> None:
+    said = OptimConfig(lr_parts=(("backbone", 0.1), ("decode_head", 2.0))).describe_lr(8)
+    assert said.endswith("; ×0.1 in backbone, ×2 in decode_head")

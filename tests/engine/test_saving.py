@@ -6,10 +6,10 @@ import pytest
 
 from engine.toy import toy_model
 from gcvit.engine import saving
-from gcvit.engine.checkpoint import list_checkpoints, read_meta
 from gcvit.engine.optim import OptimConfig
 from gcvit.engine.saving import Saver
 from gcvit.engine.state import State
+from gcvit.meta import list_checkpoints, read_meta
 
 
 def test_it_is_due_so_many_minutes_after_the_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A task small enough to check the engine's arithmetic by hand: regression with a linear model and dropout."""
+"""An objective small enough to check the engine's arithmetic by hand: regression with a linear model and dropout."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,17 +11,19 @@ from gcvit.data.sampling import EpochSampler, Share
 from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
 from gcvit.engine.log import RunLog
 from gcvit.engine.loop import Plan, fit
+from gcvit.engine.mending import Trained, mend
 from gcvit.engine.optim import OptimConfig
-from gcvit.engine.results import Results
+from gcvit.engine.results import Results, saved_in
 from gcvit.engine.saving import Saver
 from gcvit.engine.state import State
 from gcvit.engine.stopping import StopRequest
+from gcvit.meta import last_results, read_meta
 
 Batch = tuple[Tensor, Tensor]
 IMAGES = 32
 
 
-class ToyTask:
+class ToyObjective:
     """32 points; what goes wrong, and when, is chosen by setting `fail_at` (a count of losses) and `failure`."""
 
     score = "score"
@@ -46,14 +48,14 @@ class ToyTask:
     def samples(self, epoch: int, update: int) -> list[str]:
         return [f"point {index}" for index in self.sampler.update(epoch, update)]
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         self.losses += 1
         loss = (model(batch[0]).squeeze(1) - batch[1]).square().mean()
         if self.losses == self.fail_at:
             if isinstance(self.failure, BaseException):
                 raise self.failure
-            return loss * self.failure
-        return loss
+            return {"error": loss * self.failure}
+        return {"error": loss}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         with torch.no_grad():
@@ -77,7 +79,7 @@ def toy_plan(optim: OptimConfig | None = None, *, share: Share | None = None, **
         **({"epochs": 3} | changes),
         steps_per_epoch=IMAGES // share.batch_size,
         share=share,
-        optim=optim or OptimConfig(lr=0.05, warmup_epochs=1, ema_decay=0.9),
+        optim=optim or OptimConfig(lr=0.05, warmup="1 epoch", ema_decay=0.9),
         device=torch.device("cpu"),
     )
 
@@ -87,15 +89,21 @@ def quiet_log(folder: Path, plan: Plan) -> RunLog:
 
 
 def toy_run(
-    folder: Path, plan: Plan, task: ToyTask | None = None, dropout: float = 0.0, minutes: float = 0.0
+    folder: Path, plan: Plan, task: ToyObjective | None = None, dropout: float = 0.0, minutes: float = 0.0
 ) -> tuple[State, Results]:
     """Train in `folder` from the newest checkpoint there, if there is one, and save after every step."""
     folder.mkdir(exist_ok=True)
     state, results = State(toy_model(dropout), plan.optim), Results(folder)
     saver = Saver(folder / "checkpoints", {"of": "a toy"}, minutes=minutes, keep=2)
     with quiet_log(folder, plan) as log:
+        task = task or ToyObjective(plan.share)
         if path := newest_checkpoint(saver.folder, log.say):
+            meta = read_meta(path)
+            results.recall(meta["results"])
+            later = last_results(saver.folder) or meta["results"]
+            mend(results, Trained(state, task, plan, saver, meta["step"]), log.say, saved_in(later))
             load_checkpoint(path, state)
             log.event("resume", step=state.step, evaluated=results.last_epoch)
-        fit(state, task or ToyTask(plan.share), plan, log, results, saver, StopRequest())
+        fit(state, task, plan, log, results, saver, StopRequest())
+        mend(results, Trained(state, task, plan, saver, plan.steps), log.say)
     return state, results

@@ -1,7 +1,9 @@
 """The self-check finds what is wrong with an export and measures by how much."""
 
+import re
 from collections.abc import Callable
 from math import inf, isnan
+from time import sleep
 
 import pytest
 import torch
@@ -62,6 +64,21 @@ def test_what_is_equal_passes(model: nn.Module) -> None:
     assert min(min(speed.model_ms, speed.export_ms) for speed in found.speeds) > 0
     for int8 in (False, True):
         assert found.problem(int8=int8, min_agreement=1 - 1e-9) is None
+
+
+def test_int8_is_timed_beside_the_same_file_in_fp32() -> None:
+    def slow(images: Tensor) -> list[Tensor]:
+        sleep(0.02)
+        return [Classifier()(images)]
+
+    fast = exported(Classifier())
+    assert checked(Classifier()).slower_int8() is None
+    assert check(Classifier(), fast, SIZE, 3, {}, slow).slower_int8() is None
+    found = check(Classifier(), slow, SIZE, 3, {}, fast)
+    assert all(speed.export_ms >= 20 for speed in found.speeds)
+    assert re.fullmatch(
+        r"batch 1: [\d.]+ against [\d.]+ ms, batch 3: [\d.]+ against [\d.]+ ms", found.slower_int8() or ""
+    )
 
 
 def test_differences_are_those_over_all_batches() -> None:

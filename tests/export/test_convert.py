@@ -3,43 +3,54 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor
 from torch._inductor.cpp_builder import get_cpp_compiler
 
+from gcvit.errors import UserError
+from gcvit.export.channels_first import channels_first
 from gcvit.export.check import compare
 from gcvit.export.convert import convert
 from gcvit.export.formats import SUFFIXES, Format
-from gcvit.export.runtime import Program, load
-from gcvit.export.trained import Logits
+from gcvit.export.packages import openvino_core
+from gcvit.export.runtime import load
 from gcvit.factory import create_model
 from gcvit.model.gcvit import GCViT
+from gcvit.tasks.segment.exported import Logits
 from laws.models import SMALL, assert_equal, random_images, small_model
+from laws.test_ablations import designs
 from laws.weights import meaningful_weights
 from tasks.segmenters import CLASSES, segmenter
+
+from .conftest import CHANNELS, SIZE, Made, images
 
 AOT = """
 import sys
 from pathlib import Path
+from typing import Any
 import torch
 from gcvit.export.convert import convert
 from gcvit.export.runtime import load
 from laws.models import SMALL, random_images, small_model
 
 folder = Path(sys.argv[1])
-model = small_model(dtype=torch.float32)
-convert(model.fold(), folder / "model.aot.pt2", "aot", SMALL.img_size)
+model = small_model(dtype=torch.float32).fold()
+beginning = torch.nn.Sequential(model.stem, model.stages[0])
+convert(beginning, folder / "model.aot.pt2", "aot", SMALL.img_size)
 program = load(folder / "model.aot.pt2", "aot")
 batches = [random_images(count, *SMALL.img_size, dtype=torch.float32) for count in (1, 3)]
 torch.save([program(images)[0] for images in batches], folder / "found.pt")
 """
 TESTS = Path(__file__).parents[1]
 QUICK: tuple[Format, ...] = ("torch-export", "onnx", "openvino")
-REMAINDER = (72, 100)  # windows stick out of the maps of several stages
+
+pytestmark = pytest.mark.xdist_group("exported files")
 
 
 @pytest.fixture(scope="module")
@@ -49,37 +60,25 @@ def pico() -> GCViT:
     return meaningful_weights(model, 0).eval().fold()
 
 
-@pytest.fixture(scope="module")
-def remainder(pico: GCViT, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Program]:
-    """The model for images that its windows do not fit."""
-
-    @cache
-    def make(to: Format) -> Program:
-        path = tmp_path_factory.mktemp(to) / f"model{SUFFIXES[to]}"
-        convert(pico, path, to, REMAINDER)
-        assert path.is_file()
-        return load(path, to)
-
-    return make
-
-
-def images(count: int, size: tuple[int, int] = REMAINDER, seed: int = 1) -> Tensor:
+def pictures(count: int, size: tuple[int, int], seed: int = 1) -> Tensor:
     return random_images(count, *size, seed=seed, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("to", QUICK)
-def test_any_batch_of_a_size_with_remainders(pico: GCViT, remainder: Callable[[Format], Program], to: Format) -> None:
+def test_any_batch_of_a_size_with_remainders(exported: Callable[[Format], Made], to: Format) -> None:
+    path, model = exported(to)
+    program = load(path, to)
     for count in (1, 2, 5):
         with torch.no_grad():
-            expected = pico(images(count))
-        (found,) = remainder(to)(images(count))
+            *_, expected = model(images(count))
+        *_, found = program(images(count))
         assert_equal(found, expected, f"{to}, {count} images", tolerance=1e-5)
 
 
 @pytest.mark.parametrize("to", QUICK)
-def test_batch_mates_do_not_matter(remainder: Callable[[Format], Program], to: Format) -> None:
-    program = remainder(to)
-    (alone,), (among,) = program(images(1)), program(torch.cat([images(3, seed=2), images(1)]))
+def test_batch_mates_do_not_matter(exported: Callable[[Format], Made], to: Format) -> None:
+    program = load(exported(to)[0], to)
+    (*_, alone), (*_, among) = program(images(1)), program(torch.cat([images(3, seed=2), images(1)]))
     assert_equal(among[-1:], alone, to, tolerance=1e-5)
 
 
@@ -89,22 +88,40 @@ def test_a_segmentation_model(tmp_path: Path) -> None:
     convert(model, path, "openvino", SMALL.img_size)
     for count in (1, 3):
         with torch.no_grad():
-            expected = model(images(count, SMALL.img_size))
+            expected = model(pictures(count, SMALL.img_size))
         assert expected.shape == (count, CLASSES, 24, 24)
-        (found,) = load(path, "openvino")(images(count, SMALL.img_size))
+        (found,) = load(path, "openvino")(pictures(count, SMALL.img_size))
         assert_equal(found, expected, f"{count} images", tolerance=1e-5)
+
+
+def int8_weights(path: Path, to: Format) -> list[np.ndarray]:
+    if to == "onnx":
+        onnx = pytest.importorskip("onnx")
+        values = map(onnx.numpy_helper.to_array, onnx.load(path).graph.initializer)
+    else:
+        operations = openvino_core().read_model(path).get_ordered_ops()
+        values = (op.get_data() for op in operations if op.get_type_name() == "Constant")
+    return [value for value in values if value.dtype == np.int8 and value.ndim == 2]
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_int8_is_close(pico: GCViT, tmp_path: Path, to: Format, capsys: pytest.CaptureFixture[str]) -> None:
     path, size = tmp_path / f"model{SUFFIXES[to]}", (64, 64)
-    convert(pico, path, to, size, calibration=images(16, size).split(4))
+    convert(pico, path, to, size, calibration=pictures(16, size).split(4))
     assert capsys.readouterr().out == ""
-    found = compare(pico, load(path, to), "others", images(16, size, seed=3).split(5))
+    found = compare(pico, load(path, to), "others", pictures(16, size, seed=3).split(5))
     assert 1e-4 < found.relative < 0.2  # of noise, by random weights
     whole = 4 * sum(parameter.numel() for parameter in pico.parameters())
     weights = path.with_suffix(".bin") if to == "openvino" else path
     assert weights.stat().st_size < whole  # of matrices a quarter; the graph of a small model is as large again
+    matrices = int8_weights(path, to)
+    assert len(matrices) >= 4 * sum(pico.config.depths)
+    # Two products with activations of 0 … 255 then fit into the 16 bits that processors without VNNI have for them.
+    assert max(int(np.abs(matrix.astype(int)).max()) for matrix in matrices) <= 64
+    if to == "onnx":
+        graph = onnx.load(path, load_external_data=False).graph
+        axes = [axis for port in (*graph.input, *graph.output) for axis in port.type.tensor_type.shape.dim]
+        assert [axis.dim_param for axis in axes if not axis.dim_value] == ["batch", "batch"]
 
 
 @pytest.mark.parametrize("to", ["torch-export", "aot"])
@@ -114,14 +131,13 @@ def test_formats_without_int8_say_so(pico: GCViT, tmp_path: Path, to: Format) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_images_of_other_channels(tmp_path: Path) -> None:
-    model = small_model(dtype=torch.float32, in_chans=5).fold()
-    convert(model, tmp_path / "model.pt2", "torch-export", SMALL.img_size)
-    five = random_images(2, *SMALL.img_size, channels=5, dtype=torch.float32)
+def test_images_of_other_channels(exported: Callable[[Format], Made]) -> None:
+    path, model = exported("torch-export")
+    five = random_images(2, *SIZE, channels=CHANNELS, seed=7, dtype=torch.float32)
+    assert CHANNELS != 3
     with torch.no_grad():
-        assert_equal(
-            load(tmp_path / "model.pt2", "torch-export")(five)[0], model(five), "five channels", tolerance=1e-5
-        )
+        for found, expected in zip(load(path, "torch-export")(five), model(five), strict=True):
+            assert_equal(found, expected, "five channels", tolerance=1e-5)
 
 
 def test_a_model_that_is_not_folded_is_refused(tmp_path: Path) -> None:
@@ -138,12 +154,26 @@ def _is_compiler_here() -> bool:
 
 @pytest.mark.skipif(not _is_compiler_here(), reason="needs a C++ compiler")
 def test_aot(tmp_path: Path) -> None:
-    """In a process of its own: the library that is made stays loaded, beside whatever other tests have compiled."""
+    """The stem and a stage, which have every kind of layer but the head: compiling is slow. In a process of its own:
+    the library that is made stays loaded, beside whatever other tests have compiled."""
     command = [sys.executable, "-c", AOT, str(tmp_path)]
     made = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=500)
     assert made.returncode == 0, made.stderr[-2000:]
     model = small_model(dtype=torch.float32)
-    for logits in torch.load(tmp_path / "found.pt"):
-        images = random_images(len(logits), *SMALL.img_size, dtype=torch.float32)
+    for found in torch.load(tmp_path / "found.pt"):
         with torch.no_grad():
-            assert_equal(logits, model(images), f"{len(logits)} images", tolerance=1e-5)
+            expected = model.pyramid(pictures(len(found), SMALL.img_size))[0].permute(0, 2, 3, 1)
+        assert_equal(found, expected, f"{len(found)} images", tolerance=1e-5)
+
+
+@designs
+@torch.no_grad()
+def test_every_ablation_is_written_for_runtimes_or_refused(changes: dict[str, Any]) -> None:
+    """What is written as ONNX or OpenVINO computes the same; what is not says so, and runs under torch.export."""
+    model = small_model(dtype=torch.float32, **changes).fold()
+    pictures = random_images(2, 96, 70, dtype=torch.float32)
+    if "shifted" in model.config.blocks or not model.config.mask_padding:
+        with pytest.raises(UserError, match="is not written as ONNX or OpenVINO"):
+            channels_first(model)
+        return
+    assert_equal(channels_first(model)(pictures), model(pictures), "logits, channels first", 1e-5)

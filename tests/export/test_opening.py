@@ -1,70 +1,115 @@
-"""A segmentation model in a file that takes one size gives what the model gives of the picture continued with zeros."""
+"""Exported files in the place of their models: the same answers, and nothing that does not fit is opened."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from PIL import Image
 
-from gcvit.export.opening import ExportedSegmenter, exported_device, is_exported
-from gcvit.tasks.segment.inference import Looks, segment_logits, segment_pixels
+import gcvit
+from gcvit.export.formats import CODE, Format
+from gcvit.export.opening import open_exported
+from gcvit.export.sidecar import read_sidecar, write_sidecar
+from gcvit.export.trained import as_exported
+from gcvit.export.writing import export_path, write_export
+from gcvit.tasks.classify.answer import Classification
+from gcvit.tasks.opened import Opened
+from gcvit.tasks.segment.answer import Segmentation, SegmentLooks
 
-SIZE = (64, 96)
-KERNEL = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+from .test_trained import MODELS, NAMES, SIZE, every_model
 
-
-def program(images: Tensor) -> list[Tensor]:
-    """Logits of five classes at stride 4, of images of one size."""
-    assert images.shape[1:] == (3, *SIZE)
-    return [F.conv2d(images, KERNEL, stride=4)]
-
-
-@pytest.mark.parametrize("size", [(64, 96), (63, 96), (33, 90), (32, 32), (61, 35)])
-def test_smaller_images_are_continued_and_their_logits_cut(size: tuple[int, int]) -> None:
-    height, width = size
-    images = torch.randn(2, 3, height, width)
-    canvas = torch.zeros(2, 3, *SIZE)
-    canvas[:, :, :height, :width] = images
-    expected = program(canvas)[0][:, :, : (height + 3) // 4, : (width + 3) // 4]
-    output = ExportedSegmenter(program, SIZE).eval()(images)
-    assert output.auxiliary is None
-    assert torch.equal(output.logits, expected)
+Written = Callable[[str, Format], Path]
 
 
-@pytest.mark.parametrize("size", [(65, 96), (64, 97), (200, 300)])
-def test_larger_images_are_refused_with_both_sizes(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=rf"64×96 pixels, and {size[0]}×{size[1]}"):
-        ExportedSegmenter(program, SIZE)(torch.zeros(1, 3, *size))
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """A model of a task in a file of a format. Do not change it."""
+
+    @cache
+    def write(task: str, to: Format) -> Path:
+        trained = as_exported(MODELS[task]())
+        path = export_path(tmp_path_factory.mktemp("exported"), trained, to, int8=False)
+        found = write_export(trained, path, to, pictures={}, min_agreement=1.0, progress=lambda text: None)
+        assert found.problem is None
+        return path
+
+    return write
 
 
-def test_a_picture_that_fits_is_one_window() -> None:
-    """A cell's logits stand for its four pixels, whatever is cut off: a constant picture stays constant."""
-    model = ExportedSegmenter(lambda images: [F.avg_pool2d(images, 4)], SIZE)
-    images = torch.ones(1, 3, 50, 70)
-    images[:, 1] = 2
-    logits = segment_logits(model, images, (50, 70), mode="slide", window=SIZE)
-    # Cells at the right and lower edge hold zeros too, and pixels within two cells of them see these.
-    assert torch.allclose(logits[:, :, :44, :64], images[:, :, :44, :64])
-    assert (segment_pixels(model, images, (50, 70), Looks("slide", SIZE)).predicted == 1).all()
+def pictures() -> list[Image.Image]:
+    draw = np.random.default_rng(0)
+    return [
+        Image.fromarray(draw.integers(0, 256, (*size, 3), dtype=np.uint8))
+        for size in ((64, 96), (40, 70), (33, 200), (1, 5), (120, 130))
+    ]
 
 
-def test_folding_it_changes_nothing() -> None:
-    model = ExportedSegmenter(program, SIZE)
-    assert model.fold() is model
+@pytest.mark.parametrize(("task", "to"), [("classify", "onnx"), ("classify", "torch-export"), ("segment", "onnx")])
+def test_a_file_says_what_its_model_says(written: Written, task: str, to: Format) -> None:
+    opened: Opened = MODELS[task]()
+    file = gcvit.open(written(opened.task.name, to), trust_code=True)
+    assert (file.task, file.name, file.classes, file.palette) == (
+        opened.task, opened.name, opened.classes, opened.palette
+    )  # fmt: skip
+    assert file.exported
+    assert file.preprocessing == opened.preprocessing
+    looks = SegmentLooks("slide") if opened.task.name == "segment" else None  # as files see pictures
+    for picture in pictures():
+        ours, theirs = file.predict(picture), opened.predict(picture, looks=looks, device="cpu")
+        if isinstance(ours, Classification):
+            expected = {guess.index: guess.probability for guess in theirs.guesses}
+            assert {guess.index: guess.probability for guess in ours.guesses} == pytest.approx(expected, abs=1e-4)
+        else:
+            assert isinstance(ours, Segmentation)
+            # Smaller pictures are continued with zeros here, up to the size that the file takes.
+            if min(np.array(picture.size) - np.array(SIZE[::-1])) >= 0:
+                assert (ours.labels == theirs.labels).mean() > 0.999
+            assert ours.labels.shape == (picture.height, picture.width)
+    for one, other in zip(file.predict(pictures()), map(file.predict, pictures()), strict=True):
+        if isinstance(one, Segmentation):
+            assert (one.labels == other.labels).all()
 
 
-@pytest.mark.parametrize("name", ["a.onnx", "out/b.xml", "c.pt2", "c.aot.pt2"])
-def test_exported_files_are_known_by_their_names(name: str) -> None:
-    assert is_exported(name)
-    assert not is_exported(f"{name}.json")
+@every_model
+def test_what_does_not_fit_its_sidecar_is_refused(written: Written, make: Any, tmp_path: Path) -> None:
+    task = make().task.name
+    source = written(task, "onnx")
+    path = tmp_path / source.name
+    path.write_bytes(source.read_bytes())
+    sidecar = read_sidecar(source)
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"classes": NAMES[:4], "palette": [(0, 0, 0)] * 4}, "gives 5 classes, its sidecar names 4"),
+        ({"in_chans": 1}, "takes fp32 images of shape"),
+        ({"task": "backbone"}, "is a backbone, which gives maps of features and names nothing"),
+        ({"task": "segment" if task == "classify" else "classify"}, "does not give what its sidecar says"),
+        ({"preprocessing": {"depth": 3}}, "the preprocessing in its sidecar: unknown key 'depth'"),
+        ({"preprocessing": {"mean": [0.0, 0.0, 0.0], "std": [0.0, 1.0, 1.0]}}, "the preprocessing in its sidecar: "),
+    ]
+    for change, message in changes:
+        write_sidecar(path, replace(sidecar, **change))
+        with pytest.raises(ValueError, match=message):
+            open_exported(path)
+    write_sidecar(path, sidecar)
+    assert open_exported(path).source == str(path)
 
 
-@pytest.mark.parametrize("name", ["gcvit_tiny", "runs/one", "model.safetensors", "model.pt", "onnx", "xml"])
-def test_checkpoints_are_none(name: str) -> None:
-    assert not is_exported(name)
+def test_a_segmentation_file_needs_a_colour_for_each_class(written: Written, tmp_path: Path) -> None:
+    source = written("segment", "onnx")
+    path = tmp_path / source.name
+    path.write_bytes(source.read_bytes())
+    for palette in (None, [(0, 0, 0)] * 4):
+        write_sidecar(path, replace(read_sidecar(source), palette=palette))
+        with pytest.raises(ValueError, match="does not give each class a colour; export the model again"):
+            open_exported(path)
 
 
-def test_files_run_on_the_cpu() -> None:
-    assert exported_device("auto") == exported_device("cpu") == torch.device("cpu")
-    for name in ("cuda", "cuda:1", "tpu"):
-        with pytest.raises(ValueError, match="exported files run on the CPU"):
-            exported_device(name)
+def test_code_is_run_only_where_its_maker_is_trusted(written: Written) -> None:
+    path = written("classify", "torch-export")
+    assert "torch-export" in CODE
+    for opening in (open_exported, gcvit.open):
+        with pytest.raises(ValueError, match=r"is a program, .*--trust-code"):
+            opening(path)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from gcvit.export.formats import SUFFIXES, Format
 from gcvit.export.runtime import load
-from laws.models import SMALL, assert_equal, random_images
+from laws.models import assert_equal
 
-from .conftest import Made
+from .conftest import Made, images
+
+pytestmark = pytest.mark.xdist_group("exported files")
 
 SIGNALS = """
 import signal, sys
@@ -38,26 +39,22 @@ signal.raise_signal(signal.SIGUSR1)
 QUICK: tuple[Format, ...] = ("torch-export", "onnx", "openvino")  # aot takes a minute to compile
 
 
-def images(count: int, seed: int = 1) -> Tensor:
-    return random_images(count, *SMALL.img_size, seed=seed, dtype=torch.float32)
-
-
 @pytest.mark.parametrize("to", QUICK)
-def test_any_batch_gives_what_the_model_gives(pyramid_file: Callable[[Format], Made], to: Format) -> None:
-    path, model = pyramid_file(to)
+def test_any_batch_gives_what_the_model_gives(exported: Callable[[Format], Made], to: Format) -> None:
+    path, model = exported(to)
     program = load(path, to)
     for count in (1, 5, 2):
         with torch.no_grad():
             expected = model(images(count))
         found = program(images(count))
         assert {(x.dtype, x.device.type) for x in found} == {(torch.float32, "cpu")}
-        for stage, (one, other) in enumerate(zip(found, expected, strict=True)):
-            assert_equal(one, other, f"{to}, {count} images, stage {stage}", tolerance=1e-5)
+        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_equal(one, other, f"{to}, {count} images, output {number}", tolerance=1e-5)
 
 
 @pytest.mark.parametrize("to", QUICK)
-def test_an_output_stays_what_it_is(pyramid_file: Callable[[Format], Made], to: Format) -> None:
-    program = load(pyramid_file(to)[0], to)
+def test_an_output_stays_what_it_is(exported: Callable[[Format], Made], to: Format) -> None:
+    program = load(exported(to)[0], to)
     first = program(images(2))
     before = [x.clone() for x in first]
     second = program(images(2, seed=2))
@@ -67,8 +64,8 @@ def test_an_output_stays_what_it_is(pyramid_file: Callable[[Format], Made], to: 
 
 
 @pytest.mark.parametrize("to", QUICK)
-def test_the_order_in_memory_does_not_matter(pyramid_file: Callable[[Format], Made], to: Format) -> None:
-    program = load(pyramid_file(to)[0], to)
+def test_the_order_in_memory_does_not_matter(exported: Callable[[Format], Made], to: Format) -> None:
+    program = load(exported(to)[0], to)
     plain = images(2)
     for other in (
         plain.to(memory_format=torch.channels_last),
@@ -90,17 +87,17 @@ def test_what_is_no_model_is_refused(tmp_path: Path, to: Format, content: bytes)
 
 
 @pytest.mark.parametrize("to", QUICK)
-def test_a_file_that_is_cut_off_is_refused(pyramid_file: Callable[[Format], Made], tmp_path: Path, to: Format) -> None:
-    whole, _ = pyramid_file(to)
+def test_a_file_that_is_cut_off_is_refused(exported: Callable[[Format], Made], tmp_path: Path, to: Format) -> None:
+    whole, _ = exported(to)
     path = tmp_path / whole.name
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(ValueError, match="export the model again"):
         load(path, to)
 
 
-def test_weights_that_are_missing_are_refused(pyramid_file: Callable[[Format], Made], tmp_path: Path) -> None:
+def test_weights_that_are_missing_are_refused(exported: Callable[[Format], Made], tmp_path: Path) -> None:
     path = tmp_path / "model.xml"
-    path.write_bytes(pyramid_file("openvino")[0].read_bytes())
+    path.write_bytes(exported("openvino")[0].read_bytes())
     with pytest.raises(ValueError, match=r"model\.xml"):
         load(path, "openvino")
 
@@ -113,17 +110,17 @@ def test_a_missing_file_is_named(tmp_path: Path, to: Format) -> None:
 
 @pytest.mark.parametrize(("to", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
 def test_a_missing_package_is_named(
-    pyramid_file: Callable[[Format], Made], monkeypatch: pytest.MonkeyPatch, to: Format, package: str
+    exported: Callable[[Format], Made], monkeypatch: pytest.MonkeyPatch, to: Format, package: str
 ) -> None:
-    path, _ = pyramid_file(to)
+    path, _ = exported(to)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ValueError, match=rf'{package}.*pip install "gcvit\[export\]"'):
+    with pytest.raises(ValueError, match=rf"{package}.*pip install '\.\[export\]'"):
         load(path, to)
 
 
 @pytest.mark.parametrize("to", QUICK)
-def test_images_that_a_file_does_not_take(pyramid_file: Callable[[Format], Made], to: Format) -> None:
-    program = load(pyramid_file(to)[0], to)
+def test_images_that_a_file_does_not_take(exported: Callable[[Format], Made], to: Format) -> None:
+    program = load(exported(to)[0], to)
     expected = program(images(2))
     for wrong in (images(2)[..., :-1], images(0), images(2).double(), images(1)[0], images(2)[:, :1]):
         with pytest.raises(ValueError, match="this file takes"):
@@ -132,10 +129,10 @@ def test_images_that_a_file_does_not_take(pyramid_file: Callable[[Format], Made]
 
 
 def test_openvino_goes_on_after_an_interruption(
-    pyramid_file: Callable[[Format], Made], monkeypatch: pytest.MonkeyPatch
+    exported: Callable[[Format], Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     openvino = pytest.importorskip("openvino")
-    program = load(pyramid_file("openvino")[0], "openvino")
+    program = load(exported("openvino")[0], "openvino")
     expected = program(images(5))
     start, starts = openvino.AsyncInferQueue.start_async, iter(range(100))
 
@@ -150,9 +147,9 @@ def test_openvino_goes_on_after_an_interruption(
     torch.testing.assert_close(program(images(5)), expected)
 
 
-def test_signals_are_handled_after_openvino_has_gone(pyramid_file: Callable[[Format], Made]) -> None:
+def test_signals_are_handled_after_openvino_has_gone(exported: Callable[[Format], Made]) -> None:
     """In a process of its own: see `openvino_core`."""
-    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALS, str(pyramid_file("openvino")[0])]
+    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALS, str(exported("openvino")[0])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("handled") == 2

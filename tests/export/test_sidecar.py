@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gcvit.errors import UserError
 from gcvit.export.formats import SUFFIXES, Format
 from gcvit.export.sidecar import Sidecar, hashes, parts, read_sidecar, sidecar_path, write_sidecar
 
@@ -124,7 +125,7 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     ("key", "value"),
     [
         *[("format", wrong) for wrong in ("tensorrt", None, ["onnx"])],
-        *[("task", wrong) for wrong in ("detect", 1)],
+        *[("task", wrong) for wrong in ("depth", 1)],
         *[("size", wrong) for wrong in (64, [64], [64, 0], [64, 64.0], [True, True], [64, 10**7], "64")],
         *[("int8", wrong) for wrong in (0, "no", None)],
         *[("in_chans", wrong) for wrong in (0, True, 3.0)],
@@ -160,3 +161,39 @@ def test_numbers_that_json_does_not_have_are_not_written(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_sidecar(path, replace(sidecar(path, "onnx"), checked={"relative": float("nan")}))
     assert sidecar_path(path).read_bytes() == before
+
+
+VALUES = [None, True, -1, 10**9, 10**400, float("nan"), 1e300, "\x1b", "x" * 10**5, [], [[]] * 10**4, {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("key", [field.name for field in fields(Sidecar)])
+def test_any_value_of_a_key_is_taken_or_refused_in_one_line(tmp_path: Path, key: str) -> None:
+    path = make(tmp_path)
+    for value in VALUES:
+        edit(path, **{key: value})
+        try:
+            read_sidecar(path)
+        except UserError as error:
+            told = str(error)
+        else:
+            continue
+        finally:
+            make(tmp_path)
+        assert "\n" not in told
+        assert len(told) < 3000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"size": [64, 96], "size": [64, 64]}', "'size' stands in it twice"),
+        ('{"size": [1e999, 96]}', "1e999 is no finite number"),
+        ('{"size": ' + "9" * 10_000 + "}", "a number of 10000 digits"),
+        ('{"size": "' + "x" * 2**22 + '"}', "larger than"),
+    ],
+)
+def test_what_json_would_let_pass_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = make(tmp_path)
+    sidecar_path(path).write_text(text)
+    with pytest.raises(UserError, match=rf"onnx\.json: .*{message}.*; export the model again"):
+        read_sidecar(path)

@@ -8,27 +8,31 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gcvit.tasks.train import TrainingObjective
 
-def same_bits(one: Path, other: Path, last_step: int) -> bool:
+
+def same_weights(one: Path, other: Path, file: str = "model.safetensors") -> bool:
+    """Whether the files of that name in two folders have the same tensors, bit by bit."""
+    ours, theirs = load_file(one / file), load_file(other / file)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def same_bits(one: Path, other: Path) -> bool:
     """Whether two runs ended with the same weights, statistics of batch norms, averages and results."""
-    files = ["last/model.safetensors", "best/model.safetensors"]
-    files += [f"checkpoints/step-{last_step:09}/{name}.safetensors" for name in ("model", "ema")]
-    for file in files:
-        ours, theirs = load_file(one / file), load_file(other / file)
-        if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
-            return False
-    return True
+    last = max(path.name for path in (one / "checkpoints").iterdir())
+    files = [f"{name}/model.safetensors" for name in ("last", "best", f"checkpoints/{last}")]
+    return all(same_weights(one, other, file) for file in [*files, f"checkpoints/{last}/ema.safetensors"])
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, task: type, losses: int, number: int | None = None) -> None:
+def interrupt(monkeypatch: pytest.MonkeyPatch, losses: int, number: int | None = None) -> None:
     """Let the nth loss of the process fail as a kill does, without a chance to save; or raise a signal there."""
-    original, count = task.loss, iter(range(1, 1000))  # type: ignore[attr-defined]
+    original, count = TrainingObjective.loss, iter(range(1, 1000))
 
-    def loss(self: Any, model: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def loss(self: TrainingObjective, model: torch.nn.Module, batch: Any) -> Any:
         if next(count) == losses:
             if number is None:
                 raise KeyboardInterrupt
             signal.raise_signal(number)
         return original(self, model, batch)
 
-    monkeypatch.setattr(task, "loss", loss)
+    monkeypatch.setattr(TrainingObjective, "loss", loss)

@@ -128,6 +128,19 @@ def test_gpus_that_will_do(capability, expected, monkeypatch):
     assert not rule("cuda", 0)
 
 
+def test_the_compiler_takes_the_rule_for_a_constant():
+    """Also in a process in which it came later than we did, as it does unless something else imports it."""
+
+    def doubled(x):
+        return 2 * x if applies(x, 32, (7, 7)) else x
+
+    compiled = torch.compile(doubled, fullgraph=True, backend="eager")
+    assert compiled(torch.ones(1)) == doubled(torch.ones(1))
+    code = "import sys, gcvit.kernels.window_attention as kernel; assert 'torch._dynamo' not in sys.modules\n"
+    code += "import torch._dynamo; assert kernel.available._dynamo_marked_constant"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_tiles_hold_every_window():
     """One tile where the window fits it; sides that Triton can multiply: powers of 2 from 16."""
     for tokens in range(16, 32 * 32 + 1):

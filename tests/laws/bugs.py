@@ -131,8 +131,8 @@ def pooling_pads_with_zeros(patch):
 
 
 def query_resized_bilinearly(patch):
-    def wrong(x, size, mode, align_corners):
-        return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+    def wrong(x, size, mode):
+        return F.interpolate(x, size, mode="bilinear")
 
     patch.setattr(global_query, "F", SimpleNamespace(max_pool2d=F.max_pool2d, interpolate=wrong))
 
@@ -180,16 +180,14 @@ def approximate_gelu(patch):
 
 def weights_without_mask(patch):
     right = attention.WindowAttention.weights
-    patch.setattr(
-        attention.WindowAttention, "weights", lambda self, tokens, query, padding: right(self, tokens, query, None)
-    )
+    patch.setattr(attention.WindowAttention, "weights", lambda self, q, k, padding: right(self, q, k, None))
 
 
 def weights_without_bias(patch):
-    def wrong(self, tokens, query, padding):
-        q, k, _ = self.queries_keys_values(tokens, query)
+    def wrong(self, q, k, padding):
         bias = q.new_zeros(1, 1, 1) if padding is None else self.mask(q.new_zeros(1, 1, 1), padding)
-        return (q @ k.transpose(-1, -2) * self.scale + bias).softmax(-1)
+        scores = q @ k.transpose(-1, -2) * self.scale + bias
+        return scores.softmax(-1), scores.logsumexp(-1)
 
     patch.setattr(attention.WindowAttention, "weights", wrong)
 
@@ -242,9 +240,9 @@ def fold_scales_twice(patch):
     """The attention's scale moves into the linear, and stays."""
     right = folding._fold_block
 
-    def wrong(block):
+    def wrong(block, *settings):
         scale = block.attention.scale
-        right(block)
+        right(block, *settings)
         block.attention.scale = scale
 
     patch.setattr(folding, "_fold_block", wrong)

@@ -33,6 +33,10 @@ def random_images(count, height, width, channels=3, seed=1, dtype=torch.float64)
     return torch.randn(count, channels, height, width, generator=generator, dtype=torch.float64).to(dtype)
 
 
+def images32(count, height=64, width=64):
+    return random_images(count, height, width, dtype=torch.float32)
+
+
 def relative_error(actual, expected):
     """‖actual − expected‖ / ‖expected‖, in float64; a norm below 1e-6 is rounding noise and counts as 1e-6."""
     assert actual.shape == expected.shape, f"shapes {tuple(actual.shape)} and {tuple(expected.shape)} differ"

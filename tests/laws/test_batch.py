@@ -41,3 +41,22 @@ def test_the_check_notices(bug, setting, monkeypatch):
     bug(monkeypatch)
     with pytest.raises(AssertionError, match="in a batch and alone"):
         check_batch(model)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fused on the CPU", "plain"])
+def test_no_images_give_results_of_no_images(setting, dtype):
+    """With everything else in its shape, and gradients that are zero, folded and traced alike."""
+    model = small_model(dtype=dtype, **SETTINGS[setting])
+    none, one = (random_images(count, 96, 80, dtype=dtype) for count in (0, 1))
+    for ours in (model, model.fold(), model.train()):
+        assert ours(none).shape == (0, *ours(one).shape[1:])
+        assert [map.shape[1:] for map in ours.pyramid(none)] == [map.shape[1:] for map in ours.pyramid(one)]
+        assert len(ours.pyramid(none)[0]) == 0
+    for through in (False, True):
+        traced, alike = (model.eval().trace(images, "all", through=through) for images in (none, one))
+        assert traced.attention.keys() == alike.attention.keys()
+        for at, weights in traced.attention.items():
+            assert weights.shape == (0, *alike.attention[at].shape[1:])
+    model(none).sum().backward()
+    assert not any(weight.grad is not None and weight.grad.any() for weight in model.parameters())

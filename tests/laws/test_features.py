@@ -5,7 +5,7 @@ import torch
 
 from gcvit.model import GCViT
 from gcvit.model.windows import Layout, padding_mask
-from laws.models import SMALL, assert_equal, random_images, relative_error, small_model
+from laws.models import SMALL, assert_equal, images32, random_images, relative_error, small_model
 from laws.weights import meaningful_weights
 
 PADDED = ((5, 5), (5, 5), (4, 4), (2, 2))
@@ -15,14 +15,10 @@ def single(**changes):
     return small_model(dtype=torch.float32, **changes)
 
 
-def images32(count, height=96, width=96):
-    return random_images(count, height, width, dtype=torch.float32)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("windows", [PADDED, ((6, 6), (3, 3), (3, 3), (1, 3))], ids=["padded", "exact"])
 def test_bf16_autocast_is_close(windows):
-    model, images = single(windows=windows), images32(2)
+    model, images = single(windows=windows), images32(2, 96, 96)
     expected = model(images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits, maps, folded = model(images), model.pyramid(images), model.fold()(images)
@@ -33,7 +29,7 @@ def test_bf16_autocast_is_close(windows):
 
 
 def test_bf16_autocast_trains():
-    model, images = single(layer_scale=0.1).train(), images32(2)
+    model, images = single(layer_scale=0.1).train(), images32(2, 96, 96)
     model(images).square().sum().backward()
     expected = torch.cat([p.grad.flatten() for p in model.parameters()])
     model.zero_grad()
@@ -46,7 +42,7 @@ def test_bf16_autocast_trains():
 
 @torch.no_grad()
 def test_bf16_weights_work():
-    model, images = single(), images32(2)
+    model, images = single(), images32(2, 96, 96)
     expected = model(images)
     assert relative_error(model.bfloat16()(images.bfloat16()), expected) < 0.1
 

@@ -40,8 +40,21 @@ def test_smaller_sizes_are_refused(size):
 
 
 def test_other_channels_are_refused():
-    with pytest.raises(ValueError, match=r"3 channels.*4"):
+    with pytest.raises(ValueError, match=r"3 channels.*4") as told:
         small_model()(random_images(1, 64, 64, channels=4))
+    assert "last" not in str(told.value)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_last_are_asked_about(channels):
+    model = small_model(in_chans=channels)
+    images = random_images(2, 64, 96, channels=channels)
+    with pytest.raises(ValueError, match=r"channels last\? images\.permute\(0, 3, 1, 2\)"):
+        model(images.permute(0, 2, 3, 1))
+    with pytest.raises(ValueError, match=r"image\.permute\(2, 0, 1\)\[None\]"):
+        model(images[0].permute(1, 2, 0))
+    with pytest.raises(ValueError, match=r"with image\[None\]$"):
+        model(images[0])
 
 
 # img_size, windows: expected windows, expected poolings; with the published 3, 2, 1, 1 MBConvs.

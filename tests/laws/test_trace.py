@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gcvit.model import attention
+from gcvit.model.windows import padding_mask
 from laws import bugs
 from laws.models import assert_equal, random_images, real_tokens, small_model
 
@@ -118,3 +119,59 @@ def test_a_backbone_has_no_logits():
     assert trace.logits is None
     for ours, theirs in zip(trace.maps, model(images), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_gradients_of_the_logits_reach_every_map():
+    """A map's gradient is what a change of the map changes in the logits."""
+    model, images = small_model(), random_images(2, 96, 70)
+    trace = model.trace(images)
+    gradients = torch.autograd.grad(trace.logits.square().sum(), trace.maps)
+    for stage, (found, gradient) in enumerate(zip(trace.maps, gradients, strict=True)):
+        assert gradient.abs().max() > 1e-6, f"map {stage}"
+        step = torch.randn_like(found) * 1e-6
+        with torch.no_grad():
+            moved = [after_stage(model, found + sign * step, stage).square().sum() for sign in (1, -1)]
+        assert_equal((moved[0] - moved[1]) / 2, (gradient * step).sum(), f"map {stage}", tolerance=1e-5)
+
+
+def after_stage(model, x, stage):
+    """The logits that follow from a stage's map."""
+    x = x.permute(0, 2, 3, 1)
+    for before, after in zip(model.stages[stage:], model.stages[stage + 1 :], strict=False):
+        x = after(before.downsample(x))
+    return model.classify(x.permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_logits_can_be_computed_from_the_attention_itself(setting):
+    changes, size = SETTINGS[setting]
+    model, images = small_model(**changes), random_images(2, *size)
+    trace = model.trace(images, blocks="all", through=True)
+    assert_equal(trace.logits, model(images), "logits through the weights")
+    gradients = torch.autograd.grad(trace.logits.square().sum(), list(trace.attention.values()))
+    for where, gradient in zip(trace.attention, gradients, strict=True):
+        assert gradient.abs().max() > 1e-9, f"nothing reaches the attention of {where}"
+
+
+def test_beside_the_path_no_gradient_reaches_the_attention():
+    model, images = small_model(), random_images(1, 64, 64)
+    trace = model.trace(images, blocks=[(2, 1)])
+    (gradient,) = torch.autograd.grad(trace.logits.sum(), [trace.attention[2, 1]], allow_unused=True)
+    assert gradient is None
+
+
+@torch.no_grad()
+def test_logsumexp_makes_one_softmax_of_all_windows():
+    """weights × softmax over windows of logsumexp is the softmax of the scores over all keys of the image."""
+    model, images = small_model(), random_images(2, 96, 70)
+    trace, taken = model.trace(images, blocks=[(0, 1)]), {}
+    with recording_attention(model, taken):
+        model(images)
+    tokens, _ = taken[0, 1]
+    module, query = model.stages[0].blocks[1].attention, trace.queries[0]
+    padding = padding_mask(trace.maps[0].shape[2:], model.config.stage_windows[0], images.device)
+    keys = module.kv(tokens)[..., : tokens.shape[3]].unflatten(3, (module.heads, -1)).permute(0, 1, 3, 2, 4)
+    scores = query[:, None] @ keys.transpose(-1, -2) * module.scale + module.mask(module.bias(), padding)
+    whole = scores.permute(0, 2, 3, 1, 4).flatten(3).softmax(-1)  # batch, heads, tokens, every key of every window
+    joined = trace.attention[0, 1] * trace.logsumexp[0, 1].softmax(1)[..., None]
+    assert_equal(joined.permute(0, 2, 3, 1, 4).flatten(3), whole, "one softmax over the picture")

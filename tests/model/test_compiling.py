@@ -11,7 +11,7 @@ from gcvit.model import GCViT
 from gcvit.model.compiling import compile_blocks
 from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
-from laws.models import SMALL, assert_equal, random_images, small_model
+from laws.models import SMALL, assert_equal, images32, random_images, small_model
 from laws.weights import meaningful_weights
 
 PADDED = SMALL.windows
@@ -38,10 +38,6 @@ def backend():
 
 def single(**changes):
     return small_model(dtype=torch.float32, **{"img_size": (64, 64), "windows": WHOLE} | changes)
-
-
-def images32(count, height=64, width=64):
-    return random_images(count, height, width, dtype=torch.float32)
 
 
 def maps32(count, height, width):
@@ -111,31 +107,45 @@ def test_differentiated_by_the_compiler():
 
 @torch.no_grad()
 def test_weights_sizes_and_types_may_change(backend):
-    """What is compiled reads the weights that are there now."""
+    """What is compiled reads the weights that are there now; seen on the first stage, for compiling takes its time."""
     model = single(windows=None)
     names = list(model.state_dict())
     compile_blocks(model, backend=backend)
     assert list(model.state_dict()) == names
-    model(images32(2))
-    other = meaningful_weights(GCViT(model.config), seed=5)
+    model.stages[0](maps32(2, 16, 16))
+    other = meaningful_weights(GCViT(model.config), seed=5).eval()
     model.load_state_dict(other.state_dict())
-    assert_equal(model(images32(2)), other.eval()(images32(2)), "logits of other weights", 1e-5)
-    assert len(backend.graphs) == STAGES * KINDS
+    ours, theirs, maps = model.stages[0], other.stages[0], maps32(2, 16, 16)
+    assert_equal(ours(maps), theirs(maps), "map of other weights", 1e-5)
+    assert len(backend.graphs) == KINDS
     for changed in (model, other):
         changed.set_input_size((128, 96))
-    assert_equal(model(images32(2, 128, 96)), other(images32(2, 128, 96)), "logits of another size", 1e-5)
-    images = random_images(2, 128, 96)
-    assert_equal(model.double()(images), other.double()(images), "logits in float64")
+    maps = maps32(2, 32, 24)
+    assert_equal(ours(maps), theirs(maps), "map of another size", 1e-5)
+    assert_equal(ours.double()(maps.double()), theirs.double()(maps.double()), "map in float64")
+
+
+@torch.no_grad()
+def test_inference_in_mixed_precision(backend):
+    stage = nn.Sequential(single(windows=PADDED).stages[0])
+    plain = deepcopy(stage)
+    compile_blocks(stage, backend=backend)
+    with torch.autocast("cpu", torch.bfloat16):
+        for count in (2, 1):
+            found, expected = stage(maps32(count, 12, 12)), plain(maps32(count, 12, 12))
+            assert found.dtype == expected.dtype
+            assert_equal(found, expected, f"map of {count}", 0.05)
+    assert len(backend.graphs) == KINDS
 
 
 @torch.no_grad()
 def test_a_copy_is_not_compiled(backend):
-    model = compile_blocks(single(), backend=backend)
+    model, maps = compile_blocks(single(), backend=backend), maps32(2, 16, 16)
     for copy in (deepcopy(model), model.fold()):
-        assert_equal(copy(images32(2)), model.eval()(images32(2)), "logits of a copy", 1e-5)
+        assert_equal(copy.stages[0](maps), model.eval().stages[0](maps), "map of a copy", 1e-5)
     compiled = len(backend.graphs)
-    model.fold()(images32(2))
-    assert len(backend.graphs) == compiled == STAGES * KINDS
+    model.fold().stages[0](maps)
+    assert len(backend.graphs) == compiled == KINDS
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """A few scenes held in memory and a small model, for tests of what is measured and drawn."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,8 +10,14 @@ from torch import Tensor, nn
 
 from gcvit.data.images import ImageError
 from gcvit.data.label_maps import default_palette
+from gcvit.tasks.evaluate import Evaluator
+from gcvit.tasks.opened import Opened
+from gcvit.tasks.segment import SEGMENT
+from gcvit.tasks.segment.answer import SegmentLooks
+from gcvit.tasks.segment.evaluation import SegmentEvaluation
 from gcvit.tasks.segment.saving import ScenePreprocessing
 from gcvit.tasks.segment.segmenter import SegmentationModel, SegmenterOutput
+from gcvit.tasks.task import HeldOut
 
 CLASSES = ["sky", "road", "<b>tree</b>", "car"]
 AS_THEY_ARE = ScenePreprocessing(resize=None, crop=(64, 64))
@@ -66,3 +73,37 @@ SIZES = [(40, 64), (40, 64), (33, 50), (40, 64), (64, 40), (64, 40), (64, 40), (
 def model() -> Coarse:
     """For the scenes' colours."""
     return Coarse(default_palette(len(CLASSES))).eval()
+
+
+def opened(
+    found: nn.Module | None = None,
+    preprocessing: ScenePreprocessing = AS_THEY_ARE,
+    classes: Sequence[str] = CLASSES,
+) -> Opened:
+    """That model, or another one, with its classes."""
+    palette = default_palette(len(classes))
+    return Opened(SEGMENT, found or model(), "gcvit_coarse", preprocessing, list(classes), palette=palette)
+
+
+def evaluator(
+    scenes: Any,
+    preprocessing: ScenePreprocessing = AS_THEY_ARE,
+    columns: list[int] | None = None,
+    classes: Sequence[str] = CLASSES,
+    **settings: Any,
+) -> Evaluator:
+    """What measures models on scenes, whole and up to 4 at once."""
+    settings = {"batch_size": 4, **settings}
+    about = opened(preprocessing=preprocessing, classes=classes)
+    return Evaluator(about, HeldOut(scenes, "some scenes", columns), SegmentLooks(), **settings)
+
+
+def evaluate(scenes: Any, found: nn.Module | None = None, **settings: Any) -> SegmentEvaluation:
+    """What that model, or another one, reaches on scenes."""
+    measures = evaluator(scenes, **settings)
+    try:
+        result = measures(found or model(), device=torch.device("cpu"))
+    finally:
+        measures.close()
+    assert isinstance(result, SegmentEvaluation)
+    return result

@@ -86,6 +86,14 @@ def test_words_fill_the_configuration():
         "drop_path_rate": 0.2,
         "proj_drop_rate": 0.3,
         "attn_drop_rate": 0.4,
+        "blocks": ("local", "global_v"),
+        "stem": "patch",
+        "downsampler": "pool_conv",
+        "squeeze_excite": False,
+        "query_convolutions": False,
+        "query_resize": "nearest",
+        "position_bias": False,
+        "mask_padding": False,
     }
     assert set(words) | {"global_pool", "device", "dtype"} == set(inspect.signature(TimmGCViT).parameters)
     assert {TIMM_FIELDS.get(f.name, f.name) for f in fields(GCViTConfig)} - {"head"} == set(words)

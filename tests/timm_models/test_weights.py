@@ -1,11 +1,13 @@
 """Hub directories both ways, and `pretrained=True` from files of the published formats, with no network."""
 
 import argparse
+import json
 import os
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.models.gcvit import GlobalContextVit
 from torch.testing import assert_close
 
@@ -213,3 +215,46 @@ def test_a_published_name_asks_for_its_file(tmp_path, monkeypatch):
 def test_names_without_weights_say_so():
     with pytest.raises(RuntimeError, match="No pretrained weights"):
         timm.create_model("gc_vit_pico", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.to(torch.int8), r"floating-point numbers .* not norm\.weight \(int8\)"),
+        (lambda x: x * float("nan"), r"NaN or infinite values .*: norm\.weight"),
+    ],
+)
+def test_weights_that_are_no_finite_numbers_are_refused(hub, tmp_path, change, message):
+    """On every way that timm knows: a hub directory, a local file, a published one."""
+    state = hub.state_dict()
+    state["norm.weight"] = change(state["norm.weight"])
+    save_hub(hub, tmp_path / "hub", preprocessing=Preprocessing((64, 64)))
+    save_file(state, tmp_path / "hub" / "model.safetensors")
+    torch.save(state, tmp_path / "local.pth")
+    torch.save({"state_dict": state}, tmp_path / HUB["hf_hub_filename"])
+    for build in (
+        lambda: timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True),
+        lambda: timm.create_model(
+            "gc_vit_pico", pretrained=True, pretrained_cfg_overlay={"file": str(tmp_path / "local.pth")}
+        ),
+        pretrained,
+    ):
+        with pytest.raises(ValueError, match=message):
+            build()
+
+
+def test_a_description_of_another_model_is_refused_before_it_is_built(tmp_path, monkeypatch):
+    save_hub(created(), tmp_path, preprocessing=Preprocessing((64, 64)))
+    monkeypatch.setattr("gcvit.model.layers.Stem.__init__", None)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name, value, message in (
+        ("dim", 10**9, "dim must be"),
+        ("dim", 1024, r"of another shape \(\d+\): stem"),
+        ("depths", [2, 2, 2, 10**9], "depths must be"),
+        ("depths", [2, 2, 2, 128], r"missing \(\d+\): stages\.3\.blocks\.2"),
+        ("windows", 10**6, "window of stage 0 must be"),
+        ("windows", 1024, r"of another shape \(8\): .*table"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"model_args": {name: value}}))
+        with pytest.raises(ValueError, match=message):
+            timm.create_model(f"local-dir:{tmp_path}", pretrained=True)

@@ -1,46 +1,22 @@
 """Loading: every format, strictly, with nothing changed in silence and nothing run."""
 
 import argparse
-import json
 import os
 import re
-import warnings
+from dataclasses import replace
 
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
 
 import gcvit
-from gcvit.factory import open_model, read_off
+from gcvit.factory import configuration, open_model, read_off
 from gcvit.model import VARIANTS, GCViT
-from gcvit.weights import fetching, loading
-from gcvit.weights.catalogue import CATALOGUE, LicenceNotice
 from gcvit.weights.hub import save_hub
-from gcvit.weights.loading import adapt_channels
-from gcvit.weights.names import table
-from gcvit.weights.preprocessing import Preprocessing
+from gcvit.weights.loading import adapt_channels, find
 from gcvit.weights.reading import Checkpoint
-
-PREPROCESSING = Preprocessing(size=(64, 64))
-
-
-def pico(**kwargs):
-    torch.manual_seed(kwargs.pop("seed", 0))
-    model = gcvit.create_model("gcvit_pico", **{"num_classes": 5} | kwargs).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape) * 0.2)
-    return model
-
-
-def renamed(model, layout):
-    names = {row.gcvit: getattr(row, layout) for row in table(model.config)}
-    return {names[name]: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+from gcvit.weights.resolve import resolve
+from weights.models import PREPROCESSING, pico, renamed, same
 
 
 @pytest.mark.parametrize("layout", ["gcvit", "nvlabs", "timm"])
@@ -221,94 +197,11 @@ def test_open_model_from_a_bare_file(tmp_path):
         assert torch.equal(opened.model(images), source(images))
 
 
-def test_hub_directory_round_trip(tmp_path):
-    labels = ["été", "a b", "c", "d", "e"]
-    source = pico(img_size=(96, 64), windows=[(3, 2), 4, 4, 2], drop_path=0.2)
-    save_hub(source, tmp_path / "hub", preprocessing=PREPROCESSING, labels=labels)
-    opened = open_model(tmp_path / "hub")
-    assert (opened.name, opened.labels, opened.preprocessing) == ("gcvit_pico", labels, PREPROCESSING)
-    assert opened.model.config == source.config
-    assert same(opened.model, source)
-
-
-def test_a_failed_save_leaves_the_old_model(tmp_path, monkeypatch):
-    old = pico()
-    save_hub(old, tmp_path, preprocessing=PREPROCESSING)
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_hub(pico(seed=1), tmp_path, preprocessing=PREPROCESSING)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
-    assert same(open_model(tmp_path).model, old)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "not readable as JSON"),
-        ("[]", "JSON object"),
-        ('{"architecture": "resnet50"}', "not a GC ViT"),
-        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": null}', "model_args.*JSON object"),
-        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"drop_path_rate": "x"}}', "drop_path"),
-        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"img_size": 64.5}}', "img_size"),
-        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"depths": 2}}', "depths"),
-        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"mlp_ratio": null}}', "mlp_ratio"),
-        ('{"architecture": "gc_vit_pico", "num_classes": 5, "model_args": {"colour": 1}}', "colour"),
-        ('{"architecture": "gc_vit_pico", "num_classes": 5, "pretrained_cfg": []}', "pretrained_cfg.*JSON object"),
-        ('{"architecture": "gc_vit_pico", "num_classes": 5, "label_names": ["a"]}', "1 labels for 5"),
-        ('{"architecture": "gc_vit_pico", "num_classes": 7}', "5 classes"),
-    ],
-)
-def test_bad_hub_configurations(tmp_path, content, message):
-    save_hub(pico(), tmp_path, preprocessing=PREPROCESSING)
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        open_model(tmp_path)
-
-
-def test_labels_by_index_as_timm_may_write_them(tmp_path):
-    save_hub(pico(), tmp_path, preprocessing=PREPROCESSING)
-    config = json.loads((tmp_path / "config.json").read_text())
-    config["label_names"] = {"0": "cat", "2": "dog", "4": "owl"}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert open_model(tmp_path).labels == ["cat", "1", "dog", "3", "owl"]
-
-
-def test_a_folded_copy_is_not_saved_over_a_good_checkpoint(tmp_path):
-    save_hub(pico(), tmp_path, preprocessing=PREPROCESSING)
-    with pytest.raises(ValueError, match="folded"):
-        save_hub(pico(seed=1).fold(), tmp_path, preprocessing=PREPROCESSING)
-    assert same(open_model(tmp_path).model, pico())
-
-
 def test_prefixes_of_wrappers_in_any_order():
     for prefix in ("module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."):
         source, target = pico(), pico(seed=1)
         gcvit.load_weights(target, {prefix + name: tensor for name, tensor in source.state_dict().items()})
         assert same(source, target)
-
-
-def test_timms_own_windows_for_small_images(tmp_path):
-    """timm's rule gives 2, 2, 4, 2 at 64 px, ours 4, 4, 4, 2: its directory must be opened with its windows."""
-    model = timm.create_model("gcvit_xxtiny", img_size=64, num_classes=5).eval()
-    save_file(model.state_dict(), tmp_path / "model.safetensors")
-    config = {"architecture": "gcvit_xxtiny", "num_classes": 5, "model_args": {"img_size": 64}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    opened = open_model(tmp_path).model
-    assert opened.config.stage_windows == ((2, 2), (2, 2), (4, 4), (2, 2))
-    images = torch.randn(3, 3, 64, 64)
-    with torch.no_grad():
-        assert torch.allclose(opened(images), model(images), atol=1e-4)
-
-
-def test_a_folder_named_like_a_model_is_the_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    save_hub(pico(), "gcvit_tiny", preprocessing=PREPROCESSING)
-    opened = open_model("gcvit_tiny")
-    assert (opened.name, opened.entry) == ("gcvit_pico", None)
 
 
 def test_setting_the_same_size_keeps_the_parameters():
@@ -318,56 +211,54 @@ def test_setting_the_same_size_keeps_the_parameters():
     assert [id(parameter) for parameter in model.parameters()] == before
 
 
-def test_timms_hub_weights_have_the_same_licence(tmp_path, monkeypatch):
-    source = gcvit.create_model("gcvit_xxtiny")
-    save_hub(source, tmp_path, preprocessing=Preprocessing())
-    monkeypatch.setattr(loading, "fetch_hub_directory", lambda name: tmp_path)
-    with pytest.warns(LicenceNotice, match="non-commercial"):
-        gcvit.load_weights(gcvit.create_model("gcvit_xxtiny"), "timm/gcvit_xxtiny.in1k")
+def test_a_runs_folder_stands_for_its_best_weights(tmp_path):
+    best, last, target = pico(), pico(seed=1), pico(seed=2)
+    save_hub(best, tmp_path / "best", preprocessing=PREPROCESSING)
+    save_hub(last, tmp_path / "last", preprocessing=PREPROCESSING)
+    for source in (tmp_path, str(tmp_path), resolve(tmp_path)):
+        assert gcvit.load_weights(target, source).origin == str(tmp_path / "best")
+        assert same(best, target)
+    assert open_model(tmp_path).source == str(tmp_path / "best")
 
 
-def test_offline_says_how_to_place_the_file(tmp_path, monkeypatch):
-    def offline(*args):
-        raise OSError("no network")
+def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
+    """`find`, then whatever opens it: values are mapped, and the file may be gone by then."""
+    source = pico()
+    save_hub(source, tmp_path, preprocessing=PREPROCESSING)
+    checkpoint = find(tmp_path)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert checkpoint.task is None
+    assert configuration(checkpoint) == source.config
+    assert same(open_model(checkpoint).model, source)
+    assert gcvit.load_weights(pico(seed=1), checkpoint).loaded == len(source.state_dict())
 
-    monkeypatch.setattr(fetching, "hf_hub_download", offline)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+def test_an_exported_file_has_no_weights_to_take(tmp_path):
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(ValueError, match=r"model\.onnx is an exported file, which only runs; give the checkpoint"):
+        gcvit.load_weights(pico(), tmp_path / "model.onnx")
+
+
+def test_a_file_of_an_unknown_size_is_refused(tmp_path):
+    for changes, message in (
+        ({"dim": 24}, "of none of the sizes we know"),
+        ({"windows": ((4, 2), 4, 4, 2)}, "its windows are not square"),
+        ({"head": False}, "of none of the sizes we know"),
+    ):
+        torch.save(GCViT(replace(VARIANTS["gcvit_pico"], **changes)).state_dict(), tmp_path / "a.pth")
+        with pytest.raises(ValueError, match=rf"a\.pth: .*{message}"):
+            open_model(tmp_path / "a.pth")
+    state = pico().state_dict()
+    state["stages.1.blocks.1.attention.bias.table"] = torch.zeros(9, 2)
+    torch.save(state, tmp_path / "a.pth")
     with pytest.raises(
-        ValueError, match=r"(?s)could not be fetched.*nvidia/GCViT.*gcvit_1k_tiny.pth.tar.*place it"
-    ) as error:
-        gcvit.create_model("gcvit_tiny", pretrained=True)
-    # Doing what the message says works.
-    place = next(line.strip() for line in str(error.value).splitlines() if line.strip().startswith(str(tmp_path)))
-    place = place.replace("tiny", "xxtiny")
-    os.makedirs(os.path.dirname(place))
-    source = gcvit.create_model("gcvit_xxtiny")
-    torch.save({"state_dict": renamed(source, "nvlabs")}, place)
-    with pytest.warns(LicenceNotice, match="non-commercial"):
-        model = gcvit.create_model("gcvit_xxtiny", pretrained=True, num_classes=10)
-    assert torch.equal(model.norm.weight, source.norm.weight)
-    assert model.head.out_features == 10
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        opened = open_model("gcvit_xxtiny")
-    assert opened.entry == CATALOGUE["gcvit_xxtiny.nvlabs"]
-    assert opened.preprocessing.crop_pct == 1.0
+        ValueError, match=r"blocks have different windows; of another shape \(1\): stages\.1\.blocks\.1"
+    ):
+        open_model(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("pretrained", [True, "gcvit_tiny.nvlabs"])
-def test_weights_that_nobody_has_published(pretrained):
-    with pytest.raises(ValueError, match="no published weights"):
-        gcvit.create_model("gcvit_pico", pretrained)
-
-
-def test_unknown_model_names_the_near_one():
-    with pytest.raises(ValueError, match="did you mean gcvit_tiny"):
-        gcvit.create_model("gcvit_tinny")
-
-
-def test_the_catalogue_has_every_published_checkpoint():
-    published = [name for name in VARIANTS if name not in ("gcvit_nano", "gcvit_pico")]
-    assert {e.model for e in CATALOGUE.values() if e.name.endswith(".nvlabs")} == set(published)
-    assert sum(e.name.endswith(".timm") for e in CATALOGUE.values()) == 5
-    for entry in CATALOGUE.values():
-        assert entry.preprocessing.size == VARIANTS[entry.model].img_size
-        assert entry.licence == "CC BY-NC-SA 4.0"
+def test_names_that_are_no_unicode_come_back(tmp_path):
+    labels = ["\udcff", "a\ud800b", "c\\udcff", "d", "\x1b"]
+    save_hub(pico(), tmp_path, preprocessing=PREPROCESSING, labels=labels)
+    assert open_model(tmp_path).labels == labels

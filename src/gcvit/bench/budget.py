@@ -15,8 +15,8 @@ from gcvit.bench.machine import machine
 from gcvit.bench.profiling import Spent, where_time_goes
 from gcvit.bench.timing import take_turn
 from gcvit.bench.work import MLP, REST, Place, Work, work
-from gcvit.engine.config import require
 from gcvit.engine.device import resolve_device
+from gcvit.errors import UserError, require
 from gcvit.factory import create_model
 from gcvit.model.config import SMALLEST_SIDE, Pair, sides
 
@@ -28,7 +28,7 @@ NOT_BY_PART = {"compiled", "blocks", "cudagraph", *RUNTIMES}
 class BudgetConfig:
     """Where the time of a GC ViT's forward pass has to go, and where it does.
 
-    Raises ValueError, naming the setting, for a value out of range and for a model or form that does not exist.
+    Raises UserError, naming the setting, for a value out of range and for a model or form that does not exist.
     """
 
     batch_size: int = 8
@@ -105,12 +105,12 @@ class Budget:
 def run(model: str, config: BudgetConfig, progress: Callable[[str], None] | None = None) -> Budget:
     """Measure `model`, one of ours written NAME[:FORM]….
 
-    Raises ValueError for a model of timm's and a form that cannot run on the device.
+    Raises UserError for a model of timm's and a form that cannot run on the device.
     """
     say = progress or (lambda text: None)
     contender, device = parse(model), resolve_device(config.device)
     if contender.from_timm:
-        raise ValueError(f"{contender}: a budget is made of our models' parts; take {contender.architecture or 'ours'}")
+        raise UserError(f"{contender}: a budget is made of our models' parts; take {contender.architecture or 'ours'}")
     conditions = Conditions(device, config.precision)
     conditions.check(contender)
     threads = torch.get_num_threads()

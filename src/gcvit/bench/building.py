@@ -8,6 +8,7 @@ from torch import nn
 
 from gcvit.bench.contenders import TIMM, Contender
 from gcvit.bench.twins import share_weights, twin_of
+from gcvit.errors import UserError
 from gcvit.factory import create_model
 from gcvit.model.config import Pair, Windows
 from gcvit.model.gcvit import GCViT
@@ -29,7 +30,7 @@ def build(
         backbone of timm's keeps its own.
     no_drop_path: set every model's rate to 0, since their defaults differ; it is work in training only.
 
-    Raises ValueError for a size that timm does not build a model for, or at which ours and timm's have other windows.
+    Raises UserError for a size that timm does not build a model for, or at which ours and timm's have other windows.
     """
     drop_path = 0.0 if no_drop_path else None
     models = [
@@ -61,4 +62,4 @@ def _create_timm(name: str, size: Pair, part: str, drop_path: float | None) -> n
                 raise
             return timm.create_model(name, **settings | {"drop_path_rate": None})  # it has no drop path
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"timm does not build {name} for {size[0]}×{size[1]} px: {error}") from error
+        raise UserError(f"timm does not build {name} for {size[0]}×{size[1]} px: {error}") from error

@@ -7,6 +7,7 @@ from typing import cast, get_args
 
 import timm
 
+from gcvit.errors import UserError
 from gcvit.export.formats import Format
 from gcvit.factory import variant
 from gcvit.model.variants import VARIANTS
@@ -21,7 +22,7 @@ FORMS: Mapping[str, str] = {
     "compiled": "through torch.compile, for each batch size alone",
     "blocks": "our blocks compiled once for each kind, with any batch",
     "cudagraph": "recorded once as a CUDA graph, then replayed; inference on a GPU",
-    **{name: f"what model.fold() gives, exported and run as {name}; inference on the CPU" for name in get_args(Format)},
+    **{name: f"exported (ours folded) and run as {name}; inference on the CPU" for name in get_args(Format)},
     "int8": "with onnx or openvino: weights and activations of 8 bits, calibrated on noise (for speed only)",
 }
 RUNTIMES: tuple[str, ...] = get_args(Format)
@@ -36,7 +37,7 @@ class Contender:
 
     name: one of ours ("gcvit_tiny") or, after "timm/", any of timm's ("timm/swin_tiny_patch4_window7_224").
 
-    Raises ValueError for forms that do not exist, do not go together or are not for this model.
+    Raises UserError for forms that do not exist, do not go together or are not for this model.
     """
 
     name: str
@@ -44,16 +45,16 @@ class Contender:
 
     def __post_init__(self) -> None:
         if unknown := sorted(self.forms - set(FORMS)):
-            raise ValueError(f"{self.name}: there is no form {unknown[0]!r}; there are {', '.join(FORMS)}")
+            raise UserError(f"{self.name}: there is no form {unknown[0]!r}; there are {', '.join(FORMS)}")
         if self.from_timm and (ours := self.forms & OURS_ONLY):
-            raise ValueError(f"{self}: {_list(ours)} is for our own models; leave it out")
+            raise UserError(f"{self}: {_list(ours)} is for our own models; leave it out")
         runtimes = self.forms & {*RUNTIMES}
         if len(runtimes) > 1 or {"compiled", "blocks"} <= self.forms:
-            raise ValueError(f"{self}: a model runs in one way at a time; compare them as two models")
+            raise UserError(f"{self}: a model runs in one way at a time; compare them as two models")
         if runtimes and (others := self.forms - runtimes - {"folded", "int8"}):
-            raise ValueError(f"{self}: an exported file is what it is; leave {_list(others)} out")
+            raise UserError(f"{self}: an exported file is what it is; leave {_list(others)} out")
         if "int8" in self.forms and not runtimes & INT8:
-            raise ValueError(f"{self}: int8 goes with {' or '.join(sorted(INT8))}")
+            raise UserError(f"{self}: int8 goes with {' or '.join(sorted(INT8))}")
 
     def __str__(self) -> str:
         return ":".join([self.name, *(form for form in FORMS if form in self.forms)])
@@ -81,7 +82,7 @@ class Contender:
 
 
 def parse(text: str, forms: Sequence[str] = ()) -> Contender:
-    """A contender from its notation and further `forms`. Raises ValueError, with near names, for a model or a form
+    """A contender from its notation and further `forms`. Raises UserError, with near names, for a model or a form
     that does not exist."""
     name, *own = text.split(":")
     if not name.startswith(TIMM):
@@ -89,7 +90,7 @@ def parse(text: str, forms: Sequence[str] = ()) -> Contender:
     elif not timm.is_model(name.removeprefix(TIMM)):
         near = get_close_matches(name.removeprefix(TIMM), timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(TIMM + n for n in near)}?" if near else "see timm.list_models()"
-        raise ValueError(f"timm has no model {name.removeprefix(TIMM)!r}; {hint}")
+        raise UserError(f"timm has no model {name.removeprefix(TIMM)!r}; {hint}")
     return Contender(name, frozenset([*own, *forms]))
 
 

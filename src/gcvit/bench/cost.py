@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from gcvit.errors import UserError
 from gcvit.model.config import Pair
 from gcvit.model.gcvit import GCViT
 
@@ -24,10 +25,10 @@ def macs(model: nn.Module, img_size: int | Pair, batch: int = 1, *, in_chans: in
         only shapes. img_size: pixels, a side or (height, width). batch: images, at least 1. in_chans: channels of the
         image; None for a GC ViT's own, and 3 for other models.
 
-    Raises ValueError for a batch below 1 and whatever the model raises for such an image.
+    Raises UserError for a batch below 1 and whatever the model raises for such an image.
     """
     if batch < 1:
-        raise ValueError(f"batch must be at least 1 image, not {batch}")
+        raise UserError(f"batch must be at least 1 image, not {batch}")
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     if in_chans is None:
         in_chans = model.config.in_chans if isinstance(model, GCViT) else 3

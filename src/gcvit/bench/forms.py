@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gcvit.bench.contenders import INFERENCE_ONLY, Contender
 from gcvit.engine.device import autocast
+from gcvit.errors import UserError
 from gcvit.export.convert import convert
 from gcvit.export.formats import SUFFIXES
 from gcvit.export.runtime import load
@@ -36,13 +37,13 @@ class Conditions:
     training: bool = False
 
     def check(self, contender: Contender) -> None:
-        """Raises ValueError for a contender that cannot run so."""
+        """Raises UserError for a contender that cannot run so."""
         if self.training and (forms := contender.forms & INFERENCE_ONLY):
-            raise ValueError(f"{contender}: {' and '.join(sorted(forms))} cannot be trained; leave it out")
+            raise UserError(f"{contender}: {' and '.join(sorted(forms))} cannot be trained; leave it out")
         if "cudagraph" in contender.forms and self.device.type != "cuda":
-            raise ValueError(f"{contender}: CUDA graphs need a CUDA device; leave cudagraph out")
+            raise UserError(f"{contender}: CUDA graphs need a CUDA device; leave cudagraph out")
         if contender.runtime and (self.device.type != "cpu" or self.precision != "fp32"):
-            raise ValueError(f"{contender}: exported files run on the CPU, in fp32; add --device cpu, or leave it out")
+            raise UserError(f"{contender}: exported files run on the CPU, in fp32; add --device cpu, or leave it out")
 
 
 def prepare(
@@ -51,7 +52,7 @@ def prepare(
     """The model, moved to the device and in the right mode, and a function that runs it on `images` (batch, 3, height,
     width), a CPU tensor. What it returns may be overwritten by the next call.
 
-    Raises ValueError where an export or a package that it needs is missing.
+    Raises UserError where an export or a package that it needs is missing.
     """
     if contender.runtime is not None:
         return model, _exported(contender, model, images)

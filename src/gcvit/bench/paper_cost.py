@@ -5,11 +5,13 @@ and pooling (1 for each element that they read), but neither GELU, softmax and s
 """
 
 from collections.abc import Callable
+from math import prod
 
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, conv_flop
+from torch import Size, nn
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
+from gcvit.internals import pooling_operator
 from gcvit.model import GCViTConfig
 from gcvit.model.config import STAGES, Pair
 from gcvit.model.windows import grid
@@ -41,34 +43,29 @@ def padding_macs(config: GCViTConfig, size: Pair) -> int:
     return total
 
 
-def _raw(count: Callable[..., int]) -> Callable[..., int]:
-    """Have torch's counter hand over tensors instead of shapes."""
-    count._get_raw = True  # type: ignore[attr-defined]
-    return count
-
-
-def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *args: object, out_val: Tensor) -> int:
-    products = conv_flop(x, weight, bias, *args, out_val=out_val)
-    return products if bias is None else products + 2 * out_val.numel()
+def _convolution(x: Size, weight: Size, bias: Size | None, *args: object, out_shape: Size) -> int:
+    _stride, _padding, _dilation, transposed, *_ = args
+    products = conv_flop_count(list(x), list(weight), list(out_shape), transposed=bool(transposed))
+    return products if bias is None else products + 2 * prod(out_shape)
 
 
 def _each_element(macs: int) -> Callable[..., int]:
     """`macs` for each element that is read, in torch's unit: two operations to a multiply-accumulate."""
 
-    def count(x: Tensor, *args: object, out_val: object, **kwargs: object) -> int:
-        return 2 * macs * x.numel()
+    def count(x: Size, *args: object, out_shape: object, **kwargs: object) -> int:
+        return 2 * macs * prod(x)
 
-    return _raw(count)
+    return count
 
 
-# What torch's own counter leaves out, by the operator that a layer comes down to.
+# What torch's own counter leaves out, by the operator that a layer comes down to; each is given shapes.
 COUNTS: dict[object, Callable[..., int]] = {
-    aten.convolution: _raw(_convolution),
+    aten.convolution: _convolution,
     aten.native_layer_norm: _each_element(2),
     aten.native_batch_norm: _each_element(2),
     aten.native_batch_norm.default: _each_element(2),  # torch 2.11 would take it apart if it did not find this key
     aten.relu: _each_element(1),
     aten.max_pool2d_with_indices: _each_element(1),
-    aten._adaptive_avg_pool2d: _each_element(1),
+    pooling_operator(): _each_element(1),
     aten.mean: _each_element(1),  # pooling to one cell, as in squeeze-and-excitation
 }

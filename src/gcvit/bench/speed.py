@@ -19,8 +19,8 @@ from gcvit.bench.forms import Conditions, Forward, prepare
 from gcvit.bench.machine import machine
 from gcvit.bench.timing import Step, Turn, energy_meter, take_turn
 from gcvit.bench.twins import Twins, tolerance
-from gcvit.engine.config import require
 from gcvit.engine.device import resolve_device
+from gcvit.errors import UserError, require
 from gcvit.model.config import SMALLEST_SIDE, Pair, sides
 
 WARM_UP_STEPS = 3
@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 class SpeedConfig:
     """Compare the speed of GC ViTs with timm's and with other models, in turns.
 
-    Raises ValueError, naming the setting, for a value out of range and for a model or form that does not exist.
+    Raises UserError, naming the setting, for a value out of range and for a model or form that does not exist.
     """
 
     models: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class SpeedConfig:
         require(0 <= self.turn_seconds < float("inf"), "turn_seconds", self.turn_seconds, "at least 0")
         require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or none")
         if self.mode == "train" and (self.part == "backbone" or self.precision == "pure-bf16"):
-            raise ValueError("training is measured on whole models over fp32 weights: --part model, fp32 or bf16")
+            raise UserError("training is measured on whole models over fp32 weights: --part model, fp32 or bf16")
         conditions = Conditions(resolve_device(self.device), self.precision, self.mode == "train")
         for contender in self.contenders:
             conditions.check(contender)
@@ -133,7 +133,7 @@ def run(config: SpeedConfig, progress: Say | None = None) -> list[Row]:
 
     Each model warms up and is compared with the first of its weights, then all take turns, A B C, C B A, A B C …, of
     whole steps. A model that no longer fits the GPU's memory raises torch's error. progress: told what is going on.
-    Raises ValueError when models of the same weights do not agree.
+    Raises UserError when models of the same weights do not agree.
     """
     say: Say = progress or (lambda text: None)
     device = resolve_device(config.device)
@@ -193,7 +193,7 @@ def _cost(contender: Contender, model: nn.Module, size: Pair) -> tuple[int, int]
     try:
         return parameters(model), macs(model, size)
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{contender} does not take images of {size[0]}×{size[1]} px: {error}") from error
+        raise UserError(f"{contender} does not take images of {size[0]}×{size[1]} px: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gcvit.bench.contenders import Contender
+from gcvit.errors import UserError
 from gcvit.model.gcvit import GCViT
 from gcvit.weights.loading import load_weights
 
@@ -26,7 +27,7 @@ class Twins:
         self.firsts: dict[str, tuple[Contender, list[Tensor]]] = {}
 
     def difference(self, contender: Contender, outputs: Tensor | Sequence[Tensor]) -> float | None:
-        """‖Δ‖ / ‖first‖ over all outputs; None where no earlier twin is. Raises ValueError above the tolerance, except
+        """‖Δ‖ / ‖first‖ over all outputs; None where no earlier twin is. Raises UserError above the tolerance, except
         for int8, which is no twin's equal."""
         architecture = twin_of(contender, self.part)
         if architecture is None:
@@ -38,7 +39,7 @@ class Twins:
         first, expected = self.firsts[architecture]
         difference = _norm([a - b for a, b in zip(found, expected, strict=True)]) / _norm(expected)
         if not difference <= self.tolerance and "int8" not in contender.forms:
-            raise ValueError(
+            raise UserError(
                 f"{contender} and {first} have the same weights, but their outputs differ by {difference:.1e} "
                 f"(more than {self.tolerance:.0e}), so they are not the same model and their speeds say nothing; "
                 f"leave one out, or compare without the same weights"
@@ -67,7 +68,7 @@ def share_weights(models: Sequence[nn.Module]) -> None:
         if isinstance(model, GCViT):
             report = load_weights(model, state)
             if report.resized:
-                raise ValueError(
+                raise UserError(
                     f"for this size ours and timm's have windows of other sizes ({report}); take a multiple of 32 px "
                     f"from 128 on, or compare without the same weights"
                 )

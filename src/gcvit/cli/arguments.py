@@ -1,23 +1,102 @@
-"""Parsing with tyro: a command's arguments are a dataclass."""
+"""Parsing with tyro: a command's arguments are a dataclass, to which a task adds its own."""
 
+import os
 import re
-from collections.abc import Sequence
-from typing import TypeVar
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
+from tyro.conf import OmitArgPrefixes, arg
+
+from gcvit.data.images import PIXEL_LIMIT
+from gcvit.errors import UserError
+from gcvit.tasks import TASKS
 
 Arguments = TypeVar("Arguments")
+DESCRIBE = "--describe\0"  # no person can type it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadsPictures:
+    """What every command that reads pictures takes."""
+
+    max_pixels: int | None = None
+    """the most pixels that a picture may have; none: 89,478,485, or GCVIT_MAX_PIXELS in the environment"""
+
+
+class Described(Exception):
+    """What `parse` raises, in the place of reading them, where DESCRIBE is among the arguments: the parser."""
+
+    def __init__(self, parser: Any) -> None:
+        self.parser = parser
 
 
 def parse(kind: type[Arguments], command: str, argv: Sequence[str], *, default: Arguments | None = None) -> Arguments:
     """`argv` as a `kind`; `--help` and unknown or malformed flags end the process (exit code 0 and 2)."""
-    return tyro.cli(
-        kind,
-        prog=f"gcvit {command}",
-        args=[_spelled(word, before) for before, word in zip(["", *argv], argv, strict=False)],
-        default=tyro.MISSING_NONPROP if default is None else default,
-        config=(tyro.conf.PositionalMetavarFromFieldName,),
-    )
+    start: Any = tyro.MISSING_NONPROP if default is None else default
+    named = (tyro.conf.PositionalMetavarFromFieldName,)
+    if DESCRIBE in argv:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            raise Described(tyro.extras.get_parser(kind, prog=f"gcvit {command}", default=start, config=named))
+    spelled = [_spelled(word, before) for before, word in zip(["", *argv], argv, strict=False)]
+    found = tyro.cli(kind, prog=f"gcvit {command}", args=spelled, default=start, config=named)
+    if isinstance(found, ReadsPictures) and found.max_pixels is not None:
+        require_flag("--max-pixels", found.max_pixels, 1)
+        os.environ[PIXEL_LIMIT] = str(found.max_pixels)  # which the processes that read pictures inherit
+    return found
+
+
+def with_parts(kind: type[Arguments], keep: Sequence[str] = (), **parts: Any) -> type[Any]:
+    """`kind` with further fields, dataclass instances that are the defaults. Their flags have no prefix, and neither
+    have those of dataclasses in them, but for the fields in `keep`. A flag that several have is the first one's."""
+    taken: set[str] = set()
+    added = []
+    for name, part in parts.items():
+        added.append((name, Annotated[(flat := _flat(part, keep, taken)), arg(name="")], field(default=flat())))
+        taken |= {f.name for f in fields(part)}
+    made = make_dataclass(kind.__name__, added, bases=(kind,), frozen=True)
+    made.__doc__ = kind.__doc__
+    return made
+
+
+def every_tasks(*parts: str) -> dict[str, Any]:
+    """What the tasks add to a command, for its help where no model is named yet."""
+    return {f"{task.name}_{part}": getattr(task, part)() for task in TASKS for part in parts}
+
+
+def _flat(settings: Any, keep: Sequence[str], taken: Collection[str]) -> type[Any]:
+    """The dataclass of an instance, whose values are its defaults, with flags as `with_parts` says."""
+    hints = get_type_hints(type(settings))
+    rows = []
+    for f in fields(settings):
+        hint: Any = hints[f.name]
+        if f.name in taken:
+            hint = Annotated[hint, tyro.conf.SuppressFixed, tyro.conf.Fixed]
+        elif is_dataclass(hint) and f.name not in keep:
+            hint = Annotated[hint, OmitArgPrefixes]
+        rows.append((f.name, hint, field(default=getattr(settings, f.name))))
+    return make_dataclass(type(settings).__name__, rows, bases=(type(settings),), frozen=True)
+
+
+def whole(kind: type[Arguments], settings: Any) -> Arguments:
+    """A `kind` with the values of a part of `with_parts`."""
+    return kind(**{f.name: getattr(settings, f.name) for f in fields(kind)})  # type: ignore[arg-type]
+
+
+def leading(argv: Sequence[str]) -> list[str]:
+    """The words before the first flag."""
+    flags = (position for position, word in enumerate(argv) if word.startswith("-") and word != "-")
+    return list(argv[: next(flags, len(argv))])
+
+
+def require_flag(flag: str, value: int, least: int, most: int | None = None) -> None:
+    """Raise UserError, naming the flag, for a value below `least` or above `most`."""
+    if value < least:
+        raise UserError(f"{flag} {value}: it must be at least {least}")
+    if most is not None and value > most:
+        raise UserError(f"{flag} {value}: it must be at most {most:,}")
 
 
 def _spelled(word: str, before: str) -> str:

@@ -10,6 +10,7 @@ from gcvit.cli.arguments import parse
 from gcvit.cli.output import counter, next_steps, say
 from gcvit.data.splits import find_archives
 from gcvit.data.tars import write_index
+from gcvit.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def run(argv: Sequence[str]) -> None:
     data = parse(Index, "data index", argv).data
     archives = find_archives(data)
     if not archives:
-        raise ValueError(f"{data}: {'no .tar files in it' if data.exists() else 'no such file or folder'}")
+        raise UserError(f"{data}: {'no .tar files in it' if data.exists() else 'no such file or folder'}")
     total = sum(archive.stat().st_size for archive in archives)
     before = 0
     with counter("reading headers") as progress:
@@ -33,4 +34,4 @@ def run(argv: Sequence[str]) -> None:
             path, images = write_index(archive, lambda done, before=before: progress(before + done, total))  # type: ignore[misc]
             before += archive.stat().st_size
             say(f"{path}: {images:,} images")
-    next_steps(["gcvit", "doctor", "data", data], ["gcvit", "train", "classify", "small_images", "--data", data])
+    next_steps(["gcvit", "doctor", data], ["gcvit", "train", "classify", "small_images", "--data", data])

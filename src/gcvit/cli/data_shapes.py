@@ -1,29 +1,28 @@
-"""`gcvit data shapes`: writes the built-in images as folders, for classification or segmentation."""
+"""`gcvit data shapes`: writes the built-in images as folders, for any task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from gcvit.cli.arguments import parse
+from gcvit.cli.arguments import parse, require_flag
 from gcvit.cli.output import next_steps, say, track
-from gcvit.data.scenes import SCENE_CLASSES, write_segmentation_folders
-from gcvit.data.shapes import CLASSES, write_class_folders
-from gcvit.recipes import segment_small
+from gcvit.errors import UserError
+from gcvit.tasks import task_named
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Write the built-in images: OUT/train/ring/0001.png …, or with their labels OUT/images/training/0001.png …"""
+    """Write the built-in images: OUT/train/ring/0001.png …, or with what other tasks need beside them."""
 
     out: Positional[Path]
     """a folder that does not exist yet, or is empty"""
-    form: Annotated[Literal["classify", "segment"], tyro.conf.arg(name="as")] = "classify"
-    """classify: one object an image, in class folders; segment: several, and the class of each pixel"""
+    form: Annotated[str, arg(name="as", metavar="TASK")] = "classify"
+    """the task that they are for: classify: one object an image, in class folders; segment: several, and the class of
+    each pixel; detect: several, a box and a mask for each, as COCO has them"""
     train: int = 8000
     """images to train on"""
     val: int = 1000
@@ -37,17 +36,13 @@ class Shapes:
 def run(argv: Sequence[str]) -> None:
     """Write the folders and say what to do with them. A run that is stopped leaves nothing behind."""
     arguments = parse(Shapes, "data shapes", argv)
-    if arguments.size < 32:
-        raise ValueError(f"--size {arguments.size}: the smallest image that GC ViT can see is 32 pixels a side")
-    segment = arguments.form == "segment"
-    write, classes = (write_segmentation_folders, SCENE_CLASSES) if segment else (write_class_folders, CLASSES)
+    try:
+        task = task_named(arguments.form)
+    except UserError as error:
+        raise UserError(f"--as: {error}") from error
     counts = {"train": arguments.train, "val": arguments.val}
-    write(arguments.out, counts, arguments.size, arguments.seed, partial(track, what="drawing"))
-    say(f"{arguments.out}: {arguments.train} images to train on, {arguments.val} held out, {len(classes)} classes")
-    if segment:
-        size = arguments.size
-        crop = [] if segment_small().augment.crop == (size, size) else ["--crop", size, size]
-        train = ["gcvit", "train", "segment", "--data", arguments.out, *crop]
-        next_steps(["gcvit", "doctor", "segment", arguments.out], train)
-    else:
-        next_steps(["gcvit", "train", "classify", "--data", arguments.out])
+    require_flag("--size", arguments.size, 32)
+    task.write_examples(arguments.out, counts, arguments.size, arguments.seed, partial(track, what="drawing"))
+    say(f"{arguments.out}: {arguments.train} images to train on, {arguments.val} held out")
+    train = ["gcvit", "train", task.name, "--data", arguments.out, *task.training_flags(arguments.size)]
+    next_steps(["gcvit", "doctor", arguments.out], train)

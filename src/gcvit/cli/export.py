@@ -9,25 +9,27 @@ import torch
 from torch import Tensor
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import parse
-from gcvit.cli.inputs import find_files, read_ahead
-from gcvit.cli.output import complain, facts, next_steps, percent, say, status, table
-from gcvit.data.images import ImageError
-from gcvit.data.shapes import ShapesDataset
+from gcvit.cli.arguments import ReadsPictures, parse
+from gcvit.cli.output import complain, facts, next_steps, say, status, table
+from gcvit.cli.predict import find_images
+from gcvit.data.shapes import BUILT_IN_PIXELS, ShapesDataset
+from gcvit.errors import UserError
 from gcvit.export.check import Check
 from gcvit.export.formats import CODE, Format
-from gcvit.export.sidecar import Task, sidecar_path
-from gcvit.export.trained import Part, Trained, open_trained
+from gcvit.export.sidecar import sidecar_path
+from gcvit.export.trained import Part, Trained, as_exported
 from gcvit.export.writing import Export, export_path, require_packages, write_export
 from gcvit.model.config import Pair, check_sides, sides
+from gcvit.opening import open as open_model
+from gcvit.tasks.opened import Failure, read_ahead
+from gcvit.wording import percent
 
 BATCH = 8  # pictures that are computed at once
 DRAWN = 16  # built-in pictures to compare on where none are given
-SAME: dict[Task, str] = {"classify": "same class", "segment": "same class", "backbone": "cosine"}
 
 
 @dataclass(frozen=True)
-class ExportModel:
+class ExportModel(ReadsPictures):
     """Write a model as a file of another runtime, with a sidecar (.json) for `gcvit predict`.
 
     Each file takes batches of any number of images of one size. It is run and compared with the model in PyTorch, on
@@ -68,44 +70,40 @@ def run(argv: Sequence[str]) -> int:
     require_packages(arguments.to, int8=arguments.int8)
     with status() as progress:
         progress(f"opening {arguments.model}")
-        trained = open_trained(arguments.model, arguments.part)
-        if trained.in_chans != 3 and (calibration or pictures):
-            raise ValueError(f"{arguments.model} takes images of {trained.in_chans} channels, and pictures have 3")
+        trained = as_exported(open_model(arguments.model), arguments.part)
     exports = []
     for size in sizes or [trained.size]:
         export = _export(arguments, trained.resized(size), calibration, pictures)
         _show(export, trained)
         exports.append(export)
     written = [export for export in exports if export.problem is None]
-    if written and trained.task != "backbone":
-        words = ["segment"] if trained.task == "segment" else []
-        out = ["--out", "predicted"] if words else []
+    if written and arguments.part == "model":
         trust = ["--trust-code"] if arguments.to in CODE else []
-        next_steps(["gcvit", "predict", *words, written[0].path, "photo.jpg", *out, *trust])
+        next_steps(["gcvit", "predict", written[0].path, "photo.jpg", *trust])
     return int(len(written) < len(exports))
 
 
 def _check(arguments: ExportModel) -> list[Pair]:
-    """The sizes. Raises ValueError for what cannot be, before anything is opened."""
+    """The sizes. Raises UserError for what cannot be, before anything is opened."""
     sizes = list(dict.fromkeys(sides(size) for size in arguments.size))
     for size in sizes:
         check_sides(*size)
     if min(arguments.calibration_images, arguments.check_images) < 1:
-        raise ValueError("--calibration-images and --check-images are at least 1")
+        raise UserError("--calibration-images and --check-images are at least 1")
     if not 0 <= arguments.min_agreement <= 1:
-        raise ValueError(f"--min-agreement {arguments.min_agreement}: a share, from 0 to 1")
+        raise UserError(f"--min-agreement {arguments.min_agreement}: a share, from 0 to 1")
     if arguments.int8 and arguments.calibration is None:
-        raise ValueError("--int8 needs --calibration FOLDER: pictures like those that the model will see")
+        raise UserError("--int8 needs --calibration FOLDER: pictures like those that the model will see")
     if arguments.calibration is not None and not arguments.int8:
-        raise ValueError("--calibration is for int8; add --int8, or give the folder as --images")
+        raise UserError("--calibration is for int8; add --int8, or give the folder as --images")
     if arguments.out.exists() and not arguments.out.is_dir():
-        raise ValueError(f"{arguments.out} is a file; give the name of a folder with --out")
+        raise UserError(f"{arguments.out} is a file; give the name of a folder with --out")
     return sizes
 
 
 def _some(folder: Path | None, count: int) -> list[Path]:
     """Up to `count` of the pictures in a folder, spread evenly: of folders of classes some of each."""
-    files = [] if folder is None else find_files(folder)
+    files = [] if folder is None else find_images([folder], None)
     count = min(count, len(files))
     return [files[index * len(files) // count] for index in range(count)]
 
@@ -121,7 +119,7 @@ def _export(arguments: ExportModel, trained: Trained, calibration: list[Path], p
             compared_on[f"--images {folder}"] = _batches(pictures, trained)
         if quantised_on is not None:
             compared_on["calibration pictures"] = iter(quantised_on)
-        if not compared_on and trained.in_chans == 3:
+        if not compared_on and trained.opened.pixels in BUILT_IN_PIXELS:
             compared_on["built-in pictures"] = _built_in(trained)
         return write_export(
             trained,
@@ -137,34 +135,36 @@ def _export(arguments: ExportModel, trained: Trained, calibration: list[Path], p
 def _batches(files: list[Path], trained: Trained) -> Iterator[Tensor]:
     """The pictures as the model wants them; those that cannot be read are told and left out.
 
-    Raises ValueError when none can be read."""
+    Raises UserError when none can be read."""
     read = 0
-    for batch in read_ahead(files, trained.transform(), BATCH):
-        for _, item in batch:
-            if isinstance(item, ImageError):
-                complain(f"left out: {item}")
-        images = [item for _, item in batch if not isinstance(item, ImageError)]
+    for batch in read_ahead(files, trained.opened.pixels, trained.transform(), BATCH):
+        for item in batch:
+            if isinstance(item, Failure):
+                complain(f"left out: {item.error}")
+        images = [item.image for item in batch if not isinstance(item, Failure)]
         read += len(images)
         if images:
             yield torch.stack(images)
     if not read:
-        raise ValueError(f"none of {len(files)} pictures could be read, such as {files[0]}")
+        raise UserError(f"none of {len(files)} pictures could be read, such as {files[0]}")
 
 
 def _built_in(trained: Trained) -> Iterator[Tensor]:
-    dataset = ShapesDataset("val", DRAWN, trained.size, trained.transform())
+    dataset = ShapesDataset("val", DRAWN, trained.size, trained.transform()).with_pixels(trained.opened.pixels)
     for start in range(0, DRAWN, BATCH):
         yield torch.stack([dataset[index][0] for index in range(start, min(start + BATCH, DRAWN))])
 
 
 def _show(export: Export, trained: Trained) -> None:
-    _tables(export.check, SAME[trained.task])
+    _tables(export.check, "same class" if trained.part == "model" else "cosine")
     if export.problem is not None:
         complain(f"{export.path} was not written: {export.problem}")
         return
     say()
     megabytes = sum(file.stat().st_size for file in export.files) / 1e6
     facts([("written", str(export.path)), ("size", f"{megabytes:.1f} MB"), ("sidecar", str(sidecar_path(export.path)))])
+    if slower := export.check.slower_int8():
+        say(f"int8 is slower than fp32 on this processor ({slower}); without --int8 the file is faster, and exact")
 
 
 def _tables(found: Check, same: str) -> None:
@@ -180,8 +180,13 @@ def _tables(found: Check, same: str) -> None:
         for row in found.differences
     ]
     table(["difference on", ">images", ">batch", ">largest", ">relative", f">{same}"], rows)
+    columns = [">batch", ">PyTorch, ms", ">export, ms", ">times as fast"]
     speeds = [
         [str(row.batch), f"{row.model_ms:.1f}", f"{row.export_ms:.1f}", f"{row.model_ms / row.export_ms:.2f}"]
         for row in found.speeds
     ]
-    table([">batch", ">PyTorch, ms", ">export, ms", ">times as fast"], speeds)
+    if quantised := [row.fp32_ms for row in found.speeds if row.fp32_ms is not None]:
+        columns.insert(3, ">in fp32, ms")
+        for cells, fp32_ms in zip(speeds, quantised, strict=True):
+            cells.insert(3, f"{fp32_ms:.1f}")
+    table(columns, speeds)

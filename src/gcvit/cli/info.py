@@ -9,13 +9,24 @@ from tyro.conf import Positional
 
 from gcvit.bench.cost import macs, parameters
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import count, facts, next_steps, say, table
-from gcvit.factory import create_model, list_models, open_model
-from gcvit.model.config import STAGES, GCViTConfig, Pair
+from gcvit.cli.output import facts, next_steps, say, table
+from gcvit.errors import UserError
+from gcvit.export.formats import CODE
+from gcvit.export.sidecar import read_sidecar
+from gcvit.export.trained import BACKBONE
+from gcvit.factory import create_model, list_models
+from gcvit.model.config import STAGES, GCViTConfig
 from gcvit.model.gcvit import GCViT
-from gcvit.tasks.sources import checkpoint_path
+from gcvit.opening import open as open_model
+from gcvit.tasks.backbone import backbone_of
+from gcvit.tasks.classify import CLASSIFY
+from gcvit.tasks.runs import run_of
+from gcvit.tasks.task import Task
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
-from gcvit.weights.preprocessing import Preprocessing
+from gcvit.weights.resolve import resolve
+from gcvit.wording import by, classes_named, count, plural
+
+Facts = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -23,7 +34,8 @@ class Info:
     """Describe a model: its cost, its windows, and where its weights come from."""
 
     model: Positional[str | None] = None
-    """a model's name, a checkpoint file or a hub directory; left out: list all models"""
+    """a model's name, a run's folder, a checkpoint file, a model's folder or a file of `gcvit export`; left out: list
+    all models"""
     size: int | None = None
     """side of the image in pixels to choose windows for, at least 32; none: the model's own"""
 
@@ -31,10 +43,15 @@ class Info:
 def run(argv: Sequence[str]) -> None:
     """Print the list or the description."""
     arguments = parse(Info, "info", argv)
-    if arguments.model is None:
+    source = arguments.model
+    if source is None:
         _list(arguments.size)
+    elif not Path(source).exists() and source in (*CATALOGUE, *list_models()):
+        _published(source, arguments.size)
+    elif resolve(source).kind == "exported file":
+        _exported(Path(source), arguments.size)
     else:
-        _describe(arguments.model, arguments.size)
+        _trained(source, arguments.size)
 
 
 def _list(size: int | None) -> None:
@@ -49,46 +66,87 @@ def _list(size: int | None) -> None:
     next_steps(["gcvit", "info", "gcvit_tiny"], ["gcvit", "predict", "gcvit_tiny", "photo.jpg"])
 
 
-def _describe(source: str, size: int | None) -> None:
-    published = CATALOGUE.get(source)
-    preprocessing: Preprocessing | None = None
-    labels: list[str] | None = None
-    if not Path(source).exists() and (published is not None or source in list_models()):
-        name = source if published is None else published.model
-        model = _without_weights(name, size)
-        entry = published or default_entry(name)
-    else:
-        opened = open_model(checkpoint_path(source))
-        name, model, entry = opened.name, opened.model, opened.entry
-        preprocessing, labels = opened.preprocessing, opened.labels
-        if size is not None:
-            model.set_input_size(size)
-
+def _published(source: str, size: int | None) -> None:
+    """A variant, or a row of the catalogue, whose weights are not fetched for it."""
+    entry = CATALOGUE.get(source) or default_entry(source)
+    name = source if entry is None else entry.model
+    model = _without_weights(name, size)
     config = model.config
-    lines = [
+    lines = [*_cost(name, model, config), ("output", plural(config.num_classes, "class", "es"))]
+    if entry is None:
+        facts([*lines, ("weights", "none published")])
+        _stages(config)
+        next_steps(["gcvit", "train", "classify", "--model", name])
+        return
+    facts([*lines, *CLASSIFY.prepared(entry.preprocessing), *_origin(entry)])
+    _stages(config)
+    next_steps(["gcvit", "predict", source, "photo.jpg"], ["gcvit", "eval", source, "--data", "IMAGENET"])
+
+
+def _trained(source: str, size: int | None) -> None:
+    opened = open_model(source)
+    backbone = backbone_of(opened.model)
+    if size is not None:
+        backbone.set_input_size(size)
+    config, task = backbone.config, opened.task
+    facts(
+        [
+            ("task", f"{task.name}: {task.does}"),
+            *_cost(f"{task.kind} {opened.name}".strip(), task.counted(opened.model), config),
+            ("output", task.output(opened)),
+            *task.prepared(opened.preprocessing),
+            *(_origin(opened.entry) if opened.entry else []),
+        ]
+    )
+    _stages(config)
+    next_steps(
+        ["gcvit", "predict", Path(source), "photo.jpg"],
+        ["gcvit", "eval", Path(source), *([] if _is_of_a_run(source, task) else ["--data", "YOUR_IMAGES"])],
+        ["gcvit", "export", Path(source), "--to", "onnx", *([] if task.is_exported else ["--part", "backbone"])],
+    )
+
+
+def _is_of_a_run(source: str, task: Task) -> bool:
+    """Whether `gcvit eval` knows what to measure it on."""
+    try:
+        return run_of(source, task) is not None
+    except UserError:
+        return False
+
+
+def _exported(path: Path, size: int | None) -> None:
+    if size is not None:
+        raise UserError(f"--size: {path} takes one size; leave it out")
+    sidecar = read_sidecar(path)
+    facts(
+        [
+            ("task", sidecar.task),
+            ("model", sidecar.name),
+            ("format", f"{sidecar.format}{', int8' if sidecar.int8 else ''}"),
+            ("input", f"{sidecar.in_chans} × {by(sidecar.size)} px"),
+            *([("output", classes_named(sidecar.classes))] if sidecar.classes else []),
+            ("made of", sidecar.source),
+            ("made with", ", ".join(f"{name} {version}" for name, version in sidecar.software.items())),
+        ]
+    )
+    if sidecar.task != BACKBONE:
+        next_steps(["gcvit", "predict", path, "photo.jpg", *(["--trust-code"] if sidecar.format in CODE else [])])
+
+
+def _cost(name: str, model: torch.nn.Module, config: GCViTConfig) -> Facts:
+    size = config.img_size
+    return [
         ("model", name),
         ("parameters", f"{count(parameters(model))} ({parameters(model):,})"),
-        ("MACs", f"{count(macs(model, config.img_size))} for one image of {by(config.img_size)}"),
-        ("output", _output(config, labels)),
+        ("MACs", f"{count(macs(model, size, in_chans=config.in_chans))} for one image of {by(size)}"),
     ]
-    if preprocessing := preprocessing or (entry.preprocessing if entry else None):
-        lines += _prepared(preprocessing)
-    lines += _origin(entry) if entry else [("weights", "none published")] if preprocessing is None else []
-    facts(lines)
+
+
+def _stages(config: GCViTConfig) -> None:
     table(
         ["stage", ">map", ">window", ">windows", ">poolings", ">blocks", ">heads", ">channels"],
         [_stage(config, stage) for stage in range(STAGES)],
     )
-    if preprocessing is None:
-        next_steps(["gcvit", "train", "classify", "--model", name])
-    else:
-        next_steps(["gcvit", "predict", source, "photo.jpg"], ["gcvit", "eval", "classify", source, "--help"])
-
-
-def _without_weights(name: str, size: int | None) -> GCViT:
-    """The model on torch's meta device: shapes without numbers, at once even for the largest."""
-    with torch.device("meta"):
-        return create_model(name, img_size=size)
 
 
 def _stage(config: GCViTConfig, stage: int) -> list[str]:
@@ -98,26 +156,7 @@ def _stage(config: GCViTConfig, stage: int) -> list[str]:
     return [str(stage + 1), by((rows, columns)), by(window), by(cut), *map(str, numbers)]
 
 
-def _output(config: GCViTConfig, labels: list[str] | None) -> str:
-    if not config.head:
-        return "none: a backbone, four maps"
-    if not config.num_classes:
-        return f"{config.channels[-1]} features"
-    if not labels:
-        return f"{config.num_classes} classes"
-    return f"{config.num_classes} classes: {', '.join(labels[:8])}{', …' if len(labels) > 8 else ''}"
-
-
-def _prepared(preprocessing: Preprocessing) -> list[tuple[str, str]]:
-    how = {"center": "short side fitted", "squash": "both sides fitted"}.get(preprocessing.crop_mode, "padded")
-    share = f"middle {100 * preprocessing.crop_pct:g}% kept"
-    return [
-        ("input", f"{by(preprocessing.size)} px, {preprocessing.interpolation}, {how}, {share}"),
-        ("normalised", f"mean {_numbers(preprocessing.mean)}, std {_numbers(preprocessing.std)}"),
-    ]
-
-
-def _origin(entry: CatalogueEntry) -> list[tuple[str, str]]:
+def _origin(entry: CatalogueEntry) -> Facts:
     return [
         ("weights", entry.url),
         ("trained on", entry.trained_on),
@@ -126,10 +165,7 @@ def _origin(entry: CatalogueEntry) -> list[tuple[str, str]]:
     ]
 
 
-def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:g}" for value in values)
-
-
-def by(size: Pair) -> str:
-    """(height, width) → "224×224"."""
-    return f"{size[0]}×{size[1]}"
+def _without_weights(name: str, size: int | None) -> GCViT:
+    """The model on torch's meta device: shapes without numbers, at once even for the largest."""
+    with torch.device("meta"):
+        return create_model(name, img_size=size)

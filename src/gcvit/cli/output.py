@@ -1,54 +1,55 @@
 """How the commands speak: plain lines, tables, and the next command to type, within 80 columns."""
 
-import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
-from unicodedata import category
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.progress import track as rich_track
-from rich.table import Table
+from rich.table import Table as Grid
+
+from gcvit.shell import as_typed, typed
+from gcvit.tasks.evaluation import Table
+from gcvit.wording import harmless
 
 Item = TypeVar("Item")
 
 
 def say(text: str = "") -> None:
-    """Print one line to stdout as it is: no markup, no colours, paths never broken.
+    """Print one line to stdout as it is, after empty ones where it begins so: no markup, no colours, no path broken.
 
     What stdout cannot show, such as a file's name that is no valid text, is written as an escape, and so is what a
-    terminal would obey.
+    terminal would obey: another line break, too.
     """
-    print(_shown(text), flush=True)
+    line = text.lstrip("\n")
+    print("\n" * (len(text) - len(line)) + _shown(line), flush=True)
+
+
+def say_lines(text: str) -> None:
+    """Print our own text of several lines."""
+    for line in text.split("\n"):
+        say(line)
 
 
 def _shown(text: str) -> str:
     encoding = sys.stdout.encoding or "utf-8"
-    return visible(text).encode(encoding, "backslashreplace").decode(encoding)
-
-
-def visible(text: str) -> str:
-    """Text that a terminal shows and does not obey: names in files may hold its control characters."""
-    return "".join(
-        repr(character)[1:-1] if category(character) == "Cc" and character not in "\n\t" else character
-        for character in text
-    )
+    return harmless(text, keep="").encode(encoding, "backslashreplace").decode(encoding)
 
 
 def complain(text: str) -> None:
     """Report on stderr something that went wrong although the command goes on."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"gcvit: {visible(text)}", style="yellow")
+    console.print(f"gcvit: {harmless(as_typed(text), keep='')}", style="yellow")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under headings. A heading that starts with ">" is set to the right, as numbers are."""
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         right = column.startswith(">")
         grid.add_column(_shown(column.removeprefix(">")), justify="right" if right else "left")
@@ -64,7 +65,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def track(items: Sequence[Item], what: str) -> Iterator[Item]:
     """The items in turn, with a bar and the time left on stderr when that is a terminal."""
     console = Console(stderr=True)
-    return iter(rich_track(items, escape(what), console=console, transient=True, disable=not console.is_terminal))
+    what = escape(harmless(what, keep=""))
+    return iter(rich_track(items, what, console=console, transient=True, disable=not console.is_terminal))
 
 
 @contextmanager
@@ -72,10 +74,10 @@ def counter(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], 
     """Yields `progress(done, total)`: a bar on stderr when that is a terminal, elsewhere a line now and then."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=quiet)
     if not console.is_terminal:
-        yield _Lines(what, console)
+        yield _Lines(harmless(what, keep=""), console)
         return
     with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task(escape(what))
+        bar = progress.add_task(escape(harmless(what, keep="")))
         yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
@@ -98,17 +100,19 @@ def status() -> Iterator[Callable[[str], None]]:
     """Yields `progress(text)`, which says on stderr what is going on: in one place on a terminal, else in lines."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:
-        yield console.print
+        yield lambda text: console.print(harmless(text, keep=""))
         return
     with console.status("starting") as spinner:
-        yield lambda text: spinner.update(escape(text))
+        yield lambda text: spinner.update(escape(harmless(text, keep="")))
 
 
-def per_class(shares: Mapping[str, float], worst: int = 10) -> None:
-    """Table of the classes with the lowest top-1 shares, the lowest first."""
-    ranked = sorted(shares.items(), key=lambda item: item[1])
-    title = f"the {worst} worst of {len(ranked)} classes" if len(ranked) > worst else "classes, the worst first"
-    table([title, ">top-1"], [[name, percent(share)] for name, share in ranked[:worst]])
+def worst(classes: Table, most: int = 10) -> None:
+    """The first rows of a table that has the worst classes first, if there are any; all where one more would do."""
+    if not classes.rows:
+        return
+    rows = classes.rows if len(classes.rows) <= most + 2 else classes.rows[:most]
+    title = "classes, the worst first" if len(rows) == len(classes.rows) else f"the {most} worst of {len(classes.rows)}"
+    table([title, *classes.headings[1:]], rows)
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
@@ -120,20 +124,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def next_steps(*commands: Sequence[object]) -> None:
-    """Print commands, each given as its words, ready to be copied."""
+    """Print commands, each given as its words, ready to be copied: they begin with `gcvit` as it can be called here."""
     say("\nNext:")
     for command in commands:
-        say("  " + shlex.join(str(word) for word in command))
-
-
-def count(value: float) -> str:
-    """A count with its unit: 28_234_000 → "28.2 M"."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.{1 if value < 100 * size else 0}f} {unit}"
-    return f"{value:.0f}"
-
-
-def percent(share: float) -> str:
-    """A share of one as a percentage: 0.8341 → "83.4%"."""
-    return f"{100 * share:.1f}%"
+        say("  " + typed(command))

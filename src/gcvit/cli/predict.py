@@ -1,178 +1,168 @@
-"""`gcvit predict`: names what is in images, thousands of them if need be."""
+"""`gcvit predict MODEL IMAGES…`: what a model says of images, thousands of them if need be."""
 
 import json
+import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import nn
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import parse
-from gcvit.cli.inputs import find_files, read_ahead
+from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, require_flag, whole, with_parts
 from gcvit.cli.output import complain, next_steps, say
-from gcvit.data.augment import eval_transform
-from gcvit.data.images import ImageError
-from gcvit.engine.device import resolve_device
-from gcvit.export.opening import OpenedClassifier, exported_device, is_exported, open_exported_classifier
-from gcvit.factory import open_model
-from gcvit.tasks.classify.inference import TTA, class_logits
-from gcvit.tasks.classify.names import class_names, describe, readable
-from gcvit.tasks.sources import checkpoint_path
-from gcvit.weights.preprocessing import Preprocessing
+from gcvit.data.images import list_images
+from gcvit.engine.device import Precision
+from gcvit.errors import UserError
+from gcvit.files import write_atomically
+from gcvit.model.config import sides
+from gcvit.opening import open as open_model
+from gcvit.tasks.opened import Answer, Failure
+from gcvit.wording import harmless
 
-LEAST = 0.0005  # below it a next best would be shown as 0.0%
+ARCHIVES = (".tar", ".tgz", ".gz", ".zip")
+OUT = Path("predicted")
 
 
 @dataclass(frozen=True)
-class Predict:
-    """Name what is in images: for each the likeliest classes and their shares."""
+class Predict(ReadsPictures):
+    """Say what a model sees in images, one line each; pictures of it go to --out.
+
+    For each image the folder OUT gets the picture with what is said of it and NAME.json; images of several folders keep
+    these.
+    """
 
     model: Positional[str]
-    """a model's name (its published weights are fetched), a checkpoint file, a hub directory, a run's folder, or a file
-    of `gcvit export`"""
+    """a run's folder (its best weights), a model's folder, a checkpoint file, a file of `gcvit export`, or a model's
+    name (its published weights are fetched)"""
     images: Positional[tuple[Path, ...]]
     """image files, and folders that are searched for images"""
-    top_k: int = 5
-    """how many classes to give for each image"""
+    out: Path | None = None
+    """folder for the results; none: nothing is saved by a classifier, `predicted` for other tasks"""
     json: bool = False
-    """one JSON object a line: {"file", "predictions": [{"label", "index", "probability"}]}"""
-    size: int | None = None
-    """side of the square shown to the model, in pixels, at least 32; none: the checkpoint's own; exported files
-    have one size"""
-    tta: TTA = "none"
-    """flip: the mean of what the model says of the image and of its mirror image"""
-    batch_size: int = 32
-    """images computed at once"""
+    """print one JSON object a line; images that cannot be read have an "error" """
+    size: str | None = None
+    """side of the model's input in pixels, or HEIGHTxWIDTH; none: the model's own; exported files have one size"""
+    batch_size: int | None = None
+    """images computed at once; none: what suits the task"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1; exported files run on the cpu"""
+    precision: Precision = "auto"
+    """auto: bf16 on a GPU that has it, fp32 elsewhere; exported files compute in what they were exported in"""
     trust_code: bool = False
     """run the code in a .pt2 or .aot.pt2 file: only if you trust whoever made it"""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The likeliest classes of one image, best first: (label, index, probability in 0..1)."""
-
-    file: Path
-    classes: tuple[tuple[str, int, float], ...]
-
-
 def run(argv: Sequence[str]) -> int:
-    """Show predictions as they come; 1 when an image could not be read, after all the others."""
-    argv = argv[1:] if argv[:1] == ["classify"] else argv
-    arguments = parse(Predict, "predict", argv)
-    if arguments.top_k < 1 or arguments.batch_size < 1:
-        raise ValueError("--top-k and --batch-size are at least 1")
-    files = [file for path in arguments.images for file in find_files(path)]
-    if not files:
-        raise ValueError("name at least one image or folder: gcvit predict MODEL photo.jpg")
-    exported = is_exported(arguments.model)
-    opened, device = _exported(arguments) if exported else _trained(arguments)
+    """Show answers as they come; 1 when an image could not be read, after all the others."""
+    if not leading(argv):
+        every = every_tasks("looks", "telling")
+        parse(with_parts(Predict, **every), "predict", argv)  # --help, or what is wrong with the flags
+        raise UserError("name a model first, then images: gcvit predict MODEL photo.jpg")
+    opened = open_model(argv[0], trust_code="--trust-code" in argv)
+    task = opened.task
+    arguments = parse(with_parts(Predict, looks=task.looks(), telling=task.telling()), "predict", argv)
+    require_flag("--batch-size", 1 if arguments.batch_size is None else arguments.batch_size, 1)
+    if arguments.size is not None:
+        opened = opened.resized(sides(arguments.size))
+    if opened.exported and arguments.precision == "bf16":
+        raise UserError(f"--precision bf16: {arguments.model} computes in what it was exported in; leave it out")
+    out = arguments.out if arguments.out is not None or not task.saves_answers else OUT
+    files = find_images(arguments.images, out)
+    names = {} if out is None else result_names(files, out)
 
-    writer = as_json if arguments.json else Lines(files)
+    answers = opened.answers(
+        files,
+        looks=whole(task.looks, arguments.looks),
+        telling=whole(task.telling, arguments.telling),
+        batch_size=arguments.batch_size,
+        device=arguments.device,
+        precision=arguments.precision,
+    )
+    width = min(max(len(harmless(str(file), keep="")) for file in files), 40)
     unreadable = 0
-    for item in predict(opened, files, arguments.top_k, arguments.batch_size, device, tta=arguments.tta):
-        if isinstance(item, Prediction):
-            say(writer(item))
-        else:
-            complain(str(item))
+    for file, answer in zip(files, answers, strict=True):
+        if isinstance(answer, Failure):
             unreadable += 1
+            if arguments.json:
+                say(json.dumps({"file": str(file), "error": answer.error}))
+            complain(answer.error)
+            continue
+        told = answer.to_dict() if out is None else _save(answer, names[file])
+        say(json.dumps(told) if arguments.json else f"{_shortened(file, width)}  {answer.line()}")
     if unreadable:
         complain(f"{unreadable} of {len(files)} images could not be read; see the messages above")
         return 1
     if not arguments.json:
-        trust = ["--trust-code"] if arguments.trust_code else []
-        again = ["gcvit", "predict", arguments.model, *arguments.images[:1], *trust, "--json"]
-        next_steps(again, *([] if exported else [["gcvit", "info", arguments.model]]))
+        if out is not None:
+            say(f"\nresults: {out}")
+        _what_next(arguments, opened.exported, out)
     return 0
 
 
-def _trained(arguments: Predict) -> tuple[OpenedClassifier, torch.device]:
-    """A checkpoint, folded. Raises ValueError when it has no classes."""
-    device = resolve_device(arguments.device)
-    opened = open_model(checkpoint_path(arguments.model))
-    if opened.model.config.num_classes == 0:
-        raise ValueError(f"{arguments.model} has no classes (num_classes=0), only features; give a classifier")
-    transform = eval_transform(**asdict(resized(opened.preprocessing, arguments.size)))
-    return OpenedClassifier(opened.model.fold().to(device), class_names(opened), transform), device
+def find_images(paths: Sequence[Path], out: Path | None) -> list[Path]:
+    """The images at `paths`, each once; results of an earlier call in a folder that is searched are none.
+
+    A file that is no image is not refused here: it is reported in its turn. Raises UserError, saying what to do, for
+    what holds images but is neither file nor folder, and where results would lie among the images.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        if re.match(r"https?:/", str(path)):
+            raise UserError(f"{path} is an address; download the image and give its file")
+        for place in (path, *path.parents):
+            if place.suffix in ARCHIVES and place.is_file():
+                raise UserError(f"{place} is an archive; unpack it, and give the folder with its images")
+        if out is not None and path.is_dir() and path.resolve() == out.resolve():
+            raise UserError(f"--out {out} is the folder with the images; give another one for the results")
+        for file in list_images(path):
+            among_results = out is not None and path.is_dir() and file.resolve().is_relative_to(out.resolve())
+            if not among_results:
+                found.setdefault(os.path.abspath(file), file)
+    if not found:
+        raise UserError("name at least one image or folder: gcvit predict MODEL photo.jpg")
+    return list(found.values())
 
 
-def _exported(arguments: Predict) -> tuple[OpenedClassifier, torch.device]:
-    """An exported file. Raises ValueError for what it cannot do."""
-    if arguments.size is not None:
-        raise ValueError(f"--size: {arguments.model} takes one size; leave it out, or export the model at another")
-    device = exported_device(arguments.device)
-    return open_exported_classifier(arguments.model, trust_code=arguments.trust_code), device
+def result_names(files: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """For each file the path in `out` that its results' names begin with, each another one.
+
+    Files of several folders keep what their paths differ in; two names that differ in their endings only keep these.
+    Raises UserError where results cannot be written, or would take the place of an image.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give the name of a folder for the results")
+    absolute = [Path(os.path.abspath(file)) for file in files]
+    common = os.path.commonpath([file.parent for file in absolute])
+    names = [file.relative_to(common) for file in absolute]
+    bare = [name.with_suffix("") for name in names]
+    chosen = bare if len(set(bare)) == len(bare) else names
+    stems, given = [out / name for name in chosen], {file.resolve() for file in files}
+    for stem in stems:
+        for path in given:
+            if path.parent == stem.parent.resolve() and path.name.startswith(f"{stem.name}."):
+                raise UserError(f"{path} is one of the images and might be overwritten; give another --out")
+    return dict(zip(files, stems, strict=True))
 
 
-def resized(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
-    """The checkpoint's preprocessing at another side in pixels. Raises `ValueError` below 32."""
-    if size is None:
-        return preprocessing
-    if size < 32:
-        raise ValueError(f"--size {size}: the smallest image that GC ViT can see is 32 pixels a side")
-    return replace(preprocessing, size=(size, size))
+def _save(answer: Answer, stem: Path) -> dict[str, Any]:
+    """Write an answer's pictures and its JSON; returns what that holds."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    told = answer.to_dict() | answer.save(stem)
+    write_atomically(Path(f"{stem}.json"), (json.dumps(told, indent=2) + "\n").encode())
+    return told
 
 
-@torch.inference_mode()
-def predict(
-    opened: OpenedClassifier,
-    files: Sequence[Path],
-    top_k: int,
-    batch_size: int,
-    device: torch.device,
-    *,
-    tta: TTA = "none",
-) -> Iterator[Prediction | ImageError]:
-    """One item for each file, in order: its prediction, or why it could not be read."""
-    for batch in read_ahead(files, opened.transform, batch_size):
-        images = [image for _, image in batch if not isinstance(image, ImageError)]
-        best = iter(likeliest(opened.model, torch.stack(images).to(device), top_k, tta) if images else ())
-        for file, image in batch:
-            if isinstance(image, ImageError):
-                yield image
-            else:
-                yield Prediction(file, tuple((_name(opened, index), index, share) for index, share in next(best)))
+def _shortened(file: Path, width: int) -> str:
+    name = harmless(str(file), keep="")
+    return "…" + name[1 - width :] if sys.stdout.isatty() and len(name) > width else f"{name:{width}}"
 
 
-def _name(opened: OpenedClassifier, index: int) -> str:
-    return str(index) if opened.classes is None else opened.classes[index]
-
-
-def likeliest(model: nn.Module, images: torch.Tensor, top_k: int, tta: TTA = "none") -> list[list[tuple[int, float]]]:
-    """(index, probability) of the `top_k` best classes of each image, best first."""
-    probabilities = class_logits(model, images, tta).softmax(dim=-1)
-    best = probabilities.topk(min(top_k, probabilities.shape[-1]), dim=-1)
-    rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [list(zip(indices, values, strict=True)) for indices, values in rows]
-
-
-def as_json(prediction: Prediction) -> str:
-    """The prediction as one line of JSON."""
-    classes = []
-    for label, index, probability in prediction.classes:
-        description = describe(label)
-        described = {} if description is None else {"description": description}
-        classes.append({"label": label, **described, "index": index, "probability": float(f"{probability:.6g}")})
-    return json.dumps({"file": str(prediction.file), "predictions": classes}, ensure_ascii=False)
-
-
-class Lines:
-    """Predictions as aligned lines that stream, unlike a table, which would wait for the last image."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.width = min(max(len(str(file)) for file in files), 40)
-        say(f"{'file':{self.width}}  {'label':20}  prob.  next best")
-
-    def __call__(self, prediction: Prediction) -> str:
-        (name, _, probability), *others = prediction.classes
-        file = str(prediction.file)
-        if sys.stdout.isatty() and len(file) > self.width:
-            file = "…" + file[1 - self.width :]
-        rest = ", ".join(
-            f"{readable(name)} {100 * probability:.1f}%" for name, _, probability in others if probability >= LEAST
-        )
-        return f"{file:{self.width}}  {readable(name):20}  {100 * probability:4.1f}%  {rest}".rstrip()
+def _what_next(arguments: Any, exported: bool, out: Path | None) -> None:
+    trust = ["--trust-code"] if arguments.trust_code else []
+    images = arguments.images[:1]
+    saved = [] if out is None else ["--out", out]
+    again = ["gcvit", "predict", Path(arguments.model), *images, *saved, *trust, "--json"]
+    next_steps(again, *([] if exported else [["gcvit", "info", Path(arguments.model)]]))

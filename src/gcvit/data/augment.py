@@ -1,8 +1,9 @@
-"""Transforms from a PIL image to a normalised float tensor (3, h, w): thin over timm's, so equal to them."""
+"""Transforms from a picture to a normalised float tensor (channels, h, w): of RGB images timm's, so equal to them."""
 
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 from PIL import Image, ImageOps
 from timm.data import create_transform
@@ -11,7 +12,12 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torchvision.transforms import Compose
 
-Transform = Callable[[Image.Image], Tensor]
+from gcvit.data import band_transforms
+from gcvit.data.band_transforms import EvalBands, TrainBands
+from gcvit.data.pixels import Picture, size_of
+from gcvit.errors import UserError
+
+Transform = Callable[[Any], Tensor]  # of a `gcvit.data.pixels.Picture` with as many channels as mean and std
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "box", "hamming", "lanczos")
 
@@ -32,7 +38,7 @@ def eval_transform(
     mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN,
     std: tuple[float, ...] = IMAGENET_DEFAULT_STD,
 ) -> Transform:
-    """Evaluation's transform, pixel by pixel equal to timm's for the same settings.
+    """Evaluation's transform, of RGB images pixel by pixel equal to timm's for the same settings.
 
     Args:
         size: of the result, a side or (height, width), in pixels.
@@ -40,20 +46,25 @@ def eval_transform(
         crop_mode: "center" (resize the short side, cut the middle), "squash" (resize both sides; as the 384
             and 512 px models were evaluated) or "border" (resize the long side, pad).
         interpolation: one of INTERPOLATIONS.
-        mean, std: per channel, on a scale of 0 to 1.
+        mean, std: per channel, on a scale of 0 to 1; as many as the pictures have channels.
 
-    Raises ValueError for values that cannot be.
+    Raises UserError for values that cannot be, and for an interpolation that is for RGB alone.
     Images whose sides differ by more than 64 times lose their ends before "center" resizes them.
     """
     height, width = _sides(size)
     if not 0 < crop_pct <= 1:
-        raise ValueError(f"crop_pct must be above 0 and at most 1, got {crop_pct}")
+        raise UserError(f"crop_pct must be above 0 and at most 1, got {crop_pct}")
     if crop_mode not in ("center", "squash", "border"):
-        raise ValueError(f'crop_mode must be "center", "squash" or "border", got {crop_mode!r}')
+        raise UserError(f'crop_mode must be "center", "squash" or "border", got {crop_mode!r}')
     if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
-    if not (len(mean) == len(std) in (1, 3) and all(map(math.isfinite, (*mean, *std))) and min(std) > 0):
-        raise ValueError(f"mean and std must be numbers for each channel, std above 0, got {mean} and {std}")
+        raise UserError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
+    if not (len(mean) == len(std) > 0 and all(map(math.isfinite, (*mean, *std))) and min(std) > 0):
+        raise UserError(f"mean and std must be numbers for each channel, std above 0, got {mean} and {std}")
+    longest = _LONGEST * math.ceil(max(height, width) / min(height, width))
+    if len(mean) != 3:
+        _check_bands(interpolation, len(mean))
+        bands = EvalBands((height, width), crop_pct, crop_mode, interpolation, mean, std)
+        return _ShortenedFirst(bands, longest) if crop_mode == "center" else bands
     transform = create_transform(
         (height, width),
         crop_pct=crop_pct,
@@ -62,7 +73,6 @@ def eval_transform(
         mean=mean,
         std=std,
     )
-    longest = _LONGEST * math.ceil(max(height, width) / min(height, width))
     return _ShortenedFirst(transform, longest) if crop_mode == "center" else transform
 
 
@@ -79,7 +89,7 @@ def train_transform(
     mean: tuple[float, ...] = IMAGENET_DEFAULT_MEAN,
     std: tuple[float, ...] = IMAGENET_DEFAULT_STD,
 ) -> Transform:
-    """Training's random transform, timm's; the defaults are those of the published ImageNet runs.
+    """Training's random transform, of RGB images timm's; the defaults are those of the published ImageNet runs.
 
     Args:
         size: of the result, a side or (height, width), in pixels.
@@ -91,13 +101,25 @@ def train_transform(
         rand_augment: timm's RandAugment string, or None.
         random_erasing: probability of erasing a rectangle (with random pixels).
         interpolation: "random" takes bilinear or bicubic at each draw.
-        mean, std: per channel, on a scale of 0 to 1.
+        mean, std: per channel, on a scale of 0 to 1; as many as the pictures have channels.
+
+    Raises UserError for values that cannot be, and for RandAugment with other than three channels.
     """
     if rand_augment is not None and not is_rand_augment(rand_augment):
-        raise ValueError(f'rand_augment must be like "rand-m9-mstd0.5-inc1" or None, got {rand_augment!r}')
+        raise UserError(f'rand_augment must be like "rand-m9-mstd0.5-inc1" or None, got {rand_augment!r}')
     for name, chance in (("hflip", hflip), ("random_erasing", random_erasing)):
         if not 0 <= chance <= 1:
-            raise ValueError(f"{name} is a probability, from 0 to 1; got {chance}")
+            raise UserError(f"{name} is a probability, from 0 to 1; got {chance}")
+    if len(mean) != 3:
+        if rand_augment is not None:
+            raise UserError(
+                f"RandAugment is for RGB, and these pictures have {len(mean)} channels; leave it out (--rand-augment "
+                "none): cuts, flips, brightness and contrast (color_jitter) and erasing remain"
+            )
+        if interpolation != "random":
+            _check_bands(interpolation, len(mean))
+        sides = _sides(size)
+        return TrainBands(sides, scale, ratio, hflip, color_jitter, random_erasing, interpolation, mean, std)
     transform = create_transform(
         _sides(size),
         is_training=True,
@@ -139,6 +161,12 @@ def is_rand_augment(policy: str) -> bool:
     return _RAND_AUGMENT.fullmatch(policy) is not None
 
 
+def _check_bands(interpolation: str, channels: int) -> None:
+    if interpolation not in band_transforms.INTERPOLATIONS:
+        known = ", ".join(band_transforms.INTERPOLATIONS)
+        raise UserError(f"interpolation {interpolation!r} is for RGB; pictures of {channels} channels take {known}")
+
+
 class _ShortenedFirst:
     """Cuts the ends off very long images; the centre crop would throw them away anyway."""
 
@@ -146,17 +174,21 @@ class _ShortenedFirst:
         self.transform = transform
         self.longest = longest  # in multiples of the short side
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        width, height = image.size
-        longest = min(image.size) * self.longest
-        if max(image.size) > longest:
+    def __call__(self, picture: Picture) -> Tensor:
+        width, height = size_of(picture)
+        longest = min(width, height) * self.longest
+        if max(width, height) > longest:
             left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
-            image = image.crop((left, top, left + min(width, longest), top + min(height, longest)))
-        return self.transform(image)
+            right, bottom = left + min(width, longest), top + min(height, longest)
+            if isinstance(picture, Image.Image):
+                picture = picture.crop((left, top, right, bottom))
+            else:
+                picture = picture[:, top:bottom, left:right]
+        return self.transform(picture)
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
-        raise ValueError(f"size must be at least 1 pixel a side, got {size}")
+        raise UserError(f"size must be at least 1 pixel a side, got {size}")
     return height, width

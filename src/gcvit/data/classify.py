@@ -1,13 +1,18 @@
 """The images of a classifier: those to train on and those to evaluate on, with the same classes."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from gcvit.data.labelled import LabelledImages
+from gcvit.data.parts import open_both, open_one
 from gcvit.data.sampling import permutation
-from gcvit.data.splits import HELD_OUT, TRAIN, WHOLE, Splits, find_splits
+from gcvit.data.split_names import is_held_out
+from gcvit.data.splits import Splits, find_splits
+from gcvit.errors import UserError
+from gcvit.wording import listed
 
 
 def open_class_folders(
@@ -24,56 +29,43 @@ def open_class_folders(
         ValueError: nothing to train on, no or one class, an empty class, held-out classes that are not the
             training classes, a class of one image that would have to be divided, or val/ without train/.
     """
-    root = Path(root)
-    if not 0 < val_fraction < 1:
-        raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
-    splits = find_splits(root)
-    held_out = _held_out(splits)
-    if held_out and TRAIN not in splits:
-        raise ValueError(
-            f"{root} has {held_out}/ but no class folders in train/; put the training images in "
-            f"{root / 'train'}, one folder per class"
+    root, splits = Path(root), find_splits(root)
+    if splits.training is None:
+        beside = "an archive with train in its name beside it (give their folder)"
+        where = root / "train" if root.is_dir() else beside
+        raise UserError(
+            f"{root} has {splits.held_out}/ but no class folders in train/; put the training images in {where}, one "
+            "folder per class"
         )
-    train = splits[TRAIN if TRAIN in splits else WHOLE]().checked()
-    if held_out:
-        return train, splits[held_out]().with_classes(train.classes).checked()
-    return _divide(train, val_fraction, seed)
+    train, held_out = open_both(splits, partial(_read, splits), _divide, val_fraction, seed)
+    train.remarks.add(splits.remarks())
+    return train, held_out.with_classes(train.classes).checked()
 
 
 def open_evaluation_images(
     root: str | os.PathLike[str], *, val_fraction: float | None = None, seed: int = 0
 ) -> tuple[LabelledImages, str]:
-    """What to evaluate on, and in words what that is.
-
-    The split val (or validation, valid, test) where there is one; else with `val_fraction` the share that training
-    with the same `val_fraction` and `seed` held out, without it all of `root`.
-
-    Raises ValueError for what cannot be evaluated on, such as ROOT/train alone: that is training's to divide.
+    """What to evaluate on, and in words what that is: the split val (or validation, valid, test), or what
+    :func:`gcvit.data.parts.open_one` says. Raises UserError for what cannot be evaluated on.
     """
-    root = Path(root)
-    splits = find_splits(root)
-    held_out = _held_out(splits)
-    if held_out:
-        images = splits[held_out]().checked()
-        return images, str(images.root if images.root != root else f"{root} ({held_out})")
-    if val_fraction is not None:
-        _, images = open_class_folders(root, val_fraction=val_fraction, seed=seed)
-        return images, f"{root}: what training with val_fraction {val_fraction:g} and seed {seed} held out"
-    if TRAIN in splits:
-        raise ValueError(
-            f"{root} has train/ but no class folders in val/ or test/; add --val-fraction 0.1, or whatever training "
-            f"was given (val_fraction in its train.json), to evaluate on the share that it held out"
-        )
-    return splits[WHOLE]().checked(), f"{root}: all in it, also those that the model was trained on, if it was"
+    root, splits = Path(root), find_splits(root)
+    alone = f"{root} has {splits.training}/ but no class folders in val/ or test/"
+    images, said = open_one(root, splits, partial(_read, splits), _divide, val_fraction, seed, alone)
+    images.remarks.add(splits.remarks())
+    return images.checked(), said or str(images.root if images.root != root else f"{root} ({splits.held_out})")
 
 
 def is_divided(root: str | os.PathLike[str]) -> bool:
     """Whether training holds out a share of `root` itself, since there is no val/ or test/."""
-    return _held_out(find_splits(root)) is None
+    return not find_splits(root).held_out
 
 
-def _held_out(splits: Splits) -> str | None:
-    return next((name for name in HELD_OUT if name in splits), None)
+def _read(splits: Splits, name: str) -> LabelledImages:
+    """The images of a split, checked if they are to train on; their remarks name what is not used."""
+    images = splits.parts[name]()
+    if is_held_out(name) and splits.others:
+        images.remarks.notes.append(f"{images.root}: held out is {name}/, and not {listed(splits.others)}")
+    return images if is_held_out(name) else images.checked()
 
 
 def _divide(whole: LabelledImages, val_fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
@@ -82,7 +74,7 @@ def _divide(whole: LabelledImages, val_fraction: float, seed: int) -> tuple[Labe
     for label, name in enumerate(whole.classes):
         first, count = bounds[label], int(bounds[label + 1] - bounds[label])
         if count == 1:
-            raise ValueError(
+            raise UserError(
                 f"{whole.root / name} holds one image, too few to train on some and hold "
                 "out others; add images, or give the data its own val/ folder"
             )

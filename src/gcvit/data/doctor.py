@@ -1,37 +1,43 @@
-"""What is wrong with a set of images, before hours of training find out: damaged, tiny, huge and repeated ones."""
+"""What every doctor does, whatever the task: look at each picture of a set, and say what is true of any pictures."""
 
 import hashlib
-import signal
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
-from pathlib import Path
-from typing import Any, NamedTuple
+import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from gcvit.data.images import ImageError, load_image
-from gcvit.data.labelled import LabelledImages
+from gcvit.data.formats import Refused, blocks
+from gcvit.data.formats.decoding import decode, lacks_end
+from gcvit.data.health import Finding
+from gcvit.data.images import ImageError, pixel_limit, read_safely
+from gcvit.data.loading import Loader
+from gcvit.data.measuring import Moments, Numbers, mean_std, moments_of, numbers_of
+from gcvit.data.pixels import RGB8, Picture, PixelFormat, picture_of, size_of, upright
+from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Source
-from gcvit.data.splits import HELD_OUT, TRAIN, WHOLE, find_splits
+from gcvit.data.split_names import WHOLE, is_held_out
 
-SMALLEST = 32  # pixels a side: below it GC ViT's fourth map has no pixel
 HUGE = 24_000_000  # pixels; such an image takes half a second to decode each time it is seen
-UNBALANCED = 10  # times as many images in the largest class as in the smallest
-
+FEW_LEVELS = 64  # of 256 levels of grey: with fewer, much of what a file shows is lost
+AT_ONCE = 16  # pictures that a process looks at before it hands over what it has seen
 
 LEAK = "held-out image that is also trained on"
-CONTRADICTION = "one image in several classes"
 REPEAT = "repeated image"
+PASSED_OVER = "files that are not read"
+NARROW = "numbers that use a fraction of their range"
+
+Place = TypeVar("Place")
+What = TypeVar("What")
 
 
 class Seen(NamedTuple):
     """What an image is, or why it could not be read.
 
-    file: SHA-256 of its bytes. pixels: SHA-256 of what the model would see, size included.
+    file: SHA-256 of its bytes. pixels: SHA-256 of what the model would see, size included. numbers, moments: what was
+    measured of it. ended: whether the file has its end mark, if its kind has one.
     """
 
     width: int
@@ -39,213 +45,212 @@ class Seen(NamedTuple):
     file: bytes
     pixels: bytes
     reason: str = ""
+    numbers: Numbers | None = None
+    moments: Moments | None = None
+    ended: bool = True
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing to know. kind: what it is, the same words for all of a kind. files: that it concerns."""
+class Looked(NamedTuple):
+    """A picture that was looked at. part: of the set that it belongs to. file: what a person calls it."""
 
-    kind: str
-    files: list[str]
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Health:
-    """What `examine` found.
-
-    counts: images by split and class. sides: 5 quantiles (least, quarter, median, three quarters, greatest) of
-    the readable images' width and height, in pixels. faults: to be mended. notes: to be known.
-    """
-
-    root: str
-    counts: dict[str, dict[str, int]]
-    sides: dict[str, list[int]]
-    faults: list[Finding]
-    notes: list[Finding]
-
-
-def examine(
-    root: str | Path, *, workers: int = 0, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Health:
-    """Read every image of a set, whatever its form (see :func:`gcvit.data.splits.find_splits`).
-
-    Args:
-        root: the folder or archive.
-        workers: processes that read.
-        progress: called with the number of images done, and of all.
-
-    Raises:
-        ValueError: no images, an archive that cannot be used at all, or a worker that was killed.
-    """
-    splits = {name: read() for name, read in find_splits(root).items()}
-    placed = Places(splits)
-    seen: list[Seen] = []
-    for some in read_all(_Look(placed), workers):
-        seen += some
-        progress(len(seen), len(placed))
-    counts = {name: dict(zip(images.classes, images.counts(), strict=True)) for name, images in splits.items()}
-    faults = [*_about_classes(splits), *_about_images(placed, seen), *_about_repeats(placed, seen)]
-    notes = [*_about_balance(counts), *_about_huge(placed, seen)]
-    return Health(str(root), counts, quantiles(seen), faults, notes)
-
-
-class Placed(NamedTuple):
-    """Where an image stands."""
-
-    split: str
-    label: str
+    part: str
     file: str
+    seen: Seen
 
 
-class Places(Sequence[Placed]):
-    """Where all images stand, one split after the other; made when asked for, since there may be a million."""
-
-    def __init__(self, splits: Mapping[str, LabelledImages]) -> None:
-        self.splits = list(splits.items())
-        self.ends = list(accumulate(len(images) for images in splits.values()))
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    def __getitem__(self, index: Any) -> Any:
-        split, images, position = self._find(index)
-        return Placed(split, images.classes[images.label(position)], images.name(position))
-
-    def source(self, index: int) -> Source:
-        """What to read."""
-        _, images, position = self._find(index)
-        return images.samples[position][0]
-
-    def _find(self, index: int) -> tuple[str, LabelledImages, int]:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        at = bisect_right(self.ends, index)
-        name, images = self.splits[at]
-        return name, images, index - (self.ends[at] - len(images))
-
-
-class _Look(Dataset):
-    def __init__(self, places: Places) -> None:
-        self.places = places
+class _Looks(Dataset):
+    def __init__(self, places: Sequence[Any], look: Callable[[Any], Any]) -> None:
+        self.places, self.look = places, look
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: int) -> Seen:
-        return look_at(self.places.source(index))
+    def __getitem__(self, index: int) -> Any:
+        return self.look(self.places[index])
 
 
-def look_at(source: Source) -> Seen:
-    """Read one image, damaged or not."""
-    try:
-        image = load_image(source)
-        content = source.read_bytes() if isinstance(source, Path) else source.read()
-    except (ImageError, OSError) as error:
-        return Seen(0, 0, b"", b"", str(error).removeprefix(f"cannot read image {source}: "))
-    pixels = hashlib.sha256(f"{image.size}".encode() + image.tobytes())
-    return Seen(image.width, image.height, hashlib.sha256(content).digest(), pixels.digest())
+def look_through(
+    places: Sequence[Place],
+    look: Callable[[Place], What],
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> list[What]:
+    """What `look`, which can be pickled, sees at each place, in their order.
 
-
-def read_all(reads: Dataset, workers: int) -> Iterator[list[Any]]:
-    """The items of `reads` in order, some at a time.
-
-    torch's loader notices a worker that dies, where Python's pools wait for ever. Raises ValueError for one.
+    progress: called with how many are done, and of all. Raises LoadingFailed where a worker dies or hangs.
     """
-    loader = DataLoader(
+    reads, seen = _Looks(places, look), list[What]()
+    loader = Loader(
         reads,
-        batch_size=16,
-        num_workers=workers,
-        collate_fn=list,
-        worker_init_fn=_leave_ctrl_c_to_the_parent,
+        AT_ONCE,
+        sampler=range(len(places)),
+        workers=workers,
+        name=lambda index: str(places[index]),
+        collate=list,
     )
+    for some in loader:
+        seen += some
+        progress(len(seen), len(places))
+    return seen
+
+
+def look_at(source: Source, pixels: PixelFormat = RGB8) -> Seen:
+    """Read one image, damaged or not."""
+    most = pixel_limit()
+
+    def look(content: bytes) -> Seen:
+        stored, orientation = decode(content, most, pixels.channels)
+        numbers = numbers_of(stored)
+        try:
+            picture = upright(picture_of(stored, pixels), orientation)
+        except Refused as error:
+            return Seen(0, 0, b"", b"", str(error), numbers)
+        width, height = size_of(picture)
+        file, ended = hashlib.sha256(content).digest(), not lacks_end(content)
+        return Seen(width, height, file, _digest(picture), "", numbers, moments_of(picture), ended)
+
     try:
-        yield from loader
-    except RuntimeError as error:
-        if not workers:
-            raise
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"a process that reads images died: {reason} If memory ran out, use fewer workers") from error
+        return read_safely(source, most, look)
+    except ImageError as error:
+        return Seen(0, 0, b"", b"", str(error).removeprefix(f"cannot read image {source}: "))
 
 
-def _leave_ctrl_c_to_the_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _digest(picture: Picture) -> bytes:
+    """SHA-256 of size and pixels."""
+    width, height = size_of(picture)
+    digest = hashlib.sha256(f"{width, height}".encode())
+    for rows in blocks(height, width):
+        if isinstance(picture, np.ndarray):
+            digest.update(picture[:, rows].tobytes())
+        else:
+            digest.update(picture.crop((0, rows.start, width, rows.stop)).tobytes())
+    return digest.digest()
 
 
-def _about_classes(splits: Mapping[str, LabelledImages]) -> Iterator[Finding]:
-    for name, images in splits.items():
-        empty = [label for label, count in zip(images.classes, images.counts(), strict=True) if not count]
-        if empty:
-            yield Finding("class without images", [str(images.root / label) for label in empty], f"in {name}")
-        if len(images.classes) == 1:
-            yield Finding("only one class", [images.classes[0]], f"in {name}")
-    if TRAIN in splits:
-        known = set(splits[TRAIN].classes)
-        for name in HELD_OUT:
-            if name in splits:
-                others = set(splits[name].classes)
-                for missing, place in ((known - others, name), (others - known, TRAIN)):
-                    if missing:
-                        yield Finding("class on one side only", sorted(missing), f"missing in {place}")
+def levels(looked: Sequence[Looked]) -> tuple[list[float], list[float]]:
+    """Each channel's mean and deviation over the pictures that are not held out, as in `Health`."""
+    mean, std = mean_std(one.seen.moments for one in looked if one.seen.moments and not is_held_out(one.part))
+    return list(mean), list(std)
 
 
-def _about_images(placed: Places, seen: list[Seen]) -> Iterator[Finding]:
-    for place, one in zip(placed, seen, strict=True):
-        if one.reason:
-            yield Finding("unreadable", [place.file], one.reason)
-    for place, one in zip(placed, seen, strict=True):
-        if not one.reason and min(one.width, one.height) < SMALLEST:
-            yield Finding("tiny", [place.file], f"{one.width}×{one.height} px")
-
-
-def _about_huge(placed: Places, seen: list[Seen]) -> Iterator[Finding]:
-    for place, one in zip(placed, seen, strict=True):
-        if one.width * one.height > HUGE:
-            yield Finding("huge", [place.file], f"{one.width}×{one.height} px")
-
-
-def _about_repeats(placed: Places, seen: list[Seen]) -> Iterator[Finding]:
-    """Groups of images with the same pixels, the worst kind first."""
-    found: dict[str, list[Finding]] = {LEAK: [], CONTRADICTION: [], REPEAT: []}
-    for group in repeated(seen):
-        finding = _repeat([placed[i] for i in group], same_file=len({seen[i].file for i in group}) == 1)
-        found[finding.kind].append(finding)
-    for findings in found.values():
-        yield from findings
-
-
-def repeated(seen: Iterable[Seen]) -> list[list[int]]:
-    """Numbers of the readable images that have the same pixels, two or more in a group."""
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for index, one in enumerate(seen):
-        if not one.reason:
-            groups[one.pixels].append(index)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _repeat(group: list[Placed], same_file: bool) -> Finding:
-    splits, labels = sorted({one.split for one in group}), sorted({one.label for one in group})
-    kind = LEAK if TRAIN in splits and len(splits) > 1 else CONTRADICTION if len(labels) > 1 else REPEAT
-    detail = f"{'the same file' if same_file else 'the same pixels in different files'} in {' and '.join(labels)}"
-    if len(splits) > 1:
-        detail += f", in {' and '.join(splits)}"
-    elif splits == [WHOLE]:
-        detail += "; a division of this set may train on one and hold out the other"
-    return Finding(kind, [one.file for one in group], detail)
-
-
-def _about_balance(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
-    for name, per_class in counts.items():
-        ranked = Counter({label: count for label, count in per_class.items() if count}).most_common()
-        if name not in HELD_OUT and ranked and ranked[0][1] >= UNBALANCED * ranked[-1][1]:
-            (most, many), (least, few) = ranked[0], ranked[-1]
-            yield Finding("unbalanced classes", [], f"{many:,} images of {most}, {few:,} of {least}")
-
-
-def quantiles(seen: Iterable[Seen]) -> dict[str, list[int]]:
-    """Of width and height, as in :attr:`Health.sides`."""
-    sizes = np.array([(one.width, one.height) for one in seen if not one.reason])
+def quantiles(looked: Sequence[Looked]) -> dict[str, list[int]]:
+    """Of width and height, as in `Health.sides`."""
+    sizes = np.array([(seen.width, seen.height) for _, _, seen in looked if not seen.reason])
     if not len(sizes):
         return {}
     table = np.quantile(sizes, (0, 0.25, 0.5, 0.75, 1), axis=0, method="nearest").T
     return {name: [int(value) for value in row] for name, row in zip(("width", "height"), table, strict=True)}
+
+
+def about_remarks(remarks: Remarks) -> Iterator[Finding]:
+    """How folders were understood, and a finding for each suffix of files that are not read."""
+    for note in remarks.notes:
+        yield Finding("how the folders were read", [], note)
+    for suffix, number in remarks.passed_over.most_common():
+        yield Finding(PASSED_OVER, [remarks.examples[suffix]], f"{number:,} {suffix or 'without suffix'}")
+
+
+def about_most_passed_over(remarks: Remarks, images: int) -> Iterator[Finding]:
+    """Where fewer files are images than are not."""
+    passed_over = remarks.passed_over.total()
+    if passed_over > images:
+        detail = f"{passed_over:,} of {passed_over + images:,}: {remarks.kinds()}"
+        yield Finding("most files are not read", [*remarks.examples.values()], detail)
+
+
+def about_unreadable(looked: Sequence[Looked], kind: str) -> Iterator[Finding]:
+    """Each picture that cannot be read, and why."""
+    for _, file, seen in looked:
+        if seen.reason:
+            yield Finding(kind, [file], seen.reason)
+
+
+def about_repeats(
+    looked: Sequence[Looked],
+    contradiction: str,
+    told: Callable[[int], Hashable],
+    words: Callable[[list[Any]], str],
+) -> Iterator[Finding]:
+    """Groups of pictures with the same pixels, the worst kind first: LEAK, `contradiction` and REPEAT.
+
+    told: what is annotated in a picture, by its number, None where nobody can say: of a contradiction there are
+    several. words: for a sentence, about those of a group in order.
+    """
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for number, one in enumerate(looked):
+        if not one.seen.reason:
+            groups[one.seen.pixels].append(number)
+    found: dict[str, list[Finding]] = {LEAK: [], contradiction: [], REPEAT: []}
+    for numbers in groups.values():
+        group = [looked[number] for number in numbers]
+        parts, files = sorted({one.part for one in group}), list(dict.fromkeys(one.file for one in group))
+        if len(parts) == 1 and len(files) == 1:
+            continue
+        several = sorted({told(number) for number in numbers} - {None}, key=str)
+        kind = LEAK if len(set(map(is_held_out, parts))) > 1 else contradiction if len(several) > 1 else REPEAT
+        same_file = len({one.seen.file for one in group}) == 1
+        detail = ("the same file" if same_file else "the same pixels in different files") + words(several)
+        if len(parts) > 1:
+            detail += f", in {' and '.join(parts)}"
+        elif parts == [WHOLE]:
+            detail += "; a division of this set may train on one and hold out the other"
+        found[kind].append(Finding(kind, files, detail))
+    for findings in found.values():
+        yield from findings
+
+
+def about_huge(looked: Sequence[Looked]) -> Iterator[Finding]:
+    """Pictures that take long to decode."""
+    for _, file, seen in looked:
+        if seen.width * seen.height > HUGE:
+            yield Finding("huge", [file], f"{seen.width}×{seen.height} px")
+
+
+def about_numbers(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Finding]:
+    """Numbers of which no level or too few levels remain, and the range that would keep them."""
+    kinds: dict[tuple[str, int | None], dict[str, Numbers]] = defaultdict(dict)
+    for _, file, seen in looked:
+        if seen.numbers:
+            kinds[seen.numbers.kind, seen.numbers.white][file] = seen.numbers
+    for (kind, white), files in kinds.items():
+        least, low = min(one.least for one in files.values()), min(one.low for one in files.values())
+        greatest, high = max(one.greatest for one in files.values()), max(one.high for one in files.values())
+        said = f"{kind} from {least:.6g} to {greatest:.6g}"
+        advice = "--value-range {:.9g} {:.9g}".format(*_range(white, least, greatest, low, high))
+        black, full = pixels.value_range or (0, white)
+        if full is None:
+            yield Finding("numbers without black and white", list(files), f"{said}: {advice}")
+        elif (levels := 255 * (high - low) / abs(full - black)) < FEW_LEVELS:
+            yield Finding(NARROW, list(files), f"{said}: {levels + 1:.0f} of 256 levels of grey remain; {advice}")
+
+
+def _range(white: int | None, least: float, greatest: float, low: float, high: float) -> tuple[float, float]:
+    """Black and white that keep what there is: from 0 to all ones where numbers begin near 0, as cameras have it; else
+    what occurs, without what is rare and far off."""
+    if white is not None and low <= high / 4:
+        return 0, 2 ** max(1, int(high)).bit_length() - 1
+    if greatest - least > 4 * (high - low) > 0:
+        least, greatest = low, high
+    span = greatest - least or 1
+    step = 10 ** math.floor(math.log10(span)) / 100 if least % 1 or greatest % 1 else 1
+    return step * math.floor(least / step), step * math.ceil((least + span) / step)
+
+
+def about_files(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Finding]:
+    """What is beyond the value range, or not meant by it, and files without their end."""
+    beyond, shallow, deep = [], [], False
+    for _, file, seen in looked:
+        if not seen.ended:
+            yield Finding("file without its end mark", [file], "its picture is whole; copy it once more, if you can")
+        if seen.reason or pixels.value_range is None:
+            continue
+        if seen.numbers is None:
+            shallow.append(file)
+        else:
+            deep = True
+            if seen.numbers.low < min(pixels.value_range) or seen.numbers.high > max(pixels.value_range):
+                beyond.append(file)
+    if beyond:
+        yield Finding("numbers beyond the value range", beyond, "they are black and white like its ends")
+    if shallow and deep:
+        yield Finding("8 bits among deeper images", shallow, "the value range is that of the others; convert the ones")

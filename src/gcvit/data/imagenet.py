@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gcvit.data.labelled import LabelledImages
+from gcvit.data.remarks import Remarks, is_seen
+from gcvit.errors import UserError
+from gcvit.shell import install
 
 _NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)
+_OWN = re.compile(r"ILSVRC2012_(devkit.*|validation_ground_truth\.txt)|meta\.mat|LOC_\w+\.(csv|txt)")
 _KAGGLE = "LOC_val_solution.csv"
 _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 # What scipy lets through on damaged files.
@@ -23,6 +27,11 @@ def image_folder(root: Path) -> Path:
     return next((folder for folder in inside if folder.is_dir()), root)
 
 
+def own_files(folder: Path) -> set[str]:
+    """The names of what comes with the images, such as the devkit."""
+    return {entry.name for entry in os.scandir(folder) if _OWN.fullmatch(entry.name)}
+
+
 def is_flat_validation(folder: Path) -> bool:
     """Whether ImageNet's validation images lie in `folder` itself."""
     return folder.is_dir() and any(_NAME.fullmatch(entry.name) for entry in os.scandir(folder))
@@ -34,17 +43,22 @@ def read_flat_validation(folder: Path) -> LabelledImages:
     The labels are looked for in `folder` and the folders above it: LOC_val_solution.csv, or
     ILSVRC2012_devkit_t12/data with its ground truth and meta.mat.
 
-    Raises ValueError when they are not found, do not cover the images or cannot be read.
+    Raises UserError when they are not found, do not cover the images or cannot be read.
     """
     wnids = _find_labels(folder)
-    files = sorted(file for file in folder.iterdir() if _NAME.fullmatch(file.name))
+    remarks, files = Remarks(), []
+    for file in sorted(folder.iterdir()):
+        if _NAME.fullmatch(file.name):
+            files.append(file)
+        elif is_seen(file.name) and file.is_file() and not _OWN.fullmatch(file.name):
+            remarks.pass_over(file)
     unlabelled = [file for file in files if _number(file) not in wnids]
     if unlabelled:
-        raise ValueError(f"{unlabelled[0]}: the validation labels found for {folder} do not name it")
+        raise UserError(f"{unlabelled[0]}: the validation labels found for {folder} do not name it")
     named = sorted((wnids[_number(file)], file) for file in files)
     classes = sorted({wnid for wnid, _ in named})
     place = {wnid: label for label, wnid in enumerate(classes)}
-    return LabelledImages(folder, classes, [(file, place[wnid]) for wnid, file in named])
+    return LabelledImages(folder, classes, [(file, place[wnid]) for wnid, file in named], remarks)
 
 
 def _number(file: Path) -> int:
@@ -62,7 +76,7 @@ def _find_labels(folder: Path) -> dict[int, str]:
         for truth in [place / _TRUTH, *sorted(place.glob(f"ILSVRC2012_devkit*/data/{_TRUTH}"))]:
             if truth.is_file():
                 return _read_devkit(truth, truth.with_name("meta.mat"))
-    raise ValueError(
+    raise UserError(
         f"{folder} holds ImageNet's validation images without labels; put the unpacked ILSVRC2012_devkit_t12 or "
         f"Kaggle's {_KAGGLE} beside it, or move the images into one folder per class"
     )
@@ -76,7 +90,7 @@ def _read_kaggle(table: Path) -> dict[int, str]:
             for row in csv.DictReader(file):
                 wnids[int(row["ImageId"].rpartition("_")[2])] = row["PredictionString"].split()[0]
     except (KeyError, IndexError, ValueError, AttributeError, TypeError, csv.Error) as error:
-        raise ValueError(f"{table}: not Kaggle's table with ImageId and PredictionString ({error!r})") from error
+        raise UserError(f"{table}: not Kaggle's table with ImageId and PredictionString ({error!r})") from error
     return wnids
 
 
@@ -86,20 +100,20 @@ def _read_devkit(truth: Path, meta: Path) -> dict[int, str]:
     try:
         return {number: synsets[int(line)] for number, line in enumerate(truth.read_text().split(), start=1)}
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{truth}: {error} is not an id that {meta.name} knows; unpack the devkit anew") from error
+        raise UserError(f"{truth}: {error} is not an id that {meta.name} knows; unpack the devkit anew") from error
 
 
 def _read_synsets(meta: Path) -> dict[int, str]:
     """WordNet ids by ILSVRC2012_ID."""
     if not meta.is_file():
-        raise ValueError(f"{meta}: no such file; unpack all of the devkit")
+        raise UserError(f"{meta}: no such file; unpack all of the devkit")
     try:
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError
     except ImportError as error:
-        raise ValueError(f"{meta}: reading it takes scipy; install it with: pip install 'gcvit[imagenet]'") from error
+        raise UserError(f"{meta}: reading it takes scipy, which is not installed; {install('imagenet')}") from error
     try:
         synsets: Any = loadmat(meta, squeeze_me=True)["synsets"]
         return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets.flat}
     except (MatReadError, *_MAT_ERRORS) as error:
-        raise ValueError(f"{meta}: not the devkit's meta.mat, or damaged ({error}); unpack the devkit anew") from error
+        raise UserError(f"{meta}: not the devkit's meta.mat, or damaged ({error}); unpack the devkit anew") from error

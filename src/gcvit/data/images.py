@@ -1,94 +1,182 @@
-"""The one image loader of the package: any common file in, an upright RGB picture or a clear error out."""
+"""The one image loader of the package: any common file in, an upright picture or a clear error out."""
 
 import os
-import struct
-import zlib
-from functools import cache
-from io import BytesIO
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
-from gcvit.data.members import Member
+from gcvit.data.formats import Bands, npy
+from gcvit.data.formats.decoding import BYTES_A_PIXEL, DECODING_ERRORS, Head, decode, head
+from gcvit.data.members import FileInMemory, Member
+from gcvit.data.pixels import RGB, RGB8, Picture, PixelFormat, picture_of, upright
+from gcvit.data.remarks import Remarks, is_seen
+from gcvit.errors import UserError
+from gcvit.wording import harmless
+
+Result = TypeVar("Result")
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp"}
-    | {".ppm", ".pgm", ".pbm", ".avif", ".jp2"}
+    | {".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".heic", ".heif", ".npy"}
 )
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 256 MiB as RGB
+PIXEL_LIMIT = "GCVIT_MAX_PIXELS"  # the environment variable that sets another limit, in this process and its workers
 
-# A list of ours: Pillow's full list holds formats that start other programs (EPS runs Ghostscript).
-_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "GIF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000")
-
-# What Pillow and its decoders raise, or let through, on damaged files.
-DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    RuntimeError,
-    EOFError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,  # raised where a user's warning filters say so
-)
+Source = str | os.PathLike[str] | Member | FileInMemory
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """An image that cannot be used; the message, one line, names the file and says what is wrong."""
 
     def __init__(self, message: str):
         # A DataLoader's worker re-raises with its whole traceback as the message: keep our line of it.
-        super().__init__(message.rsplit(f"{ImageError.__qualname__}: ", 1)[-1].strip())
+        super().__init__(harmless(message.rsplit(f"{ImageError.__qualname__}: ", 1)[-1].strip(), keep=""))
 
 
-def load_image(
-    source: str | os.PathLike[str] | Member,
-    *,
-    background: tuple[int, int, int] = (255, 255, 255),
-    max_pixels: int = MAX_PIXELS,
-) -> Image.Image:
+def load_image(source: Source, *, background: RGB = (255, 255, 255), max_pixels: int | None = None) -> Image.Image:
     """Read one image, a file or a file in a tar archive, as 8-bit RGB, upright.
 
     The first frame of a file with several. EXIF orientation is applied; transparent pixels are composited on
-    ``background`` (RGB, 0-255); 16-bit grey is scaled by its full range, not cut off; RGB with 16 bits a
-    channel keeps the upper 8; CMYK, YCbCr and palettes are converted. Colour profiles are ignored, as in
-    torchvision and timm. ``max_pixels`` is checked before the pixels are decoded; Pillow's own limit
-    (``PIL.Image.MAX_IMAGE_PIXELS``, an error at twice its value) stays in force above it.
+    ``background`` (RGB, 0-255); numbers of more than 8 bits are scaled by their full range, not cut off; CMYK,
+    YCbCr and palettes are converted. Colour profiles are ignored, as in torchvision and timm. ``max_pixels`` is
+    checked before the pixels are decoded; None: :func:`pixel_limit`.
 
     Raises:
         ImageError: missing, empty, truncated, damaged, too large, not an image, or of a kind without one
             right reading in 8 bits: floats and signed integers have no agreed black and white.
     """
-    path = source if isinstance(source, Member) else Path(source)
+    picture = load_picture(source, RGB8, background=background, max_pixels=max_pixels)
+    assert isinstance(picture, Image.Image)
+    return picture
+
+
+def load_picture(
+    source: Source,
+    pixels: PixelFormat = RGB8,
+    *,
+    background: RGB = (255, 255, 255),
+    max_pixels: int | None = None,
+) -> Picture:
+    """Read one image as :func:`load_image` does, with the pixels that a model takes.
+
+    Of three channels a PIL image, RGB; of any other number float32 (channels, height, width), black 0 … white 1.
+
+    Raises:
+        ImageError: as :func:`load_image`, and for a file with other bands than ``pixels`` asks for.
+    """
+    most = pixel_limit() if max_pixels is None else max_pixels
+
+    def read(content: bytes) -> Picture:
+        stored, orientation = decode(content, most, pixels.channels)
+        picture = picture_of(stored, pixels, background)
+        del content, stored  # as large as the picture, which may be turned now
+        return upright(picture, orientation)
+
+    return read_safely(source, most, read)
+
+
+def head_of(source: Source) -> Head:
+    """The size of an image, and how EXIF turns it. Raises ImageError as :func:`load_image`."""
+    most = pixel_limit()
+    return read_safely(source, most, lambda content: head(content, most))
+
+
+def read_safely(source: Source, max_pixels: int, read: Callable[[bytes], Result], what: str = "image") -> Result:
+    """What ``read`` makes of a file's bytes.
+
+    Raises:
+        ImageError: for a file that cannot be read, and for whatever ``read`` and decoders raise; it names the file and
+            calls it a ``what``.
+    """
+    path = source if isinstance(source, Member | FileInMemory) else Path(source)
     try:
-        with Image.open(_opened(path), formats=readable_formats()) as image:
-            pixels = image.width * image.height
-            if pixels > max_pixels:
-                raise ImageError(
-                    f"cannot read image {path}: {image.width}×{image.height} is {pixels:,} pixels, above the "
-                    f"limit of {max_pixels:,}; make it smaller or raise max_pixels"
-                )
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image, path, background)
+        return read(_content(path, max_pixels, what))
     except ImageError:
         raise
-    except Image.UnidentifiedImageError:
-        raise ImageError(
-            f"cannot read image {path}: not an image, or damaged at its start (readable: JPEG, PNG, TIFF, "
-            "WebP, GIF, BMP, PPM, AVIF, JPEG 2000)"
-        ) from None
     except MemoryError:
-        raise ImageError(f"cannot read image {path}: not enough memory") from None
+        raise ImageError(f"cannot read {what} {path}: not enough memory") from None
     except DECODING_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"cannot read image {path}: {reason}") from error
+        raise ImageError(f"cannot read {what} {path}: {reason}") from error
+
+
+def pixel_limit() -> int:
+    """How many pixels an image may have: MAX_PIXELS, or what GCVIT_MAX_PIXELS says in the environment.
+
+    Raises UserError where that is no number above 0.
+    """
+    said = os.environ.get(PIXEL_LIMIT)
+    if said is None:
+        return MAX_PIXELS
+    if not (said.isascii() and said.isdigit() and int(said[:20]) > 0):
+        raise UserError(f"{PIXEL_LIMIT} in the environment must be a number of pixels, not {said!r:.80}")
+    return int(said[:20])
+
+
+def picture_in_memory(given: Image.Image | np.ndarray | Tensor, pixels: PixelFormat = RGB8) -> Picture:
+    """A picture that is in memory already, as :func:`load_picture` reads its file.
+
+    given: a PIL image; an array (height, width[, channels]) of bytes, or of any numbers where ``pixels`` says what is
+    black and white or asks for other channels than three; or a tensor (channels, height, width) of the same, or of
+    floats from 0, black, to 1, white.
+
+    Raises:
+        UserError: for anything else, saying what it is.
+        ImageError: for a PIL image whose file is damaged, and for other bands or numbers than ``pixels`` asks for.
+    """
+    if isinstance(given, Tensor):
+        given = _numbers(given, pixels)
+    try:
+        if isinstance(given, np.ndarray):
+            return picture_of(_stored(given, pixels), pixels)
+        if not min(given.size):
+            raise UserError("a picture of {}×{} pixels has none".format(*given.size))
+        given = ImageOps.exif_transpose(given)
+        deep = given.mode in ("I", "F") or given.mode.startswith("I;16")
+        return picture_of(npy.bands(np.asarray(given), 1) if deep else given, pixels)
+    except UserError:
+        raise
+    except DECODING_ERRORS as error:  # of a file that is decoded only now
+        raise ImageError(f"cannot read image in memory: {' '.join(str(error).split())}") from error
+
+
+def _numbers(given: Tensor, pixels: PixelFormat) -> np.ndarray:
+    """A tensor as an array (height, width, channels), floats in the numbers that `pixels` expects."""
+    if given.ndim != 3 or (pixels == RGB8 and given.shape[0] not in (1, 3, 4)):
+        raise UserError(f"a picture's tensor must be (channels, height, width), not {tuple(given.shape)}")
+    array = given.permute(1, 2, 0).cpu()
+    if not given.is_floating_point():
+        return array.numpy()
+    if not bool(((array >= 0) & (array <= 1)).all()):
+        raise UserError("a picture's tensor of floats must hold values from 0 to 1, before any normalisation")
+    if pixels == RGB8:
+        return (array * 255).round().to(torch.uint8).numpy()
+    if pixels.value_range is None:
+        return (array.double() * 65_535).round().numpy().astype(np.uint16)
+    black, white = pixels.value_range
+    return array.double().numpy() * (white - black) + black
+
+
+def _stored(array: np.ndarray, pixels: PixelFormat) -> Image.Image | Bands:
+    """An array as if it had been read from a file."""
+    if array.ndim not in (2, 3) or array.dtype.kind not in "buif":
+        raise UserError(f"a picture's array must be (height, width[, channels]), not {array.dtype} of {array.shape}")
+    if not array.size:
+        raise UserError(f"a picture's array has no pixels: {array.shape}")
+    if pixels != RGB8:
+        return npy.bands(array, pixels.channels)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.dtype != np.uint8 or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise UserError(
+            f"a picture's array must be uint8 (height, width[, 3 or 4 channels]), not {array.dtype} of {array.shape}"
+        )
+    return Image.fromarray(array)
 
 
 def list_images(path: str | os.PathLike[str]) -> list[Path]:
@@ -100,26 +188,31 @@ def list_images(path: str | os.PathLike[str]) -> list[Path]:
     path = Path(path)
     if not path.is_dir():
         if not path.exists():
-            raise ValueError(f"{path}: no such file or folder")
+            raise UserError(f"{path}: no such file or folder")
         return [path]
     found = find_images(path)
     if not found:
-        raise ValueError(f"{path}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise UserError(f"{path}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return found
 
 
-def find_images(folder: str | os.PathLike[str]) -> list[Path]:
+def find_images(folder: str | os.PathLike[str], remarks: Remarks | None = None) -> list[Path]:
     """The files in ``folder`` and below with one of ``IMAGE_SUFFIXES`` in any case, in a fixed order.
 
-    Hidden files and folders (with a leading dot) are left out; linked folders are followed, each real folder
-    once, so a loop of links ends.
+    Hidden files and folders (with a leading dot, or a system's) are left out; linked folders are followed, each real
+    folder once, so a loop of links ends. Files with other suffixes are counted in ``remarks``.
 
     Raises:
         ValueError: a folder that cannot be read.
     """
     found: list[Path] = []
-    _collect(Path(folder), found, visited=set())
+    _collect(Path(folder), found, set(), Remarks() if remarks is None else remarks)
     return found
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name counts as an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def check_file(path: Path, what: str = "image") -> None:
@@ -140,14 +233,7 @@ def check_file(path: Path, what: str = "image") -> None:
         raise ImageError(f"cannot read {what} {path}: {error.strerror}") from error
 
 
-@cache
-def readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats to open files with."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF is missing from some builds
-
-
-def _collect(folder: Path, found: list[Path], visited: set[str]) -> None:
+def _collect(folder: Path, found: list[Path], visited: set[str], remarks: Remarks) -> None:
     real = os.path.realpath(folder)
     if real in visited:
         return
@@ -155,56 +241,28 @@ def _collect(folder: Path, found: list[Path], visited: set[str]) -> None:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        raise ValueError(f"{folder}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
     for entry in entries:
-        if entry.name.startswith("."):
+        if not is_seen(entry.name):
             continue
         if entry.is_dir():
-            _collect(folder / entry.name, found, visited)
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+            _collect(folder / entry.name, found, visited, remarks)
+        elif is_image_name(entry.name):
             found.append(folder / entry.name)
+        else:
+            remarks.pass_over(folder / entry.name)
 
 
-def _opened(path: Path | Member) -> Path | BytesIO:
-    """What Pillow opens."""
+def _content(path: Path | Member | FileInMemory, max_pixels: int, what: str) -> bytes:
+    """The bytes of a file that is not larger than a picture of so many pixels can be."""
     if isinstance(path, Path):
-        check_file(path)
-        return path
-    if path.size == 0:
-        raise ImageError(f"cannot read image {path}: the file is empty")
-    return BytesIO(path.read())
-
-
-def _to_rgb(image: Image.Image, path: Path | Member, background: tuple[int, int, int]) -> Image.Image:
-    if image.mode == "F":
+        check_file(path, what)
+    size = path.stat().st_size if isinstance(path, Path) else path.size
+    if size == 0:
+        raise ImageError(f"cannot read {what} {path}: the file is empty")
+    if size > max(BYTES_A_PIXEL * max_pixels, 2**20):
         raise ImageError(
-            f"cannot read image {path}: it holds floats, which have no agreed black and white; "
-            "scale it to 8 or 16 bits first"
+            f"cannot read {what} {path}: {size:,} bytes are more than a picture of {max_pixels:,} pixels needs; raise "
+            f"the limit (--max-pixels, or {PIXEL_LIMIT} in the environment)"
         )
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _deep_grey_to_rgb(image, path, background)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, (*background, 255))
-        return Image.alpha_composite(ground, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _deep_grey_to_rgb(image: Image.Image, path: Path | Member, background: tuple[int, int, int]) -> Image.Image:
-    """Integers of more than 8 bits: 0 is black and the largest value of the file's format is white."""
-    tags = getattr(image, "tag_v2", {})  # TIFF: 258 bits per sample, 339 sample format, 262 photometric
-    bits = tags.get(258, (16,))[0]
-    if tags.get(339, (1,))[0] == 2:
-        raise ImageError(
-            f"cannot read image {path}: it holds signed integers, which have no agreed black and "
-            "white; save it with unsigned 8 or 16 bits first"
-        )
-    values = np.asarray(image)
-    raw = values.view(np.uint32) if values.dtype == np.int32 else values
-    grey = np.rint(raw.astype(np.float64) * (255 / (2**bits - 1))).clip(0, 255).astype(np.uint8)
-    if tags.get(262) == 0:
-        grey = 255 - grey  # "white is zero": Pillow inverts it for 8 bits only
-    rgb = np.repeat(grey[..., None], 3, axis=2)
-    if "transparency" in image.info:
-        rgb[raw == image.info["transparency"]] = background
-    return Image.fromarray(rgb)
+    return path.read_bytes() if isinstance(path, Path) else path.read()

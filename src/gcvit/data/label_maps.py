@@ -1,6 +1,7 @@
 """Label maps, one class per pixel: read from and written to image files, whose values are mapped here and only here."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -9,17 +10,23 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image
 
-from gcvit.data.images import DECODING_ERRORS, MAX_PIXELS, ImageError, check_file, readable_formats
+from gcvit.data.formats import Bands, Refused, blocks, npy, png, tiff
+from gcvit.data.formats.decoding import check_pixels, decode, kind_of
+from gcvit.data.formats.tags import XMP, orientation
+from gcvit.data.images import ImageError, Source, pixel_limit, read_safely
+from gcvit.data.pixels import upright_array
+from gcvit.errors import UserError
 from gcvit.files import write_atomically
+from gcvit.wording import listed
 
 IGNORED = -1  # a pixel that does not count
 RGB = tuple[int, int, int]
 
 MOST_CLASSES = 4096  # more, and a matrix of confusions no longer fits beside others
-CALM: RGB = (72, 88, 104)  # of the first class, which is often what lies behind all others
-_PACKED_GREY = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0…255, by these factors
+KEEPING = ("PNG", "TIFF", "BMP", "DIB", "GIF", "PPM", "NPY")  # formats; others change numbers, or may have done so
+WHITE_FIRST = "white has its lowest number, so it is not clear which numbers are the classes; write it as PNG anew"
 
 
 class ColourImageError(ImageError):
@@ -41,9 +48,9 @@ class LabelMapping:
     zero_is_ignored: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for no class and for more than 4,096."""
+        """Raises UserError for no class and for more than 4,096."""
         if not 1 <= self.classes <= MOST_CLASSES:
-            raise ValueError(f"there must be 1 to {MOST_CLASSES:,} classes, got {self.classes:,}")
+            raise UserError(f"there must be 1 to {MOST_CLASSES:,} classes, got {self.classes:,}")
 
     def __call__(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels and whether each value is known, for values of any integer type and shape.
@@ -68,17 +75,35 @@ class LabelMapping:
         return words + (f", {' and '.join(ignored)} ignored" if ignored else "")
 
 
-def load_labels(source: str | os.PathLike[str], mapping: LabelMapping) -> np.ndarray:
+@dataclass(frozen=True)
+class LabelReading:
+    """How label files are read."""
+
+    classes_file: str | None = None
+    """Text file with a class name a line, the first for label 0; none: classes.txt in data, or ADE20K's own."""
+    ignore_label: int | None = 255
+    """The value in label files of pixels that do not count, beside zero_is_ignored; none: every value is a class."""
+    zero_is_ignored: bool | None = None
+    """Label 0 does not count and classes start at 1, as in ADE20K; none: for ADE20K only."""
+
+
+AS_USUAL = LabelReading()
+
+
+def load_labels(source: Source, mapping: LabelMapping) -> np.ndarray:
     """The labels of a file, int16 (height, width): 0 … classes-1 and IGNORED.
 
     Raises ImageError (a ValueError) as `read_label_values`, and for values that the mapping does not know.
     """
     values = read_label_values(source)
-    labels, known = mapping(values)
-    if not known.all():
-        unknown, counts = np.unique(values[~known], return_counts=True)
-        found = ", ".join(f"{value} ({count:,} px)" for value, count in zip(unknown[:5], counts[:5], strict=True))
-        found += f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    labels = np.empty(values.shape, np.int16)
+    unknown: Counter[int] = Counter()
+    for rows in blocks(*values.shape):
+        labels[rows], known = mapping(values[rows])
+        if not known.all():
+            unknown.update(values[rows][~known].tolist())
+    if unknown:
+        found = listed(sorted(unknown.items()), show=lambda item: f"{item[0]} ({item[1]:,} px)")
         raise ImageError(
             f"cannot read labels {source}: unknown values {found}; known are {mapping.values()}. "
             "Give the right class names or ignore label, or mend the file"
@@ -86,29 +111,25 @@ def load_labels(source: str | os.PathLike[str], mapping: LabelMapping) -> np.nda
     return labels
 
 
-def read_label_values(source: str | os.PathLike[str]) -> np.ndarray:
+def read_label_values(source: Source) -> np.ndarray:
     """The values in a label file as they are, integers (height, width).
 
-    Grey of 1 to 16 bits, and palettes, whose indices count and not their colours; PNG, BMP or TIFF.
+    Grey and signed integers of any number of bits, and palettes, whose indices count and not their colours; PNG, BMP,
+    GIF, PGM, TIFF or NumPy's .npy, whatever the file's name says.
 
     Raises:
-        ImageError: missing, empty, damaged or too large.
+        ImageError: missing, empty, damaged, too large, or of a kind that changes numbers, as JPEG does.
         ColourImageError: a picture in colours, which is no label map.
     """
-    path = Path(source)
-    try:
-        check_file(path, "labels")
-        with Image.open(path, formats=readable_formats()) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"cannot read labels {path}: {image.width}×{image.height} pixels are too many")
-            return _values(image, path)
-    except ImageError:
-        raise
-    except Image.UnidentifiedImageError:
-        raise ImageError(f"cannot read labels {path}: not an image, or damaged at its start") from None
-    except DECODING_ERRORS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"cannot read labels {path}: {reason}") from error
+    most = pixel_limit()
+
+    def read(content: bytes) -> np.ndarray:
+        try:
+            return _values(content, most)
+        except _Coloured as error:
+            raise ColourImageError(f"cannot read labels {source}: {error}") from None
+
+    return read_safely(source, most, read, "labels")
 
 
 def is_colour(value: object) -> bool:
@@ -131,10 +152,10 @@ def label_image(labels: np.ndarray, palette: Sequence[RGB]) -> Image.Image:
     Up to 255 classes are indices of `palette`, which has a colour per class, and 255, white, is for IGNORED; more,
     which a palette cannot hold, are grey of 16 bits, and 65535 is for IGNORED.
 
-    Raises ValueError for a label that is neither a class nor IGNORED.
+    Raises UserError for a label that is neither a class nor IGNORED.
     """
     if labels.size and not IGNORED <= labels.min() <= labels.max() < len(palette):
-        raise ValueError(f"labels must be in {IGNORED}…{len(palette) - 1}, got {labels.min()}…{labels.max()}")
+        raise UserError(f"labels must be in {IGNORED}…{len(palette) - 1}, got {labels.min()}…{labels.max()}")
     if len(palette) > 255:
         return Image.fromarray(np.where(labels == IGNORED, 65_535, labels).astype(np.uint16))
     image = Image.fromarray(np.where(labels == IGNORED, 255, labels).astype(np.uint8))
@@ -144,18 +165,33 @@ def label_image(labels: np.ndarray, palette: Sequence[RGB]) -> Image.Image:
     return image
 
 
+# Found by a search: no colour is glaring (chroma up to 0.14 in OKLCH), and the least distance (CIEDE2000) between two,
+# or from black, white and grey, is as large as can be for eyes without red, green or blue cones and for all others.
+# tests/data/test_palette.py measures it. The first class is often what lies behind all others.
+FIRST: tuple[RGB, ...] = (
+    *((72, 88, 104), (172, 88, 16), (172, 160, 40), (112, 16, 64), (160, 220, 244), (232, 208, 160)),
+    *((64, 64, 16), (136, 88, 160), (40, 184, 172), (160, 148, 232), (16, 136, 88), (244, 136, 172)),
+    *((172, 184, 112), (16, 76, 148), (244, 196, 88), (100, 172, 124), (196, 100, 100), (100, 148, 52)),
+    *((76, 232, 220), (88, 136, 208), (88, 40, 100), (160, 184, 232), (136, 76, 88), (160, 100, 136)),
+    *((76, 124, 52), (160, 112, 172), (100, 76, 124), (220, 172, 196), (100, 52, 52), (40, 100, 88)),
+    *((160, 64, 16), (196, 136, 148), (172, 148, 196), (88, 100, 52), (220, 160, 148), (220, 124, 112)),
+)
+
+
 @cache
 def _palette(count: int) -> tuple[RGB, ...]:
-    """Each colour is as far as can be from those before it, and from black, white and grey.
+    """Beyond the first, each colour is as far as can be from those before it, and from black, white and grey.
 
     Distance is the "redmean" approximation of what the eye sees, in whole numbers and so the same everywhere.
     """
     candidates = np.array(list(product(range(24, 248, 16), repeat=3)), dtype=np.int64)
+    spread = candidates.max(1) - candidates.min(1)
+    candidates = candidates[(spread > 30) & (spread < 150)]  # neither grey nor glaring
+    candidates = candidates[~(candidates[:, None] == FIRST).all(2).any(1)]
     nearest = np.full(len(candidates), np.iinfo(np.int64).max)
-    found: list[RGB] = []
-    taken = [(0, 0, 0), (255, 255, 255), (128, 128, 128), CALM]
-    found.append(CALM)
-    for number in range(len(taken) - 1 + min(count, len(candidates))):
+    found = list(FIRST)
+    taken = [(0, 0, 0), (255, 255, 255), (128, 128, 128), *FIRST]
+    for number in range(len(taken) + min(count - len(FIRST), len(candidates))):
         if number >= len(taken):
             red, green, blue = candidates[nearest.argmax()].tolist()
             found.append((red, green, blue))
@@ -169,22 +205,62 @@ def _palette(count: int) -> tuple[RGB, ...]:
 
 def default_palette(count: int) -> list[RGB]:
     """A colour, 0 to 255 per channel, for each of `count` classes; those of the first classes are the same for any
-    number. Beyond 2,744 classes, more than an eye tells apart, they begin anew."""
-    colours = _palette(count)
+    number. Beyond some 2,000 classes, more than an eye tells apart, they begin anew."""
+    colours = _palette(max(count, len(FIRST)))
     return [colours[label % len(colours)] for label in range(count)]
 
 
-def _values(image: Image.Image, path: Path) -> np.ndarray:
-    mode = image.mode
-    if mode == "F":
-        raise ImageError(f"cannot read labels {path}: it holds floats, not class numbers; save whole numbers")
-    if mode not in ("1", "L", "P", "I") and not mode.startswith("I;16"):
-        raise ColourImageError(
-            f"cannot read labels {path}: {mode} is a picture in colours or with transparency, not one class number "
-            "per pixel; write the number of each colour's class as an 8-bit grey or palette PNG, such as "
+class _Coloured(Refused):
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} is a picture in colours or with transparency, not one class number per pixel; write the number of "
+            "each colour's class as an 8-bit grey or palette PNG, such as "
             "Image.fromarray(numbers.astype('uint8')).save(path) with Pillow"
         )
-    packing = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
-    factor = _PACKED_GREY.get(packing[0] if isinstance(packing, tuple) else str(packing), 1)
-    image.load()
-    return np.asarray(ImageOps.exif_transpose(image)).astype(np.int32) // factor
+
+
+def _values(content: bytes, max_pixels: int) -> np.ndarray:
+    values, turned = _stored_values(content, max_pixels)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
+    if values.ndim == 3:
+        raise _Coloured({3: "RGB", 4: "RGBA"}.get(values.shape[2], f"an image of {values.shape[2]:,} bands"))
+    if values.dtype.kind == "f":
+        raise Refused("it holds floats, not class numbers; save whole numbers")
+    if values.dtype == np.uint64 and values.max() >= 2**63:
+        raise Refused(f"it holds {values.max()}, which is no class number")
+    wide = np.int32 if np.can_cast(values.dtype, np.int32) else np.int64
+    return upright_array(values, turned).astype(wide, order="C")
+
+
+def _stored_values(content: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
+    """(height, width), or with a third axis for bands; and how they lie, as in EXIF."""
+    kind = kind_of(content)
+    if kind not in KEEPING:
+        raise Refused(f"it is {kind}, whatever its name says, which may have changed the numbers; write it as PNG anew")
+    if kind == "NPY":
+        array = npy.read(content)
+        check_pixels(array.shape[1::-1], max_pixels)
+        return array, 1
+    bits = png.bits(content) if kind == "PNG" else 8
+    if kind == "TIFF":
+        page = tiff.first_page(content)
+        check_pixels((page.width, page.height), max_pixels)
+        if page.compression not in (*tiff.LOSSLESS, *tiff.FAX):
+            raise Refused("it is compressed in a way that may have changed the numbers; write it as PNG anew")
+        if page.photometric == tiff.WHITE_IS_ZERO:
+            raise Refused(WHITE_FIRST)
+        if page.is_readable:
+            return tiff.read(content, page).values, orientation(page.tags, page.tags.content(XMP))
+        bits = page.bits
+    stored, turned = decode(content, max_pixels)
+    if isinstance(stored, Bands):
+        return stored.values, turned
+    if kind == "PPM" and stored.mode == "1":
+        raise Refused(WHITE_FIRST)
+    if stored.mode not in ("1", "L", "P"):
+        raise _Coloured(stored.mode)
+    values = np.asarray(stored)
+    if stored.mode == "L" and bits in (2, 4):
+        values = values // (255 // (2**bits - 1))  # Pillow spreads them over 0 … 255
+    return values, turned

@@ -1,9 +1,12 @@
-"""An image inside a tar archive, read in place: its offset and size are all that reading needs."""
+"""Files that are no files of their own: inside tar archives, read in place by offset and size, and in memory."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+
+LARGEST = 0x7FFF_F000  # bytes that systems read at once
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -19,7 +22,12 @@ class Member:
     size: int
 
     def read(self) -> bytes:
-        """The file's bytes; safe in threads and in forked processes. Raises OSError, also for a cut-off archive."""
+        """The file's bytes; safe in threads and in forked processes.
+
+        Raises OSError, also for a cut-off archive, and for a file of 2 GiB or more.
+        """
+        if self.size > LARGEST:
+            raise OSError(f"{self.size:,} bytes are too many for an image")
         # pread has its own position, so that processes which share a handle do not move each other's.
         content = os.pread(_opened(self.archive).number, self.size, self.offset)
         if len(content) != self.size:
@@ -28,6 +36,37 @@ class Member:
 
     def __str__(self) -> str:
         return f"{self.archive}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileInMemory:
+    """A file whose bytes are here already, such as one that was sent. name: what a person calls it."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.content)
+
+    def read(self) -> bytes:
+        """The file's bytes."""
+        return self.content
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an archive holds. images: in their order of bytes.
+
+    passed_over: other files, by folder and suffix: how many, and the name of one. Hidden ones are left out.
+    """
+
+    images: Sequence[Member]
+    passed_over: dict[str, dict[str, tuple[int, str]]]
 
 
 class _Handle:

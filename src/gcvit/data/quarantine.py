@@ -2,17 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import torch
 from torch.utils.data import Dataset
 
 from gcvit.data.images import ImageError
-from gcvit.data.loading import EpochLoader
-from gcvit.data.sampling import Share, derive_seed
+from gcvit.data.sampling import derive_seed
+from gcvit.errors import UserError
 
 _ATTEMPTS = 100  # at finding an image in the place of one; with half of them bad one in 10^30 places stays empty
 
@@ -25,10 +24,10 @@ class BadImage(NamedTuple):
 
 
 class Replacing(Dataset):
-    """`dataset`, whose items are (image, label), with items (image, label, bad images as JSON).
+    """`dataset` with items (item, bad images as JSON).
 
     In the place of an image that cannot be read comes another, a function of its index and of the dataset alone: the
-    same whatever process loads it and whenever. The third part lists the images given up for this place; it is
+    same whatever process loads it and whenever. The second part lists the images given up for this place; it is
     empty text for nearly all.
 
     Raises ImageError where no image could be found for a place: nearly all must be bad.
@@ -40,17 +39,17 @@ class Replacing(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any, str]:
+    def __getitem__(self, index: int) -> tuple[Any, str]:
         bad: list[BadImage] = []
         candidate = index
         for attempt in range(_ATTEMPTS):
             try:
-                image, label = self.dataset[candidate]
+                item = self.dataset[candidate]
             except ImageError as error:
                 file = self.name(candidate)
                 bad.append(BadImage(file, str(error).removeprefix(f"cannot read image {file}: ")))
             else:
-                return image, label, json.dumps(bad) if bad else ""
+                return item, json.dumps(bad) if bad else ""
             candidate = derive_seed(index, attempt) % len(self)
         raise ImageError(
             f"cannot read image {bad[0].file}, nor {_ATTEMPTS - 1} others tried in its place: {bad[0].reason}"
@@ -76,7 +75,7 @@ class Quarantine:
         self._read = 0  # bytes of the file that are in _listed
 
     def add(self, image: BadImage) -> None:
-        """List the image if it is not listed yet. Raises ValueError when there are more bad ones than allowed."""
+        """List the image if it is not listed yet. Raises UserError when there are more bad ones than allowed."""
         if image.file in self._listed:
             return
         import fcntl  # not on Windows, where only training fails for it
@@ -89,11 +88,16 @@ class Quarantine:
                 os.write(file.fileno(), json.dumps(image._asdict()).encode() + b"\n")
                 self._listed.add(image.file)
         if len(self._listed) > self.share * self.images:
-            raise ValueError(
+            raise UserError(
                 f"{len(self._listed):,} of the {self.images:,} training images cannot be read, more than the share of "
                 f"{self.share:g} that max_bad_images allows; the last was {image.file}: {image.reason}. {self.path} "
-                "lists them, `gcvit doctor data` finds them all; mend or remove them, or raise max_bad_images"
+                "lists them, `gcvit doctor PATH` finds them all; mend or remove them, or raise max_bad_images"
             )
+
+    def add_all(self, texts: Sequence[str]) -> None:
+        """List the bad images of a batch, as `Replacing` gives them."""
+        for image in (BadImage(*image) for text in texts if text for image in json.loads(text)):
+            self.add(image)
 
     def count(self) -> int:
         """How many images are listed, by all processes."""
@@ -109,24 +113,3 @@ class Quarantine:
             self._read += len(line)
             with suppress(ValueError):  # a line that a full disk has cut off
                 self._listed.add(json.loads(line)["file"])
-
-
-class SkippingLoader(EpochLoader):
-    """Batches as an :class:`EpochLoader` gives them, with bad images replaced and listed in the quarantine.
-
-    Attributes:
-        quarantine: where they are listed.
-    """
-
-    def __init__(
-        self, dataset: Dataset, share: Share, *, seed: int, workers: int, device: torch.device, quarantine: Quarantine
-    ) -> None:
-        super().__init__(Replacing(dataset), share, seed=seed, workers=workers, device=device)
-        self.quarantine = quarantine
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        """The micro-batches of epoch 0, 1, …, from its update `start` on. Raises ValueError for too many bad images."""
-        for images, labels, bad in super().epoch(epoch, start):
-            for image in (BadImage(*image) for text in bad if text for image in json.loads(text)):
-                self.quarantine.add(image)
-            yield images, labels

@@ -5,13 +5,16 @@ augmentation, on any machine and with any number of loader workers.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
+
+from gcvit.errors import UserError
+from gcvit.internals import lend_numpy
 
 _MASK = (1 << 64) - 1
 
@@ -24,6 +27,18 @@ def derive_seed(*keys: int) -> int:
     return state >> 1
 
 
+def held_out_of(images: int, place: object, val_fraction: float, seed: int) -> np.ndarray:
+    """Which of so many images are held out where all are divided: bool (images,); at least one, and never all.
+
+    place: where they are, for a message. Raises UserError for a single image.
+    """
+    if images == 1:
+        raise UserError(f"{place} holds one picture, too few to train on some and hold out others; add some")
+    held_out = np.zeros(images, dtype=bool)
+    held_out[permutation(images, seed)[: min(max(round(images * val_fraction), 1), images - 1)]] = True
+    return held_out
+
+
 def permutation(length: int, *keys: int) -> np.ndarray:
     """The numbers 0 … length-1, int64, in an order that depends on ``keys`` only.
 
@@ -33,13 +48,45 @@ def permutation(length: int, *keys: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Which images go together: those of one shape, so that a batch of them needs little padding.
+
+    groups: (images,), the number of each image's group. count: images of one group that follow each other, a divisor
+    of `batch_size`; the fewer, the more both kinds are in each update.
+    """
+
+    groups: np.ndarray
+    count: int
+
+    @classmethod
+    def by_orientation(cls, aspects: Iterable[float], count: int) -> "Alike":
+        """Landscape and square, and portrait. aspects: width / height of each image."""
+        return cls(np.fromiter((aspect < 1 for aspect in aspects), dtype=np.int64), count)
+
+    def sort(self, order: np.ndarray, first: int) -> np.ndarray:
+        """The images of a pass in runs of `count` from one group, a run in the place where its first image was.
+
+        first: images at the beginning that fill a run of the pass before, of any group. What does not fill a run of its
+        group comes last.
+        """
+        head, rest = order[:first], order[first:]
+        groups = self.groups[rest]
+        places = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+        whole = [place[: len(place) // self.count * self.count].reshape(-1, self.count) for place in places]
+        runs = np.concatenate([*whole, np.empty((0, self.count), dtype=np.int64)])
+        left = np.sort(np.concatenate([*(place[len(place) // self.count * self.count :] for place in places), []]))
+        runs = runs[np.argsort(runs[:, 0])].reshape(-1)
+        return np.concatenate([head, rest[runs], rest[left.astype(np.int64)]])
+
+
+@dataclass(frozen=True)
 class Share:
     """This process's part of every update of the weights.
 
     The `batch_size` images of an update are cut into passes × ranks chunks. In pass p, rank r computes chunk
     p × ranks + r; so two processes see in one pass what one process sees in two.
 
-    Raises ValueError when the batch cannot be cut into equal chunks.
+    Raises UserError when the batch cannot be cut into equal chunks.
     """
 
     batch_size: int
@@ -51,7 +98,7 @@ class Share:
         chunks = self.passes * self.ranks
         if self.batch_size % chunks:
             near = max(self.batch_size // chunks, 1) * chunks
-            raise ValueError(
+            raise UserError(
                 f"batch_size {self.batch_size} cannot be divided over {self.ranks} processes × {self.passes} passes "
                 f"(accumulate); take a multiple of {chunks}, such as {near}"
             )
@@ -78,14 +125,25 @@ class EpochSampler(Sampler[tuple[int, int]]):
         share: of this process.
         seed: of the run.
         updates: of an epoch; None: as many as the images fill.
+        alike: which images go together; None: any. The order is the same however the batch is divided; where a chunk
+            is not larger than `alike.count` and divides it, its images are of one group, but for one run for each group
+            (and where passes meet, one more) in a pass over the images.
 
     Attributes:
         epoch: from 0; each has its own order and its own sample seeds. Set it before iterating.
         start: updates of the epoch to leave out at its beginning (a run that goes on). Set it too.
     """
 
-    def __init__(self, images: int, share: Share, seed: int, updates: int | None = None):
-        self.images, self.share, self.seed = images, share, seed
+    def __init__(
+        self, images: int, share: Share, seed: int, updates: int | None = None, alike: Alike | None = None
+    ) -> None:
+        assert alike is None or len(alike.groups) == images, "each image is in a group"
+        if alike is not None and (alike.count < 1 or share.batch_size % alike.count):
+            raise UserError(
+                f"batch_size {share.batch_size} cannot be divided into runs of {alike.count} images of one "
+                f"orientation; make it a multiple of {alike.count}"
+            )
+        self.images, self.share, self.seed, self.alike = images, share, seed, alike
         self.endless = updates is not None
         self.updates = images // share.batch_size if updates is None else updates
         self.epoch = self.start = 0
@@ -118,6 +176,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def _pass(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices and sample seeds of one pass over all images."""
         order = permutation(self.images, self.seed, number)
+        if self.alike is not None:
+            # Passes of an endless row follow on each other anywhere in a run.
+            order = self.alike.sort(order, -number * self.images % self.alike.count if self.endless else 0)
         return order, (_hashes(self.images, self.seed, number, 2) >> np.uint64(1))[order]
 
 
@@ -137,17 +198,17 @@ class Reseeded(Dataset):
 
     def __getitem__(self, item: tuple[int, int]) -> Any:
         index, seed = item
-        before = random.getstate(), np.random.get_bit_generator(), torch.default_generator.get_state()  # type: ignore[attr-defined]
+        before = random.getstate(), torch.default_generator.get_state()
+        give_numpy_back = lend_numpy(self._numpy)
         random.seed(seed)
-        np.random.set_bit_generator(self._numpy)  # type: ignore[attr-defined]
         np.random.seed(seed & 0xFFFFFFFF)
         torch.default_generator.manual_seed(seed)
         try:
             return self.dataset[index]
         finally:
             random.setstate(before[0])
-            np.random.set_bit_generator(before[1])  # type: ignore[attr-defined]
-            torch.default_generator.set_state(before[2])
+            give_numpy_back()
+            torch.default_generator.set_state(before[1])
 
 
 def _hashes(length: int, *keys: int) -> np.ndarray:

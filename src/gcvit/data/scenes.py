@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
-from PIL import Image
 
 from gcvit.data.label_maps import default_palette, label_image
+from gcvit.data.pixels import Picture, as_rgb
 from gcvit.data.sampling import derive_seed
 from gcvit.data.segment_folders import CLASSES as CLASSES_FILE
 from gcvit.data.segment_folders import LABELS, PICTURES
-from gcvit.data.shapes import CLASSES, Drawings, Scene, Track, draw_scene, new_folder, scene_seed
+from gcvit.data.shapes import CLASSES, Drawings, Scene, Track, draw_scene, each, new_folder, scene_seed
 
 MOST_OBJECTS = 3
 SCENE_CLASSES = ("ground", *CLASSES)
@@ -36,9 +37,9 @@ class ShapeScenes(Drawings):
         self.classes = list(SCENE_CLASSES)
         self.palette = default_palette(len(SCENE_CLASSES))
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Picture, np.ndarray]:
         drawn = self.drawn(index)
-        return Image.fromarray(drawn[..., :3]), drawn[..., 3].astype(np.int16)
+        return self._picture(drawn[..., :3]), drawn[..., 3].astype(np.int16)
 
     def scene(self, index: int) -> Scene:
         """Scene ``index`` with the boxes and masks of its objects, drawn anew."""
@@ -63,25 +64,15 @@ def write_segmentation_folders(
     """Write the scenes of :class:`ShapeScenes` as ROOT/images/training/0001.png …, ROOT/annotations/training/0001.png …
     with palettes, the same in validation/, and ROOT/classes.txt; ROOT is whole or not there.
 
-    Args:
-        root: a folder that does not exist yet or is empty.
-        counts: scenes per split, such as {"train": 2000, "val": 200}.
-        size: of the pictures, a side or (height, width).
-        seed: of the whole data set.
-        track: wrapped around the sequence of scenes; ``rich.progress.track`` shows a bar.
-
-    Raises:
-        ValueError: ROOT is a file or not empty, or a split has no scene.
+    Arguments and errors are those of :func:`gcvit.data.shapes.write_class_folders`; a split needs one scene.
     """
     with new_folder(root) as aside:
-        datasets = [ShapeScenes(split, count, size, seed) for split, count in counts.items()]
+        sets = [ShapeScenes(split, count, size, seed) for split, count in counts.items()]
         (aside / CLASSES_FILE).write_text("".join(f"{name}\n" for name in SCENE_CLASSES), "utf8")
-        for split in counts:
-            for kind in (PICTURES, LABELS[0]):
-                (aside / kind / FOLDERS[split]).mkdir(parents=True)
-        numbered = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
-        for source, index in track(numbered):
-            image, labels = source[index]
-            file = f"{FOLDERS[source.split]}/{index + 1:04d}.png"
-            image.save(aside / PICTURES / file)
-            label_image(labels, source.palette).save(aside / LABELS[0] / file)
+        for kind, split in product((PICTURES, LABELS[0]), counts):
+            (aside / kind / FOLDERS[split]).mkdir(parents=True)
+        for scenes, index in each(sets, track):
+            picture, labels = scenes[index]
+            file = f"{FOLDERS[scenes.split]}/{index + 1:04d}.png"
+            as_rgb(picture).save(aside / PICTURES / file)
+            label_image(labels, scenes.palette).save(aside / LABELS[0] / file)

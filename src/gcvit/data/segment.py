@@ -7,22 +7,35 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from torch.utils.data import Dataset
 
-from gcvit.data.images import ImageError, load_image
-from gcvit.data.label_maps import IGNORED, MOST_CLASSES, LabelMapping, default_palette, load_labels
-from gcvit.data.sampling import permutation
-from gcvit.data.segment_folders import WHOLE, Layout, Pair, find_scenes, generic_names, has_held_out, read_class_names
+from gcvit.data.images import ImageError, load_picture
+from gcvit.data.label_maps import (
+    AS_USUAL,
+    IGNORED,
+    MOST_CLASSES,
+    LabelMapping,
+    LabelReading,
+    default_palette,
+    load_labels,
+)
+from gcvit.data.pairing import Pair
+from gcvit.data.parts import PictureSet, open_both, open_one
+from gcvit.data.pixels import Picture, size_of
+from gcvit.data.remarks import Remarks
+from gcvit.data.sampling import held_out_of
+from gcvit.data.segment_folders import Layout, find_scenes, generic_names, has_held_out, read_class_names
+from gcvit.data.split_names import WHOLE
 from gcvit.distributed import is_main
+from gcvit.errors import UserError
+from gcvit.wording import listed, plural
 
 
 class ClassesNote(UserWarning):
     """Label files have no names for their classes, so all of them are read to count these."""
 
 
-class SegmentationImages(Dataset):
-    """Pictures with a class per pixel; item i is (RGB PIL image, int16 labels (height, width)).
+class SegmentationImages(PictureSet):
+    """Pictures with a class per pixel; item i is (picture, int16 labels (height, width)).
 
     Labels are 0 … classes-1 and -1, `gcvit.data.label_maps.IGNORED`. Raises :class:`gcvit.data.images.ImageError`,
     which names the file, for a damaged picture or label file, values that are no class, and two different sizes.
@@ -34,22 +47,31 @@ class SegmentationImages(Dataset):
         pairs: picture and label file of each item, sorted by name.
         mapping: what the values in label files mean.
         named: whether the names are a person's, and not "class 0" ….
+        remarks: what was passed over there.
     """
 
     def __init__(
-        self, root: Path, pairs: Iterable[Pair], classes: Sequence[str], mapping: LabelMapping, *, named: bool = True
+        self,
+        root: Path,
+        pairs: Iterable[Pair],
+        classes: Sequence[str],
+        mapping: LabelMapping,
+        *,
+        named: bool = True,
+        remarks: Remarks | None = None,
     ) -> None:
         self.root, self.pairs, self.classes, self.mapping, self.named = root, list(pairs), list(classes), mapping, named
+        self.remarks = remarks or Remarks()
         self.palette = default_palette(len(self.classes))
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, np.ndarray]:
-        picture, file = self.pairs[index]
-        image, labels = load_image(picture), load_labels(file, self.mapping)
-        check_sizes(self.pairs[index], image.size, labels.shape[::-1])
-        return image, labels
+    def __getitem__(self, index: int) -> tuple[Picture, np.ndarray]:
+        file, labels_file = self.pairs[index]
+        picture, labels = load_picture(file, self.pixels), load_labels(labels_file, self.mapping)
+        check_sizes(self.pairs[index], size_of(picture), labels.shape[::-1])
+        return picture, labels
 
     def name(self, index: int) -> str:
         """What a person calls the picture."""
@@ -57,16 +79,13 @@ class SegmentationImages(Dataset):
 
     def subset(self, indices: Iterable[int]) -> "SegmentationImages":
         """The same classes with some of the pictures."""
-        chosen = [self.pairs[index] for index in indices]
-        return SegmentationImages(self.root, chosen, self.classes, self.mapping, named=self.named)
+        return self._with(pairs=[self.pairs[index] for index in indices])
 
 
 def open_segmentation(
     root: str | os.PathLike[str],
+    reading: LabelReading = AS_USUAL,
     *,
-    classes_file: str | os.PathLike[str] | None = None,
-    ignore_label: int | None = 255,
-    zero_is_ignored: bool | None = None,
     val_fraction: float = 0.1,
     seed: int = 0,
 ) -> tuple[SegmentationImages, SegmentationImages]:
@@ -75,10 +94,8 @@ def open_segmentation(
     Args:
         root: has images/ and annotations/ (or labels/, masks/), see :func:`gcvit.data.segment_folders.find_scenes`.
             Without a validation part the pictures are divided.
-        classes_file: text, a name a line; None: classes.txt or objectInfo150.txt in `root`. Without any, classes are
-            counted by reading all label files, once in a process, and called "class 0" ….
-        ignore_label: value in label files of pixels that do not count; None: there is none.
-        zero_is_ignored: 0 does not count and class 0 has the value 1; None: for ADE20K only.
+        reading: how label files are read. Without a file of names, classes.txt or objectInfo150.txt in `root`, classes
+            are counted by reading all label files, once in a process, and called "class 0" ….
         val_fraction: share of the pictures that is held out in a division, above 0, below 1; never none or all.
         seed: chooses which.
 
@@ -88,48 +105,31 @@ def open_segmentation(
     """
     layout = find_scenes(root)
     if layout.training is None:
-        raise ValueError(f"{layout.root} has images/{layout.held_out} but no images/training to train on")
-    images = _opener(layout, classes_file, ignore_label, zero_is_ignored)
-    train = images(layout.parts[layout.training].checked())
-    if layout.held_out:
-        return train, images(layout.parts[layout.held_out].checked())
-    return _divide(train, val_fraction, seed)
+        raise UserError(f"{layout.root} has images/{layout.held_out} but no images/training to train on")
+    for name in filter(None, (layout.training, layout.held_out)):
+        layout.parts[name].checked()  # before all label files are read to count the classes
+    return open_both(layout, _opener(layout, reading), _divide, val_fraction, seed)
 
 
 def open_segmentation_held_out(
     root: str | os.PathLike[str],
+    reading: LabelReading = AS_USUAL,
     *,
-    classes_file: str | os.PathLike[str] | None = None,
-    ignore_label: int | None = 255,
-    zero_is_ignored: bool | None = None,
     val_fraction: float | None = None,
     seed: int = 0,
     classes: Sequence[str] | None = None,
 ) -> tuple[SegmentationImages, str]:
-    """What to evaluate on, and in words what that is.
+    """What to evaluate on, and in words what that is: the validation part, or what
+    :func:`gcvit.data.parts.open_one` says. Raises UserError for what cannot be evaluated on.
 
-    The validation part where there is one; else with `val_fraction` the share that training with the same
-    `val_fraction` and `seed` held out, without it all of `root`. `classes` are the names where `root` has none, such
-    as a checkpoint's. Other arguments as in :func:`open_segmentation`.
-
-    Raises ValueError for what cannot be evaluated on, such as images/training alone: that is training's to divide.
+    classes: the names where `root` has none, such as a checkpoint's. Other arguments as in :func:`open_segmentation`.
     """
     layout = find_scenes(root)
-    images = _opener(layout, classes_file, ignore_label, zero_is_ignored, classes)
-    if layout.held_out:
-        part = layout.parts[layout.held_out]
-        return images(part.checked()), str(part.pictures)
-    assert layout.training is not None  # a layout has at least one part
-    part = layout.parts[layout.training]
-    if val_fraction is not None:
-        _, held_out = _divide(images(part.checked()), val_fraction, seed)
-        return held_out, f"{root}: what training with val_fraction {val_fraction:g} and seed {seed} held out"
-    if layout.training != WHOLE:
-        raise ValueError(
-            f"{layout.root} has images/{layout.training} but no images/validation; add --val-fraction 0.1, or whatever "
-            "training was given (val_fraction in its train.json), to evaluate on the share that it held out"
-        )
-    return images(part.checked()), f"{root}: all in it, also those trained on, if any were"
+    part = layout.parts[layout.held_out or layout.training or WHOLE]
+    part.checked()
+    alone = f"{layout.root} has images/{layout.training} but no images/validation"
+    images, said = open_one(Path(root), layout, _opener(layout, reading, classes), _divide, val_fraction, seed, alone)
+    return images, said or str(part.pictures)
 
 
 def is_divided(root: str | os.PathLike[str]) -> bool:
@@ -153,43 +153,48 @@ def check_sizes(pair: Pair, picture: tuple[int, int], labels: tuple[int, int]) -
 
 
 def check_ignore_label(root: Path, classes: Sequence[str], ignore_label: int | None, zero_is_ignored: bool) -> None:
-    """Raises ValueError where 255, the default, is a class; a smaller one may leave out a class on purpose."""
+    """Raises UserError where 255, the default, is a class; a smaller one may leave out a class on purpose."""
     if ignore_label == 255 and zero_is_ignored + len(classes) > 255:
-        raise ValueError(
+        raise UserError(
             f"{root}: with {len(classes)} classes 255 is one of them, {classes[255 - zero_is_ignored]!r}; give another "
             "ignore_label, such as 65535, or none"
         )
 
 
 def _opener(
-    layout: Layout,
-    classes_file: str | os.PathLike[str] | None,
-    ignore_label: int | None,
-    zero_is_ignored: bool | None,
-    usual: Sequence[str] | None = None,
-) -> Callable[[Sequence[Pair]], SegmentationImages]:
-    """What makes a data set of pairs, with the classes of all parts: those that have names, or else the usual ones."""
-    zero = layout.is_ade if zero_is_ignored is None else zero_is_ignored
-    names = read_class_names(layout, classes_file) or usual
+    layout: Layout, reading: LabelReading, usual: Sequence[str] | None = None
+) -> Callable[[str], SegmentationImages]:
+    """What opens a part, by its name, with the classes of all parts: those that have names, or else the usual ones."""
+    ignore_label = reading.ignore_label
+    zero = layout.is_ade if reading.zero_is_ignored is None else reading.zero_is_ignored
+    names = read_class_names(layout, reading.classes_file) or usual
     classes = generic_names(_count_classes(layout, ignore_label, zero)) if names is None else names
     if len(classes) < 2:
-        raise ValueError(
+        raise UserError(
             f"{layout.root}: only one class, {classes[0]!r}; segmentation needs at least two (the value {ignore_label} "
-            "is ignored; `gcvit doctor segment` shows which values there are)"
+            "is ignored; `gcvit doctor PATH` shows which values there are)"
         )
     check_ignore_label(layout.root, classes, ignore_label, zero)
-    mapping = LabelMapping(len(classes), ignore_label, zero)
-    return lambda pairs: SegmentationImages(layout.root, pairs, classes, mapping, named=names is not None)
+    mapping, remarks = LabelMapping(len(classes), ignore_label, zero), _remarks(layout)
+    return lambda name: SegmentationImages(
+        layout.root, layout.parts[name].checked(), classes, mapping, named=names is not None, remarks=remarks
+    )
+
+
+def _remarks(layout: Layout) -> Remarks:
+    """What was passed over in the folder, and which parts and label files are not used."""
+    remarks = layout.all_remarks()
+    for part in layout.parts.values():
+        if part.without_picture:
+            files = f"{plural(len(part.without_picture), 'label file')} without picture passed over"
+            remarks.notes.append(f"{part.labels}: {files}, such as {part.without_picture[0]}")
+    if layout.others:
+        remarks.notes.append(f"{layout.root}: held out is {layout.held_out}/, and not {listed(layout.others)}")
+    return remarks
 
 
 def _divide(whole: SegmentationImages, val_fraction: float, seed: int) -> tuple[SegmentationImages, SegmentationImages]:
-    if not 0 < val_fraction < 1:
-        raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
-    if len(whole) == 1:
-        raise ValueError(f"{whole.root} holds one picture, too few to train on some and hold out others; add some")
-    count = min(max(round(len(whole) * val_fraction), 1), len(whole) - 1)
-    held_out = np.zeros(len(whole), dtype=bool)
-    held_out[permutation(len(whole), seed)[:count]] = True
+    held_out = held_out_of(len(whole), whole.root, val_fraction, seed)
     return whole.subset(np.flatnonzero(~held_out)), whole.subset(np.flatnonzero(held_out))
 
 
@@ -204,7 +209,7 @@ def _largest_label(
 ) -> int:
     """The largest label in the files; `changed`, when each was, is there for the cache.
 
-    Raises ValueError where no pixel has a label.
+    Raises UserError where no pixel has a label.
     """
     if is_main():
         text = f"no classes' names, so all {len(files):,} label files are read to count the classes; a classes.txt in "
@@ -213,5 +218,8 @@ def _largest_label(
     mapping = LabelMapping(MOST_CLASSES, ignore_label, zero_is_ignored)
     largest = max((int(load_labels(file, mapping).max()) for file in files), default=IGNORED)
     if largest == IGNORED:
-        raise ValueError(f"no pixel with a class in any of the {len(files):,} label files")
+        raise UserError(
+            f"no pixel with a class in any of the {len(files):,} label files: all their values are ignored; give "
+            "another ignore_label, or none"
+        )
     return largest

@@ -5,17 +5,45 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from torch.utils.data import Dataset
 
-from gcvit.data.doctor import LEAK, REPEAT, Finding, Seen, look_at, quantiles, read_all, repeated
+from gcvit.data.doctor import (
+    Looked,
+    Seen,
+    about_files,
+    about_huge,
+    about_most_passed_over,
+    about_numbers,
+    about_remarks,
+    about_repeats,
+    about_unreadable,
+    levels,
+    look_at,
+    look_through,
+    quantiles,
+)
+from gcvit.data.formats import blocks
+from gcvit.data.health import Finding, Health, listed_classes
 from gcvit.data.images import ImageError
-from gcvit.data.label_maps import MOST_CLASSES, ColourImageError, LabelMapping, read_label_values
+from gcvit.data.label_maps import (
+    AS_USUAL,
+    MOST_CLASSES,
+    ColourImageError,
+    LabelMapping,
+    LabelReading,
+    read_label_values,
+)
+from gcvit.data.pairing import Pair
+from gcvit.data.pixels import RGB8, PixelFormat
 from gcvit.data.segment import check_ignore_label
-from gcvit.data.segment_folders import CLASSES, WHOLE, Layout, Pair, find_scenes, generic_names, read_class_names
+from gcvit.data.segment_folders import CLASSES, Layout, find_scenes, generic_names, read_class_names
+from gcvit.data.split_names import WHOLE
+from gcvit.errors import UserError
+from gcvit.wording import count, percent
 
 CONTRADICTION = "one picture with several label maps"
 UNREADABLE = "unreadable label map"
@@ -47,37 +75,53 @@ class SeenScene(NamedTuple):
     labels: SeenLabels
 
 
-@dataclass(frozen=True)
-class SceneHealth:
+@dataclass(frozen=True, kw_only=True)
+class SceneHealth(Health):
     """What `examine_scenes` found.
 
     pictures: with a label map, by part. pixels: by part and class, in label maps that could be read. ignored: pixels
-    that do not count, by part. sides: quantiles as in :class:`gcvit.data.doctor.Health`. faults: to be mended.
-    notes: to be known.
+    that do not count, by part.
     """
 
-    root: str
     pictures: dict[str, int]
     pixels: dict[str, dict[str, int]]
     ignored: dict[str, int]
-    sides: dict[str, list[int]]
-    faults: list[Finding]
-    notes: list[Finding]
+
+    @property
+    def parts(self) -> dict[str, str]:
+        return {part: self._words(part, number) for part, number in self.pictures.items()}
+
+    def _words(self, part: str, number: int) -> str:
+        ignored, labelled = self.ignored[part], sum(self.pixels[part].values())
+        share = f", {percent(ignored / (ignored + labelled))} of them ignored" if ignored + labelled else ""
+        return f"{number:,} pictures, {count(ignored + labelled)} pixels{share}"
+
+    def per_class(self) -> tuple[list[str], list[list[str]]]:
+        """Their shares of the pixels that have a class."""
+        first = next(iter(self.pixels.values()))
+        title, names = listed_classes(list(first), first.__getitem__, ("rarest", "commonest"))
+        totals = {part: max(1, sum(pixels.values())) for part, pixels in self.pixels.items()}
+        rows = [[name, *(_share(self.pixels[part][name] / totals[part]) for part in totals)] for name in names]
+        return [title, *(f">{part}" for part in totals)], rows
+
+
+def _share(share: float) -> str:
+    return "< 0.1%" if 0 < share < 0.0005 else percent(share) if share else "none"
 
 
 def examine_scenes(
     root: str | os.PathLike[str],
+    reading: LabelReading = AS_USUAL,
     *,
-    classes_file: str | os.PathLike[str] | None = None,
-    ignore_label: int | None = 255,
-    zero_is_ignored: bool | None = None,
+    pixels: PixelFormat = RGB8,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SceneHealth:
     """Read every picture of a set and its label map.
 
     Args:
-        root, classes_file, ignore_label, zero_is_ignored: as in :func:`gcvit.data.segment.open_segmentation`.
+        root, reading: as in :func:`gcvit.data.segment.open_segmentation`.
+        pixels: of the pictures, as a model takes them.
         workers: processes that read.
         progress: called with the number of pictures done, and of all.
 
@@ -88,50 +132,55 @@ def examine_scenes(
     layout = find_scenes(root)
     places = [(name, pair) for name, part in layout.parts.items() for pair in part.pairs]
     if not places and not any(part.without_labels for part in layout.parts.values()):
-        raise ValueError(f"{layout.root}: no pictures in it")
-    names = read_class_names(layout, classes_file)
-    zero = layout.is_ade if zero_is_ignored is None else zero_is_ignored
+        raise UserError(f"{layout.root}: no pictures in it")
+    ignore_label = reading.ignore_label
+    names = read_class_names(layout, reading.classes_file)
+    zero = layout.is_ade if reading.zero_is_ignored is None else reading.zero_is_ignored
     if names is not None:
         check_ignore_label(layout.root, names, ignore_label, zero)
-    seen: list[SeenScene] = []
-    for some in read_all(_Look(places), workers):
-        seen += some
-        progress(len(seen), len(places))
-    notes = [*_about_labels_alone(layout)]
+    seen = look_through(places, partial(_look_at, pixels=pixels), workers, progress)
+    looked = [Looked(scene.part, str(scene.pair.picture), scene.picture) for scene in seen]
+    remarks = layout.all_remarks()
+    notes = [*about_remarks(remarks), *_about_labels_alone(layout)]
     if names is None:
         names = generic_names(_count_classes(seen, ignore_label, zero))
         check_ignore_label(layout.root, names, ignore_label, zero)
         notes.append(Finding("classes without names", [], f"{len(names)} were counted; {CLASSES} would name them"))
     mapping = LabelMapping(len(names), ignore_label, zero)
-    pixels, ignored = _count(layout, seen, names, mapping)
+    counted, ignored = _count(layout, seen, names, mapping)
+    mean, std = levels(looked)
     return SceneHealth(
         root=str(root),
         pictures={name: len(part.pairs) for name, part in layout.parts.items()},
-        pixels=pixels,
+        pixels=counted,
         ignored=ignored,
-        sides=quantiles(scene.picture for scene in seen),
+        sides=quantiles(looked),
         faults=[
+            *about_most_passed_over(remarks, 2 * len(places)),
             *_about_partners(layout),
-            *_about_files(seen),
+            *about_unreadable(looked, "unreadable picture"),
+            *_about_label_maps(seen),
             *_about_unknown_labels(seen, mapping),
-            *_about_parts(layout, pixels),
-            *_about_untrained_classes(layout, pixels, seen, mapping),
-            *_about_repeats(layout, seen),
+            *_about_parts(layout, counted),
+            *_about_untrained_classes(layout, counted, seen, mapping),
+            *about_repeats(looked, CONTRADICTION, lambda number: seen[number].labels.digest or None, _labelled),
+            *about_numbers(looked, pixels),
         ],
-        notes=[*notes, *_about_nothing_labelled(seen, mapping), *_about_rare_classes(layout, pixels)],
+        notes=[
+            *notes,
+            *_about_nothing_labelled(seen, mapping),
+            *_about_rare_classes(layout, counted),
+            *about_huge(looked),
+            *about_files(looked, pixels),
+        ],
+        mean=mean,
+        std=std,
     )
 
 
-class _Look(Dataset):
-    def __init__(self, places: Sequence[tuple[str, Pair]]) -> None:
-        self.places = places
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> SeenScene:
-        part, pair = self.places[index]
-        return SeenScene(part, pair, look_at(pair.picture), _look_at_labels(pair.labels))
+def _look_at(place: tuple[str, Pair], pixels: PixelFormat) -> SeenScene:
+    part, pair = place
+    return SeenScene(part, pair, look_at(pair.picture, pixels), _look_at_labels(pair.labels))
 
 
 def _look_at_labels(file: Path) -> SeenLabels:
@@ -141,8 +190,13 @@ def _look_at_labels(file: Path) -> SeenLabels:
         kind = COLOURS if isinstance(error, ColourImageError) else UNREADABLE
         reason = str(error).removeprefix(f"cannot read labels {file}: ")
         return SeenLabels(0, 0, np.array([], int), np.array([], int), b"", kind, reason)
-    digest = hashlib.sha256(f"{labels.shape}".encode() + labels.tobytes()).digest()
-    return SeenLabels(labels.shape[1], labels.shape[0], *np.unique(labels, return_counts=True), digest)
+    digest, counts = hashlib.sha256(f"{labels.shape}".encode()), Counter[int]()
+    for rows in blocks(*labels.shape):
+        digest.update(labels[rows].tobytes())
+        counts.update(dict(zip(*(some.tolist() for some in np.unique(labels[rows], return_counts=True)), strict=True)))
+    values = np.array(sorted(counts), np.int64)
+    sums = np.array([counts[value] for value in values.tolist()], np.int64)
+    return SeenLabels(labels.shape[1], labels.shape[0], values, sums, digest.digest())
 
 
 def _count_classes(seen: Sequence[SeenScene], ignore_label: int | None, zero_is_ignored: bool) -> int:
@@ -169,22 +223,21 @@ def _about_partners(layout: Layout) -> Iterator[Finding]:
     for part in layout.parts.values():
         if part.doubles:
             yield Finding("one name twice", [str(file) for file in part.doubles], "it is unknown which one is meant")
-        if part.without_labels:
+        if part.mismatch:
+            yield Finding("names that do not match", [str(part.labels)], part.mismatch)
+        elif part.without_labels:
             files = [str(file) for file in part.without_labels]
             yield Finding("picture without label map", files, f"{len(files):,} missing in {part.labels}")
 
 
 def _about_labels_alone(layout: Layout) -> Iterator[Finding]:
     for part in layout.parts.values():
-        if part.without_picture:
+        if part.without_picture and not part.mismatch:
             files = [str(file) for file in part.without_picture]
             yield Finding("label map without picture", files, f"{len(files):,} missing in {part.pictures}")
 
 
-def _about_files(seen: Sequence[SeenScene]) -> Iterator[Finding]:
-    for scene in seen:
-        if scene.picture.reason:
-            yield Finding("unreadable picture", [str(scene.pair.picture)], scene.picture.reason)
+def _about_label_maps(seen: Sequence[SeenScene]) -> Iterator[Finding]:
     for kind in (UNREADABLE, COLOURS):
         for scene in seen:
             if scene.labels.kind == kind:
@@ -202,9 +255,9 @@ def _about_unknown_labels(seen: Sequence[SeenScene], mapping: LabelMapping) -> I
     pixels: Counter[int] = Counter()
     for scene in seen:
         _, known = mapping(scene.labels.values)
-        for value, count in zip(scene.labels.values[~known], scene.labels.counts[~known], strict=True):
+        for value, number in zip(scene.labels.values[~known], scene.labels.counts[~known], strict=True):
             files[int(value)].append(str(scene.pair.labels))
-            pixels[int(value)] += int(count)
+            pixels[int(value)] += int(number)
     ignored = any(mapping.ignore_label in scene.labels.values for scene in seen)  # there can be one such value only
     for value in sorted(files, key=lambda value: (-len(files[value]), value)):
         where = f"value {value}: {pixels[value]:,} px in {len(files[value]):,} files"
@@ -263,25 +316,5 @@ def _about_rare_classes(layout: Layout, pixels: Mapping[str, Mapping[str, int]])
             yield Finding("class that is only trained on", only, f"never in {layout.held_out}: no score says how well")
 
 
-def _about_repeats(layout: Layout, seen: Sequence[SeenScene]) -> Iterator[Finding]:
-    """Groups of pictures with the same pixels, the worst kind first."""
-    found: dict[str, list[Finding]] = {LEAK: [], CONTRADICTION: [], REPEAT: []}
-    for numbers in repeated(scene.picture for scene in seen):
-        finding = _repeat(layout, [seen[number] for number in numbers])
-        found[finding.kind].append(finding)
-    for findings in found.values():
-        yield from findings
-
-
-def _repeat(layout: Layout, group: Sequence[SeenScene]) -> Finding:
-    parts = sorted({scene.part for scene in group})
-    several = len({scene.labels.digest for scene in group if not scene.labels.reason}) > 1
-    kind = LEAK if layout.training in parts and len(parts) > 1 else CONTRADICTION if several else REPEAT
-    same_file = len({scene.picture.file for scene in group}) == 1
-    detail = "the same file" if same_file else "the same pixels in different files"
-    detail += " with different labels" if several else ""
-    if len(parts) > 1:
-        detail += f", in {' and '.join(parts)}"
-    elif parts == [WHOLE]:
-        detail += "; a division of this set may train on one and hold out the other"
-    return Finding(kind, [str(scene.pair.picture) for scene in group], detail)
+def _labelled(digests: list[bytes]) -> str:
+    return " with different labels" if len(digests) > 1 else ""

@@ -1,6 +1,7 @@
 """From a picture and its labels to tensors: one geometry for both, random for training, none but a resize after it."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,17 @@ from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+from gcvit.data.band_transforms import Jitter
 from gcvit.data.label_maps import IGNORED
+from gcvit.data.pixels import Picture
 
 Size = tuple[int, int]
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]  # a number for each channel
 
 DRAWS = 10  # crops that are tried for one that no class fills
+
+
+_JITTER = Jitter((0.875, 1.125), (0.5, 1.5), 0.5)  # what torchvision's distortion does of it with RGB
 
 
 class _Distort(v2.RandomPhotometricDistort):
@@ -32,18 +38,18 @@ class _Distort(v2.RandomPhotometricDistort):
 class EvalScene:
     """A picture as a model sees it in evaluation: resized, normalised, whole.
 
-    resize: (long, short), see `resized_to`; None: as it is. mean, std: per channel, on a scale of 0 to 1.
+    resize: (long, short), see `resized_to`; None: as it is. mean, std: per channel, on a scale of 0 to 1; as many as
+    the pictures have channels.
     """
 
     resize: Size | None = None
     mean: Channels = IMAGENET_DEFAULT_MEAN
     std: Channels = IMAGENET_DEFAULT_STD
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """An RGB picture as float32 (3, height, width)."""
-        pixels = F.pil_to_tensor(image)
-        size = resized_to((image.height, image.width), self.resize)
-        return _normalised(_resized(pixels, size), self.mean, self.std)
+    def __call__(self, picture: Picture) -> Tensor:
+        """A picture as float32 (channels, height, width)."""
+        pixels = pixels_of(picture)
+        return normalised(resized_pixels(pixels, resized_to(pixels.shape[1:], self.resize)), self.mean, self.std)
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,8 @@ class TrainScene:
     crop: (height, width) of the result. What a smaller picture lacks, right and below, is the mean colour, ignored.
     cat_max_ratio: share of a crop's labelled pixels that no class may reach, and two classes must be there, if one of
         ten draws is so; at 1 the first draw is taken.
-    hflip: probability of a left-right flip. photometric: random brightness, contrast, saturation and hue.
-    mean, std: per channel, on a scale of 0 to 1.
+    hflip: probability of a left-right flip. photometric: random brightness, contrast, saturation and hue; of other
+    pictures than RGB the first two. mean, std: per channel, on a scale of 0 to 1; as many as there are channels.
     """
 
     resize: Size | None = None
@@ -70,13 +76,14 @@ class TrainScene:
         default_factory=lambda: _Distort(hue=(-0.1, 0.1)), init=False, repr=False, compare=False
     )
 
-    def __call__(self, image: Image.Image, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        """An RGB picture and int16 labels (height, width), varied: float32 (3, *crop) and int64 (*crop).
+    def __call__(self, picture: Picture, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        """A picture and int16 labels (height, width), varied: float32 (channels, *crop) and int64 (*crop).
 
         Draws from the global generators of `random` and torch.
         """
-        size = resized_to((image.height, image.width), self.resize, random.uniform(*self.scale))
-        pixels = _resized(F.pil_to_tensor(image), size)
+        pixels = pixels_of(picture)
+        size = resized_to(pixels.shape[1:], self.resize, random.uniform(*self.scale))
+        pixels = resized_pixels(pixels, size)
         truth = resized_labels(torch.from_numpy(np.ascontiguousarray(labels)), size)
         top, left = self._place(truth)
         height, width = self.crop
@@ -85,9 +92,9 @@ class TrainScene:
         if random.random() < self.hflip:
             pixels, truth = pixels.flip(2), truth.flip(1)
         if self.photometric:
-            pixels = self._distort(pixels)
+            pixels = self._distort(pixels) if pixels.dtype == torch.uint8 else _JITTER(pixels)
         missing = (0, width - truth.shape[1], 0, height - truth.shape[0])
-        pixels = pad(_normalised(pixels, self.mean, self.std), missing)
+        pixels = pad(normalised(pixels, self.mean, self.std), missing)
         return pixels, pad(truth.long(), missing, value=IGNORED)
 
     def _place(self, labels: Tensor) -> tuple[int, int]:
@@ -105,7 +112,7 @@ class TrainScene:
         return top, left
 
 
-def resized_to(size: Size, limits: Size | None, factor: float = 1.0) -> Size:
+def resized_to(size: Sequence[int], limits: Size | None, factor: float = 1.0) -> Size:
     """The (height, width) that a picture of `size` is resized to.
 
     limits: (long, short): as large as may be with its long side up to the one and its short side up to the other,
@@ -126,9 +133,16 @@ def resized_labels(labels: Tensor, size: Size) -> Tensor:
     return resized[0].to(labels.dtype)
 
 
-def _resized(pixels: Tensor, size: Size) -> Tensor:
+def pixels_of(picture: Picture) -> Tensor:
+    """uint8 of RGB images, float32 from 0 to 1 of others, (channels, height, width)."""
+    return F.pil_to_tensor(picture) if isinstance(picture, Image.Image) else torch.from_numpy(picture)
+
+
+def resized_pixels(pixels: Tensor, size: Size) -> Tensor:
+    """A picture's pixels at another size."""
     return pixels if pixels.shape[1:] == size else F.resize_image(pixels, list(size), antialias=True)
 
 
-def _normalised(pixels: Tensor, mean: Channels, std: Channels) -> Tensor:
+def normalised(pixels: Tensor, mean: Channels, std: Channels) -> Tensor:
+    """A picture, uint8, as float32 that is normalised per channel."""
     return F.normalize(F.to_dtype(pixels, torch.float32, scale=True), list(mean), list(std))

@@ -15,14 +15,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import Dataset
 
 from gcvit.data.outlines import OUTLINES
+from gcvit.data.parts import PictureSet
+from gcvit.data.pixels import RGB8, Picture, PixelFormat, picture_of
+from gcvit.data.remarks import Remarks
 from gcvit.data.textures import between, photograph, texture, tint
+from gcvit.errors import UserError
+
+BUILT_IN_PIXELS = (RGB8, PixelFormat(1))  # RGB and grey
 
 CLASSES: tuple[str, ...] = tuple(OUTLINES)
 SPLITS = ("train", "val", "test")
@@ -33,6 +38,7 @@ DARK = 0.55  # largest value of a ground's channels, 0 to 1
 LIGHTER = 0.3  # least lead of an object over the ground in mean value
 CONTRAST = 0.55  # least distance between an object's colour and the ground's, in the RGB cube of side 1
 
+Scenes = TypeVar("Scenes", bound="Drawings")
 Track = Callable[[Sequence[Any]], Iterable[Any]]  # a progress bar, or iter
 
 
@@ -59,7 +65,13 @@ class Scene:
     objects: tuple[Object, ...]
 
 
-def draw_scene(seed: int, size: int | tuple[int, int] = 64, objects: int = 1, label: int | None = None) -> Scene:
+def draw_scene(
+    seed: int,
+    size: int | tuple[int, int] = 64,
+    objects: int = 1,
+    label: int | None = None,
+    small_as: int | None = None,
+) -> Scene:
     """Draw the scene of ``seed``.
 
     Args:
@@ -69,12 +81,13 @@ def draw_scene(seed: int, size: int | tuple[int, int] = 64, objects: int = 1, la
             lies wholly inside, and leaves ``MIN_VISIBLE`` of every earlier one to see: where no such place is
             found in 20 draws, the object is left out, so a crowded scene may hold fewer.
         label: class of every object; None draws one for each.
+        small_as: make them as small as they are among so many; None: as among ``objects``.
     """
     height, width = _sides(size)
     if objects < 1:
-        raise ValueError(f"a scene needs at least one object, got objects={objects}")
+        raise UserError(f"a scene needs at least one object, got objects={objects}")
     if label is not None and not 0 <= label < len(CLASSES):
-        raise ValueError(f"label must be in 0…{len(CLASSES) - 1} (see CLASSES), got {label}")
+        raise UserError(f"label must be in 0…{len(CLASSES) - 1} (see CLASSES), got {label}")
     rng = np.random.Generator(np.random.PCG64(seed))
 
     ground = DARK * rng.random(3)
@@ -86,7 +99,7 @@ def draw_scene(seed: int, size: int | tuple[int, int] = 64, objects: int = 1, la
     for _ in range(objects):
         kind = int(rng.random() * len(CLASSES)) if label is None else label
         for _ in range(20):
-            where, coverage = _place(rng, kind, height, width, objects)
+            where, coverage = _place(rng, kind, height, width, small_as or objects)
             mask = np.zeros((height, width), dtype=bool)
             mask[where] = coverage >= 0.5
             if all((old & ~mask).sum() >= MIN_VISIBLE * area for old, area in zip(masks, areas, strict=True)):
@@ -108,11 +121,11 @@ def draw_scene(seed: int, size: int | tuple[int, int] = 64, objects: int = 1, la
 def scene_seed(split: str, index: int, seed: int = 0) -> int:
     """The seed of one scene of a split of the data set ``seed``: no two of them share any."""
     if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; the built-in data has {', '.join(SPLITS)}")
+        raise UserError(f"no split {split!r}; the built-in data has {', '.join(SPLITS)}")
     return (seed << 40) + index * len(SPLITS) + SPLITS.index(split)
 
 
-class Drawings(Dataset):
+class Drawings(PictureSet):
     """Scenes of a split, each drawn once and kept as uint8; what an item is, is for subclasses to say.
 
     Args:
@@ -125,10 +138,11 @@ class Drawings(Dataset):
 
     def __init__(self, split: str, count: int, size: int | tuple[int, int], seed: int, channels: int):
         if count < 1:
-            raise ValueError(f"the {split} split needs at least one scene, got count={count}")
+            raise UserError(f"the {split} split needs at least one scene, got count={count}")
         scene_seed(split, 0)
         height, width = _sides(size)
         self.split, self.count, self.size, self.seed = split, count, (height, width), seed
+        self.remarks = Remarks()  # nothing is passed over
         self._kept = np.zeros((count, height, width, channels), dtype=np.uint8)  # pages untouched cost no memory
         self._drawn = np.zeros(count, dtype=bool)
 
@@ -153,12 +167,22 @@ class Drawings(Dataset):
         for index in track(range(self.count)):
             self.drawn(index)
 
+    def with_pixels(self, pixels: PixelFormat) -> Self:
+        """The same scenes as a model of these pixels takes them. Raises UserError for what RGB cannot become."""
+        if pixels not in BUILT_IN_PIXELS:
+            raise UserError(f"the built-in scenes are RGB of 8 bits, or grey with one channel; they cannot be {pixels}")
+        return super().with_pixels(pixels)
+
+    def _picture(self, pixels: np.ndarray) -> Picture:
+        """Of uint8 (height, width, 3)."""
+        return picture_of(Image.fromarray(pixels), self.pixels)
+
     @abstractmethod
     def _draw(self, index: int) -> np.ndarray:
         """What to keep of scene ``index``."""
 
 
-def draw_built_in(dataset: Dataset, track: Track) -> None:
+def draw_built_in(dataset: object, track: Track) -> None:
     """Draw all scenes of a built-in data set now, so that loader workers share them; nothing to do for any other."""
     if isinstance(dataset, Drawings):
         dataset.draw(track)
@@ -180,7 +204,7 @@ class ShapesDataset(Drawings):
         split: str,
         count: int,
         size: int | tuple[int, int] = 64,
-        transform: Callable[[Image.Image], Any] | None = None,
+        transform: Callable[[Any], Any] | None = None,
         seed: int = 0,
     ):
         super().__init__(split, count, size, seed, channels=3)
@@ -188,8 +212,8 @@ class ShapesDataset(Drawings):
         self.classes = list(CLASSES)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = Image.fromarray(self.image(index))
-        return (image if self.transform is None else self.transform(image)), self.label(index)
+        picture = self._picture(self.image(index))
+        return (picture if self.transform is None else self.transform(picture)), self.label(index)
 
     def label(self, index: int) -> int:
         return index % len(CLASSES)
@@ -210,13 +234,13 @@ class ShapesDataset(Drawings):
 def new_folder(root: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a folder beside ROOT to write to, which takes ROOT's name at the end: ROOT is whole or not there.
 
-    Raises ValueError for a ROOT that is a file or not empty.
+    Raises UserError for a ROOT that is a file or not empty.
     """
     root = Path(root).absolute()
     if root.exists() and not root.is_dir():
-        raise ValueError(f"{root} is a file, not a folder")
+        raise UserError(f"{root} is a file, not a folder")
     if root.is_dir() and any(root.iterdir()):
-        raise ValueError(f"{root} is not empty; choose another folder, or remove it first")
+        raise UserError(f"{root} is not empty; choose another folder, or remove it first")
     aside = root.parent / f".{root.name}.partial-{os.getpid()}"
     try:
         aside.mkdir(parents=True)
@@ -250,22 +274,23 @@ def write_class_folders(
     with new_folder(root) as aside:
         for split, count in counts.items():
             if count < len(CLASSES):
-                raise ValueError(f"{split} needs at least one picture per class, {len(CLASSES)}; got {count}")
-        datasets = [ShapesDataset(split, count, size, seed=seed) for split, count in counts.items()]
-        for split in counts:
-            for name in CLASSES:
-                (aside / split / name).mkdir(parents=True)
-        pictures = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
-        for source, index in track(pictures):
-            folder = aside / source.split / CLASSES[source.label(index)]
-            picture = Image.fromarray(source.scene(index).image)
-            picture.save(folder / f"{index // len(CLASSES) + 1:04d}.png")
+                raise UserError(f"{split} needs at least one picture per class, {len(CLASSES)}; got {count}")
+        sets = [ShapesDataset(split, count, size, seed=seed) for split, count in counts.items()]
+        for scenes, index in each(sets, track):
+            folder = aside / scenes.split / CLASSES[scenes.label(index)]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(scenes.scene(index).image).save(folder / f"{index // len(CLASSES) + 1:04d}.png")
+
+
+def each(sets: Sequence[Scenes], track: Track) -> Iterable[tuple[Scenes, int]]:
+    """Every scene of several sets: its set and its number there."""
+    return track([(scenes, index) for scenes in sets for index in range(len(scenes))])
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 16:
-        raise ValueError(f"a scene needs at least 16 pixels a side, got size={size}")
+        raise UserError(f"a scene needs at least 16 pixels a side, got size={size}")
     return height, width
 
 

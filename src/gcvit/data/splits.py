@@ -1,158 +1,205 @@
 """Which images a person's folder or archive holds, and which of them are for training and which are held out."""
 
 import os
-import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gcvit.data.imagenet import image_folder, is_flat_validation, read_flat_validation
-from gcvit.data.images import find_images
+from gcvit.data import imagenet
+from gcvit.data.arrangement import Arrangement, arrange
+from gcvit.data.folders import ArchiveFolder, DiskFolder, Folder, Names
 from gcvit.data.labelled import LabelledImages
-from gcvit.data.members import Member
-from gcvit.data.tars import images_in
+from gcvit.data.members import Contents
+from gcvit.data.parts import Parts
+from gcvit.data.remarks import Remarks
+from gcvit.data.samples import Samples, Source
+from gcvit.data.split_names import TRAIN, WHOLE, held_out_below, is_held_out, preference, split_name
+from gcvit.data.tar_index import index_path
+from gcvit.data.tars import contents_of
 from gcvit.distributed import is_main
+from gcvit.errors import UserError
+from gcvit.shell import typed
+from gcvit.wording import composed, listed
 
-TRAIN = "train"
-HELD_OUT = ("val", "validation", "valid", "test")  # the first one there is evaluated on
-WHOLE = "whole"  # neither: to be divided
+Reader = Callable[[], LabelledImages]
 
 
 class IndexNote(UserWarning):
     """Archives whose headers must be read because their index is missing, out of date or damaged."""
 
 
-Located = tuple[tuple[str, ...], Member]  # an image with its path, from some folder on
-Splits = dict[str, Callable[[], LabelledImages]]  # what reads the images, by one of these names
+@dataclass(frozen=True)
+class Splits(Parts[Reader]):
+    """What a set of images consists of, read where it is needed; the names are those of folders.
+
+    remarks: counts what lies beside. archives: that the images lie in.
+    """
+
+    remarks: Callable[[], Remarks] = Remarks
+    archives: Sequence[Path] = ()
 
 
 def find_splits(root: str | os.PathLike[str]) -> Splits:
     """What there is in `root`, not yet read where reading can wait.
 
-    In this order: ROOT/train and ROOT/val (validation, valid, test) with class folders, where ImageNet's val may
-    be flat; tar archives in ROOT, or ROOT as one, for train and what else they hold; class folders in ROOT itself.
+    In this order: ROOT/train and ROOT/val (and what else :mod:`gcvit.data.split_names` knows) with class folders, where
+    ImageNet's val may be flat; tar archives in ROOT, or ROOT as one, for train and what else they hold; class folders
+    in ROOT itself. One folder above all of this does not matter.
 
-    Raises ValueError for a folder or archive that holds no images in class folders.
+    Raises UserError for a folder or archive that holds no images in class folders, or that may be meant in two ways.
     """
     root = Path(root)
-    folder = image_folder(root)
-    splits: Splits = {}
-    for name in (TRAIN, *HELD_OUT):
-        if is_flat_validation(folder / name):
-            splits[name] = partial(read_flat_validation, folder / name)
-        elif has_folders(folder / name):
-            splits[name] = partial(read_class_folders, folder / name)
-    if list(splits) == [TRAIN] and (folder / "val").is_dir():
-        raise ValueError(f"{folder / 'val'}: no class folders in it; put the images in one folder per class")
     archives = find_archives(root)
-    if archives and TRAIN not in splits:
-        packed = read_archives(root, archives)
-        if splits and WHOLE in packed:
-            raise ValueError(
-                f"{root} has {next(iter(splits))}/ beside {archives[0].name}, whose name tells neither train nor val; "
-                f"rename the archive, or give it alone"
-            )
-        return splits | {name: partial(_as_they_are, images) for name, images in packed.items()}
-    if not splits and is_flat_validation(root):
-        return {WHOLE: partial(read_flat_validation, root)}
-    return splits or {WHOLE: partial(read_class_folders, root)}
-
-
-def read_class_folders(root: Path) -> LabelledImages:
-    """Images in one folder per class, ROOT/CLASS/…/image, searched recursively.
-
-    Hidden files and folders (with a leading dot), and files without an image's suffix (in any case), are left out.
-    Linked folders are followed; each real folder counts once in its class.
-
-    Raises ValueError where there is no folder, or no class folder in it, or one that cannot be read.
-    """
-    if not root.exists():
-        raise ValueError(f"{root}: no such folder")
-    try:
-        classes = sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith("."))
-    except OSError as error:
-        raise ValueError(f"{root}: cannot be read: {error.strerror}") from error
-    if not classes:
-        raise ValueError(f"{root}: no class folders in it; put the images in one folder per class")
-    samples = ((file, label) for label, name in enumerate(classes) for file in find_images(root / name))
-    return LabelledImages(root, classes, samples)
+    if archives == [root]:
+        return _packed(root, archives)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder")
+    if imagenet.is_flat_validation(root):
+        return Splits({WHOLE: partial(imagenet.read_flat_validation, root)})
+    own = {file.name for archive in archives for file in (archive, index_path(archive))}
+    folders = arrange(DiskFolder(imagenet.image_folder(root), own | imagenet.own_files(root)))
+    if archives and all(name == WHOLE or is_held_out(name) for name in folders.splits):
+        return _beside(root, folders, _packed(root, archives))
+    if archives:
+        training = next(iter(folders.splits))
+        names = listed([archive.name for archive in archives])
+        folders.notes.append(f"{root}: passed over, since there is {training}/ to train on: {names}")
+    return Splits(_readers(folders.splits), folders.remarks)
 
 
 def find_archives(root: Path) -> list[Path]:
     """The tar files in `root`, or `root` itself if it is a file; sorted, hidden ones left out."""
     if root.is_dir():
-        return sorted(file for file in root.glob("*.tar") if file.is_file() and not file.name.startswith("."))
+        return sorted(
+            file
+            for file in root.iterdir()
+            if file.suffix.lower() == ".tar" and not file.name.startswith(".") and file.is_file()
+        )
     return [root] if root.is_file() else []
 
 
-def read_archives(root: Path, archives: Sequence[Path]) -> dict[str, LabelledImages]:
+def _packed(root: Path, archives: Sequence[Path]) -> Splits:
     """The images in tar archives by split; classes are the folders in them, the same as if they were unpacked.
 
-    The split is the folder train/ or val/ (validation, valid, test) above the classes' folders, or the word in the
-    archive's name. Other folders that all images of a split share are passed over.
+    The split is the folder train/ or val/ above the classes' folders, or the word in the archive's name.
 
-    Raises ValueError for archives without images in folders, for one of no split while others have one, and for
+    Raises UserError for archives without images in folders, for one of no split while others have one, and for
     whatever :func:`gcvit.data.tars.scan` refuses.
     """
-    named: dict[str, list[Located]] = {}
+    named: dict[str, list[tuple[Path, Contents]]] = {}
     troubles = []
     for archive in archives:
-        members, trouble = images_in(archive)
+        contents, trouble = contents_of(archive)
         troubles += [trouble] if trouble else []
-        named.setdefault(_split_word(archive), []).extend((tuple(m.name.split("/")), m) for m in members)
+        named.setdefault(_word(archive.stem), []).append((archive, contents))
     if troubles and is_main():
         others = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
-        text = f"{troubles[0]}{others}, so all headers are read each time; `gcvit data index {root}` changes that"
+        command = typed(["gcvit", "data", "index", root])
+        text = f"{troubles[0]}{others}, so all headers are read each time; `{command}` changes that"
         warnings.warn(IndexNote(text), stacklevel=2)
-    splits: dict[str, list[Located]] = {}
-    for word, images in named.items():
-        for split, image in _below_shared_folders(images, word):
-            splits.setdefault(split, []).append(image)
-    if not splits:
-        raise ValueError(f"{root}: no images in class folders; expected CLASS/image.jpg, below train/ and val/ or not")
-    if WHOLE in splits and len(splits) > 1:
-        stray = splits[WHOLE][0][1]
-        raise ValueError(
+    found: dict[str, list[ArchiveFolder]] = {}
+    arranged = []
+    for word, some in named.items():
+        arranged.append(folders := arrange(ArchiveFolder.of_archives(root, some)))
+        mine = set[str]()
+        for name, folder in folders.splits.items():
+            if name != WHOLE and is_held_out(word) and not is_held_out(name):
+                raise UserError(f"{some[0][0]}: {name}/ in an archive of held-out images; rename one of them")
+            if folder.folders():
+                name = word if name == WHOLE else name
+                # What other archives call alike is the same split; val/ beside Val/ are two.
+                same = (one for one in found if _word(one) == _word(name) and one not in mine)
+                mine.add(name := next(same, name))
+                found.setdefault(name, []).append(folder)
+            else:
+                folders.above.append(folder)
+    if not found:
+        raise UserError(f"{root}: no images in class folders; expected CLASS/image.jpg, below train/ and val/ or not")
+    if WHOLE in found and len(found) > 1:
+        stray = found[WHOLE][0].members[0][1]
+        raise UserError(
             f"{stray.archive}: {stray.name} is neither for training nor held out; put train, val or test in the "
             "archive's name, or give one archive alone"
         )
-    return {name: _labelled(root, splits[name]) for name in (TRAIN, *HELD_OUT, WHOLE) if name in splits}
+    joined = {name: ArchiveFolder.joined(found[name]) for name in sorted(found, key=preference)}
+    return Splits(_readers(joined), lambda: _together(one.remarks() for one in arranged), archives)
 
 
-def has_folders(folder: Path) -> bool:
-    """Whether it may hold classes; a folder of images may itself be a class called "train" or "test"."""
-    if not folder.is_dir():
-        return False
-    with os.scandir(folder) as entries:
-        return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+def _beside(root: Path, folders: Arrangement[DiskFolder], packed: Splits) -> Splits:
+    """Archives, and what is held out in folders beside them."""
+    held_out = {name: folder for name, folder in folders.splits.items() if name != WHOLE}
+    some = packed.archives[0].name
+    if held_out and WHOLE in packed.parts:
+        raise UserError(
+            f"{root} has {next(iter(held_out))}/ beside {some}, whose name tells neither train nor val; "
+            "rename the archive, or give it alone"
+        )
+    if twice := [name for name in held_out if _word(name) in map(_word, packed.parts)]:
+        raise UserError(f"{root}: both {twice[0]}/ and an archive of that name hold images; keep one of them")
+    if whole := folders.splits.get(WHOLE):
+        others = whole.folders()
+        with_images = [one.name for one in others if one.holds_images()] if WHOLE in packed.parts else []
+        if with_images:
+            raise UserError(f"{root}: {with_images[0]}/ and {some} both hold images; give one of them alone")
+        folders = Arrangement(dict.fromkeys(packed.parts, whole), [*folders.above, whole], others)
+    readers = _readers(held_out) | {**packed.parts}
+    ordered = {name: readers[name] for name in sorted(readers, key=preference)}
+    return Splits(ordered, lambda: _together([folders.remarks(), packed.remarks()]), packed.archives)
 
 
-def _as_they_are(images: LabelledImages) -> LabelledImages:
+def _readers(splits: Mapping[str, Folder]) -> dict[str, Reader]:
+    return {name: partial(_read_split, name, folder) for name, folder in splits.items()}
+
+
+def _word(name: str) -> str:
+    """The split that an archive's name tells, such as train for cifar10-train-000."""
+    said = split_name(name)
+    return WHOLE if said is None else TRAIN if said.role == TRAIN else said.word
+
+
+def _read_split(name: str, folder: Folder) -> LabelledImages:
+    """The images of a split, or of all. Raises UserError where another split lies in it."""
+    if isinstance(folder, DiskFolder) and imagenet.is_flat_validation(folder.path):
+        return imagenet.read_flat_validation(folder.path)
+    inside = arrange(folder)
+    ((inner, folder),) = [*inside.splits.items()][:1]
+    if inner != WHOLE and (len(inside.splits) > 1 or is_held_out(inner) != is_held_out(name)):
+        names = listed([f"{one}/" for one in inside.splits])
+        raise UserError(f"{folder}: {names} in {name}/, although both look like splits; keep one of the two levels")
+    images = _read_classes(folder)
+    images.remarks.add(inside.remarks())
     return images
 
 
-def _split_word(archive: Path) -> str:
-    """The split that the archive's name tells, such as train for cifar10-train-000.tar."""
-    words = {"training": TRAIN}
-    told = {words.get(word, word) for word in re.split(r"[^a-z]+", archive.stem.lower())}
-    found = told & {TRAIN, *HELD_OUT}
-    return found.pop() if len(found) == 1 else WHOLE
+def _read_classes(folder: Folder) -> LabelledImages:
+    classes = sorted((one.name for one in folder.folders()), key=composed)
+    if not classes:
+        raise UserError(f"{folder}: no class folders in it; put the images in one folder per class")
+    remarks, inside, loose = Remarks(), set[Names](), list[str]()
+
+    def labelled() -> Iterator[tuple[Source, int]]:
+        label = {name: label for label, name in enumerate(classes)}
+        for folders, source in folder.images(remarks):
+            if folders:
+                inside.add(folders)
+                yield source, label[folders[0]]
+            else:
+                loose.append(str(source))
+
+    samples = Samples(labelled()).relabelled(range(len(classes)))
+    remarks.pass_over_loose(loose, folder, "in no class's folder")
+    if found := held_out_below(inside, depth=1):
+        raise UserError(
+            f"{folder}: {'/'.join(found)}/ looks like held-out images within a class; move it above the classes, as "
+            f"{found[-1]}/{'/'.join(found[:-1])}/, or rename it"
+        )
+    return LabelledImages(folder.place, classes, samples, remarks)
 
 
-def _below_shared_folders(images: list[Located], split: str) -> list[tuple[str, Located]]:
-    """Each image with its split and its path from the class's folder on."""
-    while images := [(path, member) for path, member in images if len(path) > 1]:  # others are in no class's folder
-        with_folders = {path[0] for path, _ in images if len(path) > 2}
-        if splits := with_folders & {TRAIN, *HELD_OUT}:
-            return [(path[0], (path[1:], member)) for path, member in images if path[0] in splits and len(path) > 2]
-        if with_folders != {path[0] for path, _ in images} or len(with_folders) > 1:
-            break
-        images = [(path[1:], member) for path, member in images]
-    return [(split, image) for image in images]
-
-
-def _labelled(root: Path, images: list[Located]) -> LabelledImages:
-    classes = sorted({path[0] for path, _ in images})
-    place = {name: label for label, name in enumerate(classes)}
-    return LabelledImages(root, classes, ((member, place[path[0]]) for path, member in sorted(images)))
+def _together(parts: Iterable[Remarks]) -> Remarks:
+    whole = Remarks()
+    for part in parts:
+        whole.add(part)
+    return whole

@@ -1,32 +1,42 @@
-"""Tar archives as places to read images from: which images there are, and at which bytes; the index of these."""
+"""Tar archives as places to read images from: which images there are, and at which bytes."""
 
-import json
 import tarfile
+import time
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from gcvit.data.images import IMAGE_SUFFIXES
-from gcvit.data.members import Member
+from gcvit.data import tar_index
+from gcvit.data.images import is_image_name
+from gcvit.data.members import Contents, Member
+from gcvit.data.remarks import is_seen
 from gcvit.data.samples import Samples
-from gcvit.files import write_atomically
+from gcvit.data.tar_headers import Header, read_headers
+from gcvit.data.tar_index import index_path
+from gcvit.errors import UserError
 
-FORMAT = 1  # of the index file
+_KINDS = {
+    tarfile.FIFOTYPE: "a FIFO; leave it out",
+    tarfile.CHRTYPE: "a device; leave it out",
+    tarfile.BLKTYPE: "a device; leave it out",
+}
+_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 
-_BLOCK = 512  # bytes of a tar header
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
+def contents_of(archive: Path) -> tuple[Contents, str]:
+    """What the archive holds, and why its index could not be used, or nothing if it was.
 
-def images_in(archive: Path) -> tuple[list[Member], str]:
-    """The archive's images in their order of bytes, and why its index could not be used, or nothing if it was.
-
-    Without an index the archive's headers are read. Raises ValueError, naming archive and member, for whatever
+    Without an index the archive's headers are read. Raises UserError, naming archive and member, for whatever
     :func:`scan` refuses, and OSError where the archive cannot be read.
     """
     stat, index = archive.stat(), index_path(archive)
-    written = index.stat().st_mtime_ns if index.exists() else None
-    members, trouble = _images_in(archive, stat.st_size, stat.st_mtime_ns, written)
-    return [source for source, _ in members if isinstance(source, Member)], trouble
+    written = index.stat() if index.exists() else None
+    changes = [(one.st_mtime_ns, one.st_ctime_ns) for one in (stat, written) if one]
+    # Clocks of file systems are coarse: what was written just now may be written again at the same time.
+    is_old = time.time_ns() - max(map(max, changes)) > 2e9
+    read = _read if is_old else _read.__wrapped__
+    images, passed_over, trouble = read(archive, stat.st_size, stat.st_mtime_ns, written is not None, tuple(changes))
+    return Contents([source for source, _ in images if isinstance(source, Member)], passed_over), trouble
 
 
 def scan(archive: Path, progress: Callable[[int], None] = lambda done: None) -> list[Member]:
@@ -43,131 +53,97 @@ def scan(archive: Path, progress: Callable[[int], None] = lambda done: None) -> 
         ValueError: not a tar file, compressed, cut off or damaged; or a member that is a link, a device, a FIFO
             or sparse, or whose name leads out of the archive.
     """
-    found: dict[str, Member] = {}
-    try:
-        with tarfile.open(archive, "r:") as tar:
-            while (info := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # or tarfile would keep every header in memory
-                name = _checked(info, archive)
-                if info.isreg() and _is_image(name):
-                    found.pop(name, None)
-                    found[name] = Member(archive, name, info.offset_data, info.size)
-                if len(found) % 1000 == 0:
-                    progress(tar.offset)
-            _check_end(archive, tar.offset)
-    except tarfile.TarError as error:
-        raise ValueError(f"{archive}: {_why_unreadable(archive, error)}") from error
-    progress(archive.stat().st_size)
-    return list(found.values())
+    return list(_scan(archive, progress).images)
 
 
 def write_index(archive: Path, progress: Callable[[int], None] = lambda done: None) -> tuple[Path, int]:
     """Write NAME.tar.index.json beside the archive; returns its path and the number of images.
 
-    It lists name, offset and size per folder, and the archive's own size and time, by which a stale one is noticed.
+    It carries the archive's own size and time, by which a stale one is noticed.
     Raises what :func:`scan` raises, and OSError where nothing can be written.
     """
     stat = archive.stat()
-    members = scan(archive, progress)
-    folders: dict[str, list[tuple[str, int, int]]] = {}
-    for member in members:
-        folder, _, name = member.name.rpartition("/")
-        folders.setdefault(folder, []).append((name, member.offset, member.size))
-    content = {"format": FORMAT, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "folders": folders}
-    path = index_path(archive)
-    write_atomically(path, json.dumps(content, separators=(",", ":")).encode())
-    return path, len(members)
+    contents = _scan(archive, progress)
+    return tar_index.write(archive, contents, stat.st_size, stat.st_mtime_ns), len(contents.images)
 
 
-def index_path(archive: Path) -> Path:
-    """Where the archive's index is."""
-    return archive.with_name(archive.name + ".index.json")
+def index_error(archive: Path) -> str | None:
+    """What the archive's index says that its headers do not, with the first image that differs; None for nothing, and
+    where there is no index that is used. Raises as :func:`scan`."""
+    contents, trouble = contents_of(archive)
+    if trouble:
+        return None
+    indexed, true = list(contents.images), scan(archive)
+    wrong = next((one for one, other in zip(indexed, true, strict=False) if one != other), None)
+    if wrong is None and len(indexed) == len(true):
+        return None
+    what = f"{wrong.name!r} is not where it says" if wrong else f"{len(indexed):,} images instead of {len(true):,}"
+    return f"{what}; `gcvit data index` writes it anew"
 
 
 @lru_cache(maxsize=4096)  # an archive is asked for its images more than once in a run
-def _images_in(archive: Path, size: int, mtime_ns: int, index_mtime_ns: int | None) -> tuple[Samples, str]:
-    name = index_path(archive).name
-    if index_mtime_ns is None:
-        return _packed(scan(archive)), f"{archive} has no index"
-    try:
-        members = _read_index(archive, size, mtime_ns)
-        packed = None if members is None else _packed(members)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return _packed(scan(archive)), f"{archive}: {name} is damaged"
-    if packed is None:
-        return _packed(scan(archive)), f"{archive}: {name} is older than the archive, or belongs to another one"
-    return packed, ""
+def _read(
+    archive: Path, size: int, mtime_ns: int, indexed: bool, changes: tuple[tuple[int, int], ...]
+) -> tuple[Samples, dict[str, dict[str, tuple[int, str]]], str]:
+    """Images, other files, and why the index could not be used; `changes`, when there were any, is for the cache."""
+    trouble = f"{archive} has no index"
+    if indexed:
+        found = tar_index.read(archive, size, mtime_ns)
+        if isinstance(found, Contents):
+            return _packed(found), found.passed_over, ""
+        trouble = f"{archive}: {found}"
+    found = _scan(archive)
+    return _packed(found), found.passed_over, trouble
 
 
-def _packed(members: list[Member]) -> Samples:
+def _packed(contents: Contents) -> Samples:
     """Without labels, only because it is small: what is cached stays for the whole run, in every loader process."""
-    return Samples((member, 0) for member in members)
+    return Samples((member, 0) for member in contents.images)
 
 
-def _read_index(archive: Path, size: int, mtime_ns: int) -> list[Member] | None:
-    """The members, or None when the index is of another archive or format; may raise what odd contents cause."""
-    content = json.loads(index_path(archive).read_bytes())
-    if (content["format"], content["bytes"], content["mtime_ns"]) != (FORMAT, size, mtime_ns):
-        return None
-    members = []
-    for folder, files in content["folders"].items():
-        for name, offset, length in files:
-            if not 0 < offset <= offset + length <= size:
-                raise ValueError(f"{name} is not within the archive")
-            members.append(Member(archive, f"{folder}/{name}" if folder else str(name), offset, length))
-    return sorted(members, key=lambda member: member.offset)
+def _scan(archive: Path, progress: Callable[[int], None] = lambda done: None) -> Contents:
+    images: dict[str, Member] = {}
+    passed_over: dict[str, dict[str, tuple[int, str]]] = {}
+    for number, header in enumerate(read_headers(archive)):
+        parts = _checked(header, archive)
+        if header.kind in _PLAIN and all(map(is_seen, parts)):
+            name = "/".join(parts)
+            if is_image_name(name):
+                images.pop(name, None)
+                images[name] = Member(archive, name, header.offset, header.size)
+            else:
+                _pass_over(passed_over, name)
+        if number % 1000 == 0:
+            progress(header.offset)
+    progress(archive.stat().st_size)
+    return Contents(list(images.values()), passed_over)
 
 
-def _checked(info: tarfile.TarInfo, archive: Path) -> str:
-    """The member's name without "./"; ValueError for what has no place in a set of images."""
-    path = PurePosixPath(info.name)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{archive}: the name of {info.name!r} leads out of the archive; pack the images anew")
-    kind = None
-    if info.issym() or info.islnk():
-        kind = f"a link to {info.linkname!r}"
-    elif info.isfifo():
-        kind = "a FIFO"
-    elif info.isdev():
-        kind = "a device"
-    elif info.issparse():
-        kind = "sparse"
-    elif info.size < 0 or not (info.isreg() or info.isdir()):
-        kind = "of an unknown kind"
-    if kind:
-        raise ValueError(
-            f"{archive}: {info.name!r} is {kind}; pack the images anew, as plain files (tar --dereference)"
+def _pass_over(passed_over: dict[str, dict[str, tuple[int, str]]], name: str) -> None:
+    folder, _, file = name.rpartition("/")
+    suffix = "." + file.rpartition(".")[2].lower() if "." in file else ""
+    kinds = passed_over.setdefault(folder, {})
+    number, example = kinds.get(suffix, (0, file))
+    kinds[suffix] = number + 1, example
+
+
+def _checked(header: Header, archive: Path) -> list[str]:
+    """The folders and the file in a member's name; UserError for what has no place in a set of images."""
+    parts = [part for part in header.name.split("/") if part not in ("", ".")]
+    if header.name.startswith("/") or ".." in parts:
+        raise UserError(
+            f"{archive}: the name of {header.name!r} leads out of the archive; pack the images anew, with names within "
+            "their folder (tar -cf NEW.tar -C FOLDER .)"
         )
-    return str(path)
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
-
-
-def _check_end(archive: Path, offset: int) -> None:
-    """tarfile takes the end of the file, or a damaged header, for the end of the archive: look for its mark."""
-    with archive.open("rb") as file:
-        file.seek(offset)
-        block = file.read(_BLOCK)
-        if len(block) < _BLOCK:
-            raise ValueError(f"{archive}: it is cut off after {offset:,} bytes; copy or pack it anew")
-        if any(block):
-            raise ValueError(f"{archive}: damaged: no tar header at byte {offset:,}; copy or pack it anew")
-        while block := file.read(1 << 20):  # little: what fills the archive's last record
-            if any(block):
-                raise ValueError(
-                    f"{archive}: there is more behind its end at byte {offset:,}; archives that were put one behind "
-                    "the other must be packed anew, or given as several files"
-                )
-
-
-def _why_unreadable(archive: Path, error: tarfile.TarError) -> str:
-    with archive.open("rb") as file:
-        start = file.read(8)
-    for magic, name in _COMPRESSED.items():
-        if start.startswith(magic):
-            return f"it is compressed ({name}), so no image in it can be read by itself; decompress it to a plain .tar"
-    reason = " ".join(str(error).split()).rstrip(".")
-    return f"not a tar archive, or cut off or damaged ({reason}); copy or pack it anew"
+    kind = None
+    if header.kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        kind = f"a link to {header.link!r}; pack the images anew, as plain files (tar --dereference --hard-dereference)"
+    elif header.sparse:
+        kind = "sparse; pack the images anew, as plain files (tar without --sparse)"
+    elif header.kind in _KINDS:
+        kind = f"{_KINDS[header.kind]} when you pack the images anew"
+    elif header.kind not in (*_PLAIN, tarfile.DIRTYPE):
+        kind = "of an unknown kind; leave it out when you pack the images anew"
+    if kind:
+        raise UserError(f"{archive}: {header.name!r} is {kind}")
+    return parts

@@ -1,1 +1,1 @@
-"""The training engine. It knows no model: a task offers batches, a loss, an evaluation and a way to save."""
+"""The training engine. It knows no model and no task: an `Objective` offers batches, losses and evaluations."""

@@ -5,9 +5,6 @@ is there whole or not at all; its `meta.json` holds the SHA-256 of every file, s
 else need be saved: order, augmentation and all random numbers are functions of the step.
 """
 
-import hashlib
-import io
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,14 +15,11 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from gcvit.engine.state import State
-from gcvit.files import flush_folder, write_durably
+from gcvit.errors import UserError
+from gcvit.files import Sink, flush_folder, write_durably
+from gcvit.meta import FORMAT, META, DamagedCheckpoint, checkpoint_path, damage_in, encoded, list_checkpoints, read_meta
 
-FORMAT = 1
-MODEL, EMA, OPTIMIZER, META = "model.safetensors", "ema.safetensors", "optimizer.pt", "meta.json"
-
-
-class DamagedCheckpoint(ValueError):
-    """A checkpoint that is not what was written."""
+MODEL, EMA, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
 
 
 def save_checkpoint(folder: Path, state: State, meta: Mapping[str, Any], *, keep: int) -> Path:
@@ -34,7 +28,7 @@ def save_checkpoint(folder: Path, state: State, meta: Mapping[str, Any], *, keep
     meta: plain JSON values that `read_meta` gives back. A checkpoint of this step that is there already stays.
     Raises OSError when the disk is full; the checkpoints before are still there then, and nothing half-written.
     """
-    place = folder / f"step-{state.step:09}"
+    place = checkpoint_path(folder, state.step)
     for left in folder.glob(".step-*.writing"):  # by processes that were killed
         shutil.rmtree(left, ignore_errors=True)
     if not place.exists():
@@ -51,15 +45,10 @@ def save_checkpoint(folder: Path, state: State, meta: Mapping[str, Any], *, keep
     return place
 
 
-def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, the newest first; whole or not."""
-    return sorted(folder.glob("step-*"), reverse=True)
-
-
 def newest_checkpoint(folder: Path, complain: Callable[[str], None]) -> Path | None:
     """The newest checkpoint that is as it was written; None when none was ever saved.
 
-    Damaged ones that are newer are reported and put aside, not deleted: renamed to damaged-step-…. Raises ValueError
+    Damaged ones that are newer are reported and put aside, not deleted: renamed to damaged-step-…. Raises UserError
     when all are damaged, or one was written in another format, and OSError when one cannot be read now.
     """
     for path in list_checkpoints(folder):
@@ -73,7 +62,7 @@ def newest_checkpoint(folder: Path, complain: Callable[[str], None]) -> Path | N
         else:
             return path
     if any(folder.glob("damaged-*")):
-        raise ValueError(
+        raise UserError(
             f"{folder}: all checkpoints in it are damaged. To start this run from its beginning, remove that folder"
         )
     return None
@@ -81,32 +70,8 @@ def newest_checkpoint(folder: Path, complain: Callable[[str], None]) -> Path | N
 
 def verify(path: Path) -> None:
     """Raise DamagedCheckpoint, naming the file, unless every file is as it was written."""
-    for name, expected in read_meta(path)["files"].items():
-        try:
-            with (path / name).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError as error:  # other reasons may pass, such as too many open files
-            raise DamagedCheckpoint(f"{path / name}: damaged, it is missing") from error
-        if found != expected:
-            raise DamagedCheckpoint(f"{path / name}: damaged, its SHA-256 is not the one in {META}")
-
-
-def read_meta(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was given, with `step`, `format` and `files`. Raises DamagedCheckpoint, and ValueError for
-    another format."""
-    try:
-        content = json.loads((path / META).read_text(encoding="utf-8"))
-        meta, expected = content["meta"], content["sha256"]
-    except (FileNotFoundError, ValueError, LookupError, TypeError) as error:
-        raise DamagedCheckpoint(f"{path / META}: damaged, not readable ({error})") from error
-    if _digest(meta) != expected:
-        raise DamagedCheckpoint(f"{path / META}: damaged, its SHA-256 is another")
-    if meta["format"] != FORMAT:
-        raise ValueError(
-            f"{path} is written in format {meta['format']}, and this version of gcvit reads {FORMAT}; go on with the "
-            f"version that wrote it ({meta.get('versions', {}).get('gcvit', 'unknown')}), or train into another folder"
-        )
-    return meta
+    if damage := damage_in(path, read_meta(path)["files"]):
+        raise DamagedCheckpoint(damage)
 
 
 def load_checkpoint(path: Path, state: State) -> None:
@@ -118,35 +83,31 @@ def load_checkpoint(path: Path, state: State) -> None:
     state.optimizer.load_state_dict(torch.load(path / OPTIMIZER, map_location="cpu", weights_only=True))
 
 
+def load_result(path: Path, state: State) -> None:
+    """Give the model to evaluate and save, `state.result`, the weights that it had then; all else stays."""
+    _load(state.result, path / (MODEL if state.ema is None else EMA))
+
+
 def _write(aside: Path, state: State, meta: Mapping[str, Any]) -> None:
-    parts = {MODEL: lambda: _weights(state.model), OPTIMIZER: lambda: _pickled(state.optimizer.state_dict())}
+    optimizer = state.optimizer.state_dict()
+    parts: dict[str, Callable[[Sink], object]] = {  # one at a time in memory
+        MODEL: lambda file: file.write(_weights(state.model)),
+        OPTIMIZER: lambda file: torch.save(optimizer, file),  # type: ignore[arg-type]
+    }
     if state.ema is not None:
         average = state.ema.module
-        parts[EMA] = lambda: _weights(average)
-    files = {}
-    for name, content_of in parts.items():  # one at a time in memory
-        content = content_of()
-        write_durably(aside / name, content)
-        files[name] = hashlib.sha256(content).hexdigest()
-    whole = {**meta, "format": FORMAT, "step": state.step, "files": files}
-    content = json.dumps({"meta": whole, "sha256": _digest(whole)}, indent=1).encode()
-    write_durably(aside / META, content)
+        parts[EMA] = lambda file: file.write(_weights(average))
+    files = {name: write_durably(aside / name, write) for name, write in parts.items()}
+    content = encoded({**meta, "format": FORMAT, "step": state.step, "files": files})
+    write_durably(aside / META, lambda file: file.write(content))
     flush_folder(aside)
 
 
-def _pickled(values: Mapping[str, Any]) -> bytes:
-    content = io.BytesIO()
-    torch.save(values, content)  # not into the file: there a full disk is a RuntimeError about positions
-    return content.getvalue()
-
-
 def _weights(model: nn.Module) -> bytes:
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    bytearray(sum(tensor.nbytes for tensor in weights.values()))  # MemoryError; `save` would end the process instead
+    return save(weights)
 
 
 def _load(model: nn.Module, path: Path) -> None:
     model.load_state_dict(load_file(path))
-
-
-def _digest(meta: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()

@@ -7,15 +7,20 @@ it, and the command line lays its flags over that.
 import dataclasses
 import json
 import tomllib
-import types
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
+from gcvit.engine.fields import convert
+from gcvit.engine.former import renewed
+from gcvit.errors import UserError, shown
 from gcvit.files import write_atomically
 
 Config = TypeVar("Config")
+LARGEST = 1 << 20  # bytes of a file of settings
+MOST_DOTS = 1000  # on a line; for a dotted key Python takes memory as the square of its parts
+LONGEST_KEY = 100  # characters that are compared with the known ones
 
 
 def load_config(base: Config, path: str | Path) -> Config:
@@ -23,31 +28,35 @@ def load_config(base: Config, path: str | Path) -> Config:
 
     A nested dataclass is a table in the file. JSON's null (TOML has none) stands for None.
 
-    Raises ValueError, naming file and key, for a file that cannot be parsed, an unknown key (with the nearest
+    Raises UserError, naming file and key, for a file that cannot be parsed, an unknown key (with the nearest
     known one), a value of the wrong type, and whatever the dataclass itself refuses.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such configuration file")
+        raise UserError(f"{path}: there is no such configuration file")
     if path.suffix not in (".toml", ".json"):
-        raise ValueError(f"{path}: a configuration file must end in .toml or .json")
+        raise UserError(f"{path}: a configuration file must end in .toml or .json")
+    if path.stat().st_size > LARGEST:
+        raise UserError(f"{path}: a configuration file has at most {LARGEST:,} bytes, and this one has more")
     try:
         text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        values = _parse_toml(text) if path.suffix == ".toml" else json.loads(text)
     except ValueError as error:  # of tomllib, json and the decoding of UTF-8 alike
-        raise ValueError(f"{path}: not valid {path.suffix[1:].upper()}: {error}") from error
+        raise UserError(f"{path}: not valid {path.suffix[1:].upper()}: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: lists or tables are nested too deeply for a configuration file") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: the file must hold a table of settings, not {type(values).__name__}")
+        raise UserError(f"{path}: the file must hold a table of settings, not {type(values).__name__}")
     try:
-        return override(base, values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        return override(base, renewed(values))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def override(base: Config, values: Mapping[str, Any]) -> Config:
     """`base`, a dataclass instance, with `values` laid over it; nested dataclasses take nested mappings.
 
-    Raises ValueError for unknown keys (with the nearest known one) and for values of the wrong type.
+    Raises UserError for unknown keys (with the nearest known one) and for values of the wrong type.
     """
     return _override(base, values, root=base, prefix="")
 
@@ -64,7 +73,7 @@ def save_config(config: Any, path: str | Path) -> None:
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, free: Collection[str] = ()) -> list[str]:
     """Where two configurations, as `as_dict` gives them, differ: "optim.lr: 0.001 → 0.002". Keys in `free` may."""
-    old, new = dict(_flat(before)), dict(_flat(after))
+    old, new = dict(flat(before)), dict(flat(after))
     return [
         f"{key}: {_value(old, key)} → {_value(new, key)}"
         for key in dict.fromkeys([*old, *new])
@@ -72,16 +81,17 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, free: Co
     ]
 
 
-def require(holds: bool, key: str, value: object, expected: str) -> None:
-    """Raise ValueError "key must be expected, not value" unless it holds; for a config's `__post_init__`."""
-    if not holds:
-        raise ValueError(f"{key} must be {expected}, not {value!r}")
+def _parse_toml(text: str) -> dict[str, Any]:
+    if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+        raise tomllib.TOMLDecodeError(f"a line has more than {MOST_DOTS:,} dots")
+    return tomllib.loads(text)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings, by their keys with dots between them."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -91,19 +101,19 @@ def _value(values: Mapping[str, Any], key: str) -> str:
 
 
 def _override(base: Config, values: Mapping[str, Any], *, root: Any, prefix: str) -> Config:
-    hints = get_type_hints(type(base))
+    hints = get_type_hints(type(base), include_extras=True)
     changes = {}
     for name, value in values.items():
         key = prefix + name
         if name not in hints:
-            raise ValueError(f"unknown key {key!r}{_suggestion(key, root)}")
+            raise UserError(f"unknown key {shown(key)}{_suggestion(key[:LONGEST_KEY], root)}")
         current = getattr(base, name)
         if not dataclasses.is_dataclass(current):
-            changes[name] = _convert(value, hints[name], key)
+            changes[name] = convert(value, hints[name], repr(key))
         elif isinstance(value, Mapping):
             changes[name] = _override(current, value, root=root, prefix=f"{key}.")
         else:
-            raise ValueError(f"{key!r} must be a table of settings, not {value!r}")
+            raise UserError(f"{key!r} must be a table of settings, not {shown(value)}")
     return dataclasses.replace(base, **changes)  # type: ignore[type-var]
 
 
@@ -125,55 +135,3 @@ def _keys(config: Any, prefix: str = "") -> Iterator[str]:
             yield from _keys(value, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name
-
-
-def _convert(value: Any, hint: Any, key: str) -> Any:
-    """`value`, as TOML or JSON gives it, as the annotated type; ValueError names the key and both types."""
-    matches, result = _match(value, hint)
-    if not matches:
-        raise ValueError(f"{key!r} must be {_describe(hint)}, not {value!r}")
-    return result
-
-
-def _match(value: Any, hint: Any) -> tuple[bool, Any]:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return next((found for found in (_match(value, member) for member in arguments) if found[0]), (False, None))
-    if origin is Literal:
-        return value in arguments, value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            return False, None
-        if arguments[-1] is Ellipsis:
-            arguments = arguments[:1] * len(value)
-        found = [_match(*pair) for pair in zip(value, arguments, strict=False)]
-        return len(value) == len(arguments) and all(ok for ok, _ in found), tuple(item for _, item in found)
-    if hint is type(None):
-        return value is None, None
-    if hint is float:
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        return numeric, float(value) if numeric else None
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool), value
-    assert hint in (bool, str), f"a configuration cannot hold {hint}"
-    return isinstance(value, hint), value
-
-
-def _describe(hint: Any) -> str:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_describe(member) for member in arguments)
-    if origin is Literal:
-        return " or ".join(repr(choice) for choice in arguments)
-    if origin is tuple:
-        if arguments[-1] is Ellipsis:
-            return f"a list, each {_describe(arguments[0])}"
-        return f"a list of {len(arguments)} ({', '.join(_describe(argument) for argument in arguments)})"
-    names = {
-        type(None): "null",
-        float: "a number",
-        int: "a whole number",
-        bool: "true or false",
-        str: "a text",
-    }
-    return names[hint]

@@ -1,17 +1,23 @@
 """Where and in which number format to compute."""
 
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
+from torch import nn
 
 from gcvit import distributed
+from gcvit.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16"]
 
+LITTLE = 400e6  # work: weights × squares of 32 px in a batch, a quarter of a classifier's multiply-adds
+
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`. Raises ValueError for one not here.
+    """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`. Raises UserError for one not here.
 
     Among several processes `auto` and `cuda` are the GPU with this process's number on its machine.
     """
@@ -22,13 +28,13 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}") from error
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}") from error
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}")
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}")
     if device.type == "cuda" and name != f"cuda:{distributed.local_rank()}" and distributed.world_size() > 1:
-        raise ValueError(f"device {name!r}: each of several processes has its own GPU; use auto or cuda")
+        raise UserError(f"device {name!r}: each of several processes has its own GPU; use auto or cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; use auto")
+        raise UserError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; use auto")
     return device
 
 
@@ -47,3 +53,21 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[None]:
     """The context of forward passes and losses: weights stay fp32, products are taken in `precision`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=resolve_precision(precision, device) == "bf16")
+
+
+@contextmanager
+def threads_for(model: nn.Module, pixels: int, device: torch.device) -> Iterator[None]:
+    """While entered, a model that has little work with a batch of so many pixels has one thread for it: several would
+    gain a tenth on a quiet machine, and beside other programs mostly wait for each other (docs/performance.md). On a
+    GPU, and where OMP_NUM_THREADS or MKL_NUM_THREADS says how many, nothing changes."""
+    weights = sum(weight.numel() for weight in model.parameters())  # none: another runtime's
+    told = {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} & os.environ.keys()
+    if device.type != "cpu" or told or not 0 < weights * pixels / 32**2 < LITTLE:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -2,25 +2,30 @@
 
 import errno
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from gcvit.engine.config import differences
+from gcvit.engine.record import changes
+from gcvit.errors import UserError
+from gcvit.meta import CHECKPOINTS, newest_meta
 
 RUNS = Path("gcvit-runs")
-CONFIG, LOCK = "train.json", ".lock"
+CONFIG, LOCK, LOG = "train.json", ".lock", "log.jsonl"
 REPORT = "report.html"  # written last: a run that has it is finished
 
-Resume = Literal["auto", "never"]
+Resume = Literal["auto", "moved", "never"]
 
 
 class RunFolder:
-    """A run's own folder: while this object lives, no other process can open it. `goes_on`: there is a run in it."""
+    """A run's own folder: while this object lives, no other process can open it.
 
-    def __init__(self, path: Path, goes_on: bool, lock: IO[str] | None = None) -> None:
-        self.path, self.goes_on, self._lock = path, goes_on, lock
+    goes_on: there is a run in it. notes: what a person should know of how it was found.
+    """
+
+    def __init__(self, path: Path, goes_on: bool, lock: IO[str] | None = None, notes: Sequence[str] = ()) -> None:
+        self.path, self.goes_on, self.notes, self._lock = path, goes_on, list(notes), lock
 
 
 def open_run(
@@ -31,43 +36,38 @@ def open_run(
     resume: Resume,
     free: Collection[str] = (),
     runs: Path = RUNS,
+    record: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """The folder for a run with this configuration (as `as_dict` gives it).
 
     out: the folder. None: of `runs`/`name`-001, -002, … the last one whose run is unfinished and has the same
-        configuration, if `resume` allows it, else a new one.
+        configuration and data, if `resume` allows it, else a new one.
+    resume: auto goes on with a run whose data lie where they did, moved also where they lie elsewhere now.
     free: keys of the configuration that may have changed, since the weights do not depend on them.
+    record: of the run, as `record_of` gives it, to compare with that of a run that may go on.
 
-    Raises ValueError for a folder that is a file, has something else in it, has a run that may not go on, that another
-    process is writing, or whose configuration is another (with the differences). Writes nothing then.
+    Raises UserError for a folder that is a file, has something else in it, has a run that may not go on, that another
+    process is writing, or whose configuration or data are others (with the differences). Writes nothing then.
     """
+    now = record or {"config": config}
     if out is None:
-        return _numbered(name, config, resume, free, runs)
-    check_folder(out, config, resume=resume, free=free)
+        return _numbered(name, now, resume, free, runs)
+    _check(Path(out), now, resume, free)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     lock = _lock(folder)
     if lock is None:
-        raise ValueError(f"{folder}: another process is training into it; give another folder, or wait for it")
-    return RunFolder(folder, (folder / CONFIG).exists(), lock)
+        raise UserError(f"{folder}: another process is training into it; give another folder, or wait for it")
+    _check(folder, now, resume, free)  # again, for what another process did in between
+    return RunFolder(folder, _is_run(folder), lock, _damage(folder))
 
 
-def check_folder(out: str | Path, config: Mapping[str, Any], *, resume: Resume, free: Collection[str] = ()) -> None:
-    """Raise ValueError when `open_run` would refuse `out`, unless for another process; writes nothing."""
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; give the name of a new folder for the results")
-    if not folder.is_dir() or all(entry.name.startswith(".") for entry in folder.iterdir()):
-        return
-    if not (folder / CONFIG).is_file():
-        raise ValueError(f"{folder} has files in it already, but no run; give the name of a new folder for the results")
-    if resume == "never":
-        raise ValueError(f"{folder} has a run in it already, and resume is never; give the name of a new folder")
-    if changes := differences(_config(folder), config, free=free):
-        raise ValueError(
-            f"{folder} has a run with another configuration, which cannot go on with this one: {'; '.join(changes)}. "
-            f"Give it the same settings (--config {folder / CONFIG}), or another folder"
-        )
+def check_folder(out: str | Path, record: Mapping[str, Any], *, resume: Resume, free: Collection[str] = ()) -> None:
+    """Raise UserError when `open_run` would refuse `out`, unless for another process; writes nothing.
+
+    record: of the run, or that part of it which is known before its data are (`settings_of`).
+    """
+    _check(Path(out), record, resume, free)
 
 
 def finished(folder: Path) -> bool:
@@ -75,11 +75,32 @@ def finished(folder: Path) -> bool:
     return (folder / REPORT).exists()
 
 
-def _numbered(name: str, config: Mapping[str, Any], resume: Resume, free: Collection[str], runs: Path) -> RunFolder:
+def _check(folder: Path, now: Mapping[str, Any], resume: Resume, free: Collection[str]) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give the name of a new folder for the results")
+    if not folder.is_dir() or all(entry.name.startswith(".") for entry in folder.iterdir()):
+        return
+    if not _is_run(folder):
+        raise UserError(f"{folder} has files in it already, but no run; give the name of a new folder for the results")
+    if resume == "never":
+        raise UserError(f"{folder} has a run in it already, and resume is never; give the name of a new folder")
+    then = _record(folder)
+    if found := changes(then, now, free=free, moved=resume == "moved"):
+        said = f"{folder} has a run with another configuration, which cannot go on with this one: {'; '.join(found)}"
+        if not changes(then, now, free=free, moved=True):
+            raise UserError(f"{said}. If the same images lie there now, add --data-moved; else give another folder")
+        raise UserError(f"{said}. Give it the same settings (--config {folder / CONFIG}), or another folder")
+
+
+def _numbered(name: str, now: Mapping[str, Any], resume: Resume, free: Collection[str], runs: Path) -> RunFolder:
     taken = [folder for folder in runs.glob(f"{name}-*") if folder.name.removeprefix(f"{name}-").isdigit()]
+    notes = []
     for folder in sorted(taken, key=lambda folder: int(folder.name.rpartition("-")[2]), reverse=True):
-        if resume == "auto" and _can_go_on(folder, config, free) and (lock := _lock(folder)):
-            return RunFolder(folder, goes_on=True, lock=lock)
+        if _can_go_on(folder, now, resume, free):
+            if (lock := _lock(folder)) and _can_go_on(folder, now, resume, free):  # still, with nobody else in it
+                return RunFolder(folder, goes_on=True, lock=lock, notes=_damage(folder))
+        elif resume == "auto" and _can_go_on(folder, now, "moved", free):
+            notes.append(f"{folder} is unfinished and has other data; if they have only moved, add --data-moved")
     numbers = count(1)
     while True:
         folder = runs / f"{name}-{next(numbers):03}"
@@ -87,23 +108,48 @@ def _numbered(name: str, config: Mapping[str, Any], resume: Resume, free: Collec
             folder.mkdir(parents=True)
         except FileExistsError:  # also when another run has just taken it
             continue
-        return RunFolder(folder, goes_on=False, lock=_lock(folder))
+        if lock := _lock(folder):
+            return RunFolder(folder, goes_on=False, lock=lock, notes=notes)
 
 
-def _can_go_on(folder: Path, config: Mapping[str, Any], free: Collection[str]) -> bool:
-    if finished(folder) or not (folder / CONFIG).is_file():
+def _can_go_on(folder: Path, now: Mapping[str, Any], resume: Resume, free: Collection[str]) -> bool:
+    if resume == "never" or finished(folder):
         return False
     try:
-        return not differences(_config(folder), config, free=free)
-    except ValueError:  # a configuration that cannot be read is not this one
+        return _is_run(folder) and not changes(_record(folder), now, free=free, moved=resume == "moved")
+    except UserError:  # what cannot be read is not this one
         return False
 
 
-def _config(folder: Path) -> Any:
+def _is_run(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() or newest_meta(folder / CHECKPOINTS) is not None
+
+
+def _record(folder: Path) -> Mapping[str, Any]:
+    """What the newest checkpoint says of its run; before there is one, the configuration alone."""
+    meta = newest_meta(folder / CHECKPOINTS)
+    return {"config": _config(folder)} if meta is None else meta
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
     try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / CONFIG}: not readable as JSON ({error}); give another folder") from error
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{folder / CONFIG}: not readable as JSON ({error}); give another folder") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{folder / CONFIG}: not readable as JSON of a configuration; give another folder")
+    return config
+
+
+def _damage(folder: Path) -> list[str]:
+    """That the file with the configuration is not as it was, which does no harm once there is a checkpoint."""
+    if newest_meta(folder / CHECKPOINTS) is None:
+        return []
+    try:
+        _config(folder)
+    except (UserError, OSError):
+        return [f"{folder / CONFIG}: damaged or missing; it is written anew"]
+    return []
 
 
 def _lock(folder: Path) -> IO[str] | None:

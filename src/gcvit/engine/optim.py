@@ -1,74 +1,106 @@
-"""AdamW with the settings of one run: its peak rate and its groups of parameters."""
+"""AdamW with the settings of one run: its peak rate, the lengths of its schedule, its groups of parameters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
-from gcvit.engine.config import require
+from gcvit.engine.fields import Range, check_fields
+from gcvit.engine.length import LengthText, parse_length
 from gcvit.engine.schedule import Shape
+from gcvit.errors import UserError, require, shown
+from gcvit.wording import listed
 
 Layers = Sequence[Sequence[nn.Module]]
 """A model from its input on, each layer as the modules that belong to it; what is in none of them lies on top."""
+LONGEST_PART = 200  # characters of a part's name
+ROUNDED = 1 + 1e-9  # of a whole, which the sum of its parts may pass by rounding
 
 
 @dataclass(frozen=True)
 class OptimConfig:
     """How the weights are optimised: AdamW, warm-up and decay, clipping, a moving average of the weights."""
 
-    lr: float = 1e-3
-    """Peak learning rate."""
+    lr: Annotated[float, Range(0, 1000, but=(0,))] = 1e-3
+    """Peak learning rate, above 0 to 1,000."""
     schedule: Shape = "cosine"
-    """How it falls from there to min_lr; linear is also called poly."""
-    lr_batch: int | None = None
-    """Batch size that lr is meant for; another one scales lr by its share of this. None: lr as it is."""
-    layer_decay: float | None = None
+    """How it falls from there to min_lr; linear is also called poly; steps divides it by 10 at each milestone."""
+    milestones: tuple[LengthText, ...] = ("75%", "90%")
+    """From when on the rate is a tenth, for the schedule steps alone: rising lengths from the start of the run, such as
+    "27 epochs" "33 epochs", or shares of it."""
+    lr_batch: Annotated[int | None, Range(1, 1_000_000)] = None
+    """Batch size that lr is meant for, 1 to 1,000,000; another one scales lr by its share of this. None: lr as it
+    is."""
+    layer_decay: Annotated[float | None, Range(0, 1, but=(0,))] = None
     """Factor of the learning rate from each layer (block, downsampler, stem) to the one below it, above 0 to 1, for
     fine-tuning; none: the same rate everywhere."""
-    weight_decay: float = 0.05
-    """Decoupled; on matrices, convolutions and position bias tables, not on biases, norms and scales."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of AdamW's two moments."""
-    eps: float = 1e-8
-    """Added to the root of the second moment."""
-    clip_grad: float | None = 5.0
-    """Largest norm of all gradients together; none: no limit."""
-    warmup_epochs: float = 1.0
-    """Epochs, also fractions, of linear warm-up from warmup_lr; they are part of the run's epochs."""
-    warmup_steps: int | None = None
-    """Steps of warm-up in the place of warmup_epochs; none: those epochs."""
-    cooldown_epochs: float = 0.0
-    """Last epochs of the run, at min_lr."""
-    warmup_lr: float = 1e-6
-    """Learning rate of the first step when there is a warm-up."""
-    min_lr: float = 5e-6
-    """Learning rate at the end."""
-    ema_decay: float | None = 0.9998
-    """Decay per step of the moving average of the weights that is evaluated and saved; none: no average, the weights
-    themselves."""
+    lr_parts: Annotated[tuple[tuple[str, float], ...], Range(0, 1000)] = ()
+    """Factors, 0 to 1,000, of the learning rate of parts of the model, such as backbone 0.1 decode_head 2. Parts are
+    named as weights are, also backbone.stem; the longest name counts. They go on top of layer_decay."""
+    weight_decay: Annotated[float, Range(0, 1000)] = 0.05
+    """Decoupled, 0 to 1,000; on matrices, convolutions and position bias tables, not on biases, norms and scales."""
+    betas: Annotated[tuple[float, float], Range(0, 1, but=(1,), said="two numbers from 0 to below 1")] = (0.9, 0.999)
+    """Decay of AdamW's two moments, from 0 to below 1."""
+    eps: Annotated[float, Range(1e-30, 1)] = 1e-8
+    """Added to the root of the second moment, 1e-30 to 1."""
+    clip_grad: Annotated[float | None, Range(0, 1_000_000_000, but=(0,))] = 5.0
+    """Largest norm of all gradients together, above 0 to 1,000,000,000; none: no limit."""
+    warmup: LengthText = "1 epoch"
+    """Length of the linear warm-up from warmup_lr, part of the run: "500 steps", "2.5 epochs" (passes over the training
+    images) or "5%" of the run; "0 steps": none."""
+    cooldown: LengthText = "0 steps"
+    """Length of the run's end at min_lr, in the same units; the whole run is too long."""
+    warmup_lr: Annotated[float, Range(0, 1000)] = 1e-6
+    """Learning rate of the first step when there is a warm-up, 0 to 1,000; above the peak it counts as the peak."""
+    min_lr: Annotated[float, Range(0, 1000)] = 5e-6
+    """Learning rate at the end, 0 to 1,000; above the peak it counts as the peak."""
+    ema_decay: Annotated[float | None, Range(0, 1, but=(1,), said="from 0 to below 1, or none")] = 0.9998
+    """Decay per step of the moving average of the weights that is evaluated and saved, from 0 to below 1; none: no
+    average, the weights themselves."""
     ema_warmup: bool = True
     """Start with a shorter average: its decay is at most 1 - n^(-2/3) after n steps."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError, naming the setting, for a value out of range."""
-        require(0 < self.lr < float("inf"), "lr", self.lr, "above 0")
-        require(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
-        require(self.lr_batch is None or self.lr_batch >= 1, "lr_batch", self.lr_batch, "at least 1, or none")
-        decay = self.layer_decay
-        require(decay is None or 0 < decay <= 1, "layer_decay", decay, "above 0, at most 1, or none")
-        require(self.eps > 0, "eps", self.eps, "above 0")
-        require(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "two numbers from 0 to below 1")
-        require(self.clip_grad is None or self.clip_grad > 0, "clip_grad", self.clip_grad, "above 0, or none")
-        for key in ("weight_decay", "warmup_epochs", "cooldown_epochs", "warmup_lr", "min_lr"):
-            require(0 <= getattr(self, key) < float("inf"), key, getattr(self, key), "at least 0")
-        require(
-            self.ema_decay is None or 0 <= self.ema_decay < 1,
-            "ema_decay",
-            self.ema_decay,
-            "from 0 to below 1, or none",
-        )
+        """Raises UserError, naming the setting, for a value out of range."""
+        check_fields(self)
+        for key in ("warmup", "cooldown"):
+            object.__setattr__(self, key, str(parse_length(key, getattr(self, key))))  # "1 epochs" is "1 epoch"
+        milestones = tuple(str(parse_length("milestones", text)) for text in self.milestones)
+        object.__setattr__(self, "milestones", milestones)
+        parts = [part for part, _ in self.lr_parts]
+        for part in parts:
+            require(0 < len(part) <= LONGEST_PART, "lr_parts", part, f"names of up to {LONGEST_PART} characters")
+        require(len(set(parts)) == len(parts), "lr_parts", parts, "different parts")
+
+    def check_lengths(self, *, steps: float | None, epochs: float | None) -> None:
+        """Raise UserError unless warm-up, cool-down and milestones fit a run of so many steps and epochs; what is
+        counted in a unit in which the run's length is not known (None) is left alone."""
+        # What is out of range has a message of its own.
+        steps, epochs = (number if number and 0 < number < 1e12 else None for number in (steps, epochs))
+        known = [f"{number:g} {unit}" for number, unit in ((epochs, "epochs"), (steps, "steps")) if number is not None]
+
+        def share(key: str, text: str) -> float | None:
+            found = parse_length(key, text).share(steps=steps, epochs=epochs)
+            if found is not None and found > ROUNDED:
+                raise UserError(f"{key} ({text}) is longer than the run ({', '.join(known)}); shorten it")
+            return found
+
+        warmup, cooldown = share("warmup", self.warmup) or 0.0, share("cooldown", self.cooldown) or 0.0
+        if warmup + cooldown > ROUNDED:
+            raise UserError(
+                f"warmup ({self.warmup}) and cooldown ({self.cooldown}) together are longer than the run "
+                f"({', '.join(known)}); shorten one of them"
+            )
+        if cooldown >= 1:
+            raise UserError(f"cooldown ({self.cooldown}) is the whole run ({', '.join(known)}); shorten it")
+        if self.schedule != "steps":
+            return
+        require(bool(self.milestones), "milestones", self.milestones, "given for the schedule steps")
+        places = [place for text in self.milestones if (place := share("milestones", text)) is not None]
+        if places != sorted(places):
+            raise UserError(f"milestones must rise, not {listed(self.milestones)}")
 
     def peak_lr(self, batch_size: int) -> float:
         """The peak learning rate of updates from `batch_size` images: linear in it where lr_batch is given."""
@@ -79,32 +111,64 @@ class OptimConfig:
         said = f"peak learning rate {self.peak_lr(batch_size):.4g} at {batch_size} images per update"
         if self.lr_batch not in (None, batch_size):
             said += f": {self.lr:g} was set for {self.lr_batch}, and it scales with the batch"
+        for key in ("warmup_lr", "min_lr"):
+            if getattr(self, key) > self.peak_lr(batch_size):
+                said += f"; {key}, {getattr(self, key):g}, is above it and counts as the same"
         if self.layer_decay is not None:
             said += f"; ×{self.layer_decay:g} for each layer further from the head"
+        if self.lr_parts:
+            said += f"; {listed([f'×{factor:g} in {part}' for part, factor in self.lr_parts])}"
         return said
 
 
 def create_optimizer(model: nn.Module, config: OptimConfig, layers: Layers = ()) -> torch.optim.Optimizer:
-    """Fused AdamW over the model's trainable parameters. `layers` are needed for, and only used by, layer_decay."""
+    """Fused AdamW over the model's trainable parameters. `layers` are needed for, and only used by, layer_decay.
+
+    Raises UserError as `check_parts` does.
+    """
     groups = parameter_groups(model, config, layers)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig, layers: Layers = ()) -> list[dict[str, Any]]:
-    """Every trainable parameter in one group, with its weight_decay and the `lr_scale` of its layer.
+    """Every trainable parameter in one group, with its weight_decay and the `lr_scale` of its layer and its part.
 
     One-dimensional parameters (biases, norms, layer scales) are not decayed. With layer_decay the scale is 1 on top
-    and falls by that factor with every layer below; otherwise it is 1.
+    and falls by that factor with every layer below; otherwise it is 1. The factor of `lr_parts` comes on top of it.
     """
     assert layers or config.layer_decay is None, "layer_decay needs to know the model's layers"
+    check_parts(model, config)
     top = len(layers)
     depth = {weight: level for level, layer in enumerate(layers) for module in layer for weight in module.parameters()}
     groups: dict[tuple[float, float], dict[str, Any]] = {}
-    for weight in model.parameters():
+    for name, weight in model.named_parameters():
         if not weight.requires_grad:
             continue
         decay = config.weight_decay if weight.ndim > 1 else 0.0
         scale = 1.0 if config.layer_decay is None else config.layer_decay ** (top - depth.get(weight, top))
+        scale *= _factor(name, config)
         group = groups.setdefault((scale, decay), {"params": [], "weight_decay": decay, "lr_scale": scale})
         group["params"].append(weight)
     return list(groups.values())
+
+
+def check_parts(model: nn.Module, config: OptimConfig) -> None:
+    """Raise UserError, with the parts that there are, for a name in `lr_parts` of which the model has no weights."""
+    names = [name for name, _ in model.named_parameters()]
+    for part, _ in config.lr_parts:
+        if not any(_is_in(name, part) for name in names):
+            parts = list(dict.fromkeys(name.partition(".")[0] for name in names))
+            raise UserError(
+                f"lr_parts: the model has no part {shown(part)}; it has {listed(parts, 16)}, and what is in them has "
+                f"names with dots, such as {names[0].rpartition('.')[0] or names[0]}"
+            )
+
+
+def _factor(name: str, config: OptimConfig) -> float:
+    """Of the learning rate of a weight: that of the smallest part which it is in."""
+    factors = {part: factor for part, factor in config.lr_parts if _is_in(name, part)}
+    return factors[max(factors, key=len)] if factors else 1.0
+
+
+def _is_in(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")

@@ -1,79 +1,69 @@
-"""A run of training, whatever its task: its settings, its folder, and what happens to it between start and end."""
+"""A run of training, whatever its task: its folder, and what happens to it between start and end."""
 
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from gcvit import distributed
 from gcvit.data.images import ImageError
-from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint, read_meta
-from gcvit.engine.config import as_dict, require, save_config
-from gcvit.engine.device import Precision, resolve_device
-from gcvit.engine.folder import CONFIG, Resume, RunFolder, check_folder, open_run
-from gcvit.engine.log import RunLog
+from gcvit.data.loading import LoadingFailed, why_loading_failed
+from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
+from gcvit.engine.config import as_dict, save_config
+from gcvit.engine.device import resolve_device
+from gcvit.engine.folder import CONFIG, LOG, Resume, RunFolder, check_folder, open_run
+from gcvit.engine.log import RunLog, is_number, read_log
 from gcvit.engine.loop import Plan, fit
+from gcvit.engine.mending import Trained, mend
+from gcvit.engine.objective import Objective
 from gcvit.engine.optim import Layers, OptimConfig
-from gcvit.engine.record import check_record
-from gcvit.engine.results import Results
+from gcvit.engine.record import check_record, settings_of
+from gcvit.engine.results import Results, saved_in
 from gcvit.engine.saving import Saver, versions
 from gcvit.engine.state import State
 from gcvit.engine.stopping import Stopped, StopRequest
-from gcvit.engine.task import Task
+from gcvit.errors import UserError
+from gcvit.meta import CHECKPOINTS, last_results, newest_meta, read_meta
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """The settings that every task's run has."""
+class Settings(Protocol):
+    """What the engine reads of a run's configuration, a frozen dataclass.
 
-    batch_size: int = 128
-    """Images per update of the weights, over all processes and passes."""
-    accumulate: int = 1
-    """Forward passes per update and process, which divide the batch; more of them need less memory."""
-    checkpoint_minutes: float = 15.0
-    """Minutes from one checkpoint to the next; an evaluation and a signal to stop save one in any case."""
-    keep_checkpoints: int = 2
-    """Checkpoints to go on from that are kept, the newest ones."""
-    tensorboard: bool = False
-    """Also write the curves for TensorBoard (the extra `tensorboard`)."""
-    seed: int = 0
-    """Same seed, same result on the same machine: exactly on the CPU, on a GPU up to rounding."""
-    workers: int = 0
-    """Processes that load images; 0: the training process itself. The result does not depend on it."""
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
-    precision: Precision = "auto"
-    """Of products in the forward pass; auto: bf16 on a GPU that has it, fp32 elsewhere."""
-    compile: bool = False
-    """Compile the model's blocks for training: slow to start, faster on a GPU."""
+    free: names of settings that a run which goes on may change, since the weights do not depend on them. places: of
+    those that say where something lies, which may only have moved.
+    """
 
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    @property
+    def free(self) -> tuple[str, ...]: ...
 
-    # What a run that goes on may change without being another one. (Another number of passes mixes and drops other
-    # things, as another device does, but keeps the order of the images.)
-    FREE: ClassVar[tuple[str, ...]] = (
-        *("workers", "device", "compile", "accumulate", "checkpoint_minutes", "keep_checkpoints", "tensorboard"),
-    )
+    @property
+    def places(self) -> tuple[str, ...]: ...
 
-    def __post_init__(self) -> None:
-        """Raises ValueError, naming the setting, for a value out of range."""
-        for key in ("batch_size", "accumulate", "keep_checkpoints"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "at least 1")
-        for key in ("seed", "workers"):
-            require(getattr(self, key) >= 0, key, getattr(self, key), "at least 0")
-        require(self.checkpoint_minutes >= 0, "checkpoint_minutes", self.checkpoint_minutes, "at least 0")
+    @property
+    def optim(self) -> OptimConfig: ...
+
+    @property
+    def checkpoint_minutes(self) -> float: ...
+
+    @property
+    def keep_checkpoints(self) -> int: ...
+
+    @property
+    def tensorboard(self) -> bool: ...
+
+    @property
+    def workers(self) -> int: ...
 
 
-def claim_device(config: RunConfig) -> torch.device:
-    """This process's device, made the current one. Raises ValueError for one that is not here."""
-    device = resolve_device(config.device)
+def claim_device(name: str) -> torch.device:
+    """This process's device, made the current one. Raises UserError for one that is not here."""
+    device = resolve_device(name)
     if device.index is not None:
         torch.cuda.set_device(device)
     return device
@@ -85,26 +75,25 @@ class Run:
     Entered, it holds the folder's lock, its `log` is open, and SIGTERM, SIGUSR1 and Ctrl-C make it stop after a step.
     All ranks enter and call everything alike; rank 0 alone writes.
 
-    out, name, resume, free: as for `open_run`. record: of the run, as `record_of` gives it.
+    out, name, resume, record: as for `open_run`.
     Attributes: path, log, results (best/ and last/), seconds (of training and its evaluations, so far).
     """
 
     def __init__(
         self,
-        config: RunConfig,
+        config: Settings,
         plan: Plan,
         record: Mapping[str, Any],
         out: str | Path | None,
         name: str,
         *,
         resume: Resume,
-        free: Collection[str],
     ) -> None:
-        self.config, self.plan, self.record, self.free = config, plan, record, free
+        self.config, self.plan, self.record, self._moved = config, plan, record, resume == "moved"
         self._folder = self._open(out, name, resume)
         self.path, self.seconds = self._folder.path, 0.0
         self.log = RunLog(
-            self.path / "log.jsonl",
+            self.path / LOG,
             epochs=None if plan.length else plan.epochs,
             steps=plan.steps,
             tensorboard=config.tensorboard,
@@ -137,36 +126,38 @@ class Run:
         )
         where = f"{share.ranks} × {self.plan.device.type}" if share.ranks > 1 else str(self.plan.device)
         on = f"on {where} in {self.plan.precision}; {self.plan.optim.describe_lr(share.batch_size)}"
-        for line in [*lines, on, f"results go to {self.path}"]:
+        for line in [*lines, on, *self._folder.notes, f"results go to {self.path}"]:
             self.log.say(line)
 
-    def train(self, model: nn.Module, layers: Layers, task: Task) -> None:
+    def train(self, model: nn.Module, layers: Layers, objective: Objective) -> None:
         """Train `model` to the plan's last step, from the newest checkpoint where the run goes on, else from its start.
 
-        Afterwards `results.best` is written, for all ranks. Raises what `fit` raises, and ValueError for a checkpoint
+        Afterwards `results.best` is written, for all ranks. Raises what `fit` raises, and UserError for a checkpoint
         of another run.
         """
         state = State(model.to(self.plan.device), self.config.optim, layers)
         saver = Saver(
-            self.path / "checkpoints",
+            self.path / CHECKPOINTS,
             self.record,
             minutes=self.config.checkpoint_minutes,
             keep=self.config.keep_checkpoints,
         )
         if self._folder.goes_on:
-            self._go_on(state, saver)
+            self._go_on(state, objective, saver)
         distributed.on_main(lambda: save_config(self.config, self.path / CONFIG))  # with what has changed and may
         start = time.perf_counter()
-        fit(state, task, self.plan, self.log, self.results, saver, self._stop)
+        fit(state, objective, self.plan, self.log, self.results, saver, self._stop)
         self.seconds = time.perf_counter() - start
-        distributed.wait()  # for rank 0 to have written best/
+        mend(self.results, Trained(state, objective, self.plan, saver, self.plan.steps), self.log.say)
+        self.log.pace.evaluate()
+        self.log.stage("measuring best/, drawing the report")
 
     @property
     def images_per_second(self) -> float | None:
         """Of training alone, on all processes; None when there was nothing left to train."""
         return self.log.images / self.log.seconds if self.log.seconds else None
 
-    def finish(self, **scores: float) -> None:
+    def finish(self, **scores: float | None) -> None:
         """Log the end, with what was reached."""
         self.log.event("end", seconds=round(self.seconds, 1), **scores, best_epoch=self.results.best_epoch)
 
@@ -176,7 +167,7 @@ class Run:
         cannot be read it says `bad_image`."""
         try:
             yield
-        except (KeyboardInterrupt, Stopped, ValueError, RuntimeError, OSError) as end:
+        except (KeyboardInterrupt, Stopped, ValueError, RuntimeError, OSError, MemoryError) as end:
             with suppress(OSError, ValueError):  # why the run ended matters more than its curves
                 draw_curves()
             if explained := self._explained(end, bad_image):
@@ -188,7 +179,7 @@ class Run:
         held: list[RunFolder] = []  # the lock stays with rank 0
 
         def open_here() -> tuple[Path, bool]:
-            run = open_run(out, name, as_dict(self.config), resume=resume, free=self.free)
+            run = open_run(out, name, as_dict(self.config), resume=resume, free=self.config.free, record=self.record)
             if not run.goes_on:
                 save_config(self.config, run.path / CONFIG)
             held.append(run)
@@ -207,31 +198,60 @@ class Run:
         if isinstance(end, KeyboardInterrupt):
             return KeyboardInterrupt(f"{folder} holds what was saved before; the same command goes on from it.")
         if isinstance(end, ImageError):
-            return ValueError(f"{end}. {bad_image}")
-        if isinstance(end, RuntimeError) and "DataLoader worker" in str(end):
-            return ValueError(
-                f"a process that loads images has died ({end}): perhaps the machine ran out of memory. Lower workers "
-                f"({self.config.workers}); the same command goes on from the last checkpoint in {folder}"
-            )
+            return UserError(f"{end}. {bad_image}")
+        said = str(end) if isinstance(end, LoadingFailed) else why_loading_failed(end, self.config.workers)
+        if said is not None:
+            return UserError(f"{said}; the same command goes on from the last checkpoint in {folder}")
         return None
 
-    def _go_on(self, state: State, saver: Saver) -> None:
+    def _go_on(self, state: State, objective: Objective, saver: Saver) -> None:
         """Put the state back to the newest whole checkpoint; where none was saved yet the run begins again."""
         plan, log, results = self.plan, self.log, self.results
         path = distributed.on_main(lambda: newest_checkpoint(saver.folder, log.say))
         if path is not None:
-            for note in check_record(read_meta(path), saver.record, path, free=self.free):
+            meta = read_meta(path)
+            for note in check_record(meta, saver.record, path, free=self.config.free, moved=self._moved):
                 log.say(note)
+            if "results" not in meta:
+                raise UserError(
+                    f"{path} was saved by an earlier version of gcvit, which did not record what is in best/ and "
+                    f"last/; finish the run with that version, or train into another folder"
+                )
+            results.recall(meta["results"])
+            later = distributed.on_main(lambda: last_results(saver.folder)) or meta["results"]
+            trained = Trained(state, objective, plan, saver, meta["step"])
+            mend(results, trained, log.say, saved_in(later))
             load_checkpoint(path, state)
-        results.last_epoch = min(results.last_epoch, plan.epochs_done(state.step))  # later ones are made again
+        elif distributed.on_main(lambda: results.best.exists() or results.last.exists()):
+            raise UserError(
+                f"{self.path} has the weights of a run, best/ and last/, but no checkpoint to go on from; give another "
+                f"folder, or move them away to begin again"
+            )
         log.event("resume", step=state.step, evaluated=results.last_epoch, processes=plan.share.ranks)
         log.say(f"going on from step {state.step} of {plan.steps}" if path else "no checkpoint yet: starting again")
 
 
-def check_out(config: RunConfig, out: str | Path | None, *, resume: Resume, free: Collection[str]) -> Resume:
+def run_events(folder: Path) -> list[dict[str, Any]]:
+    """The events of the run in a folder, as its log has them, and its evaluations as its newest checkpoint knows them,
+    whatever has happened to the log."""
+    events = [event for event in read_log(folder / LOG) if event["event"] != "start" or _is_whole_start(event)]
+    meta = newest_meta(folder / CHECKPOINTS)
+    if meta is None or "results" not in meta:
+        return events
+    others = [event for event in events if event["event"] != "evaluation"]
+    return sorted([*others, *meta["results"]["evaluations"]], key=lambda event: event["time"])
+
+
+def _is_whole_start(event: Mapping[str, Any]) -> bool:
+    numbers = all(is_number(event.get(name)) for name in ("parameters", "training_images", "processes"))
+    texts = all(isinstance(event.get(name), str) for name in ("device", "precision"))
+    return numbers and texts and isinstance(event.get("versions"), dict)
+
+
+def check_out(config: Settings, out: str | Path | None, *, resume: Resume) -> Resume:
     """Refuse a folder that cannot take this run before anything is read; returns how the run may go on."""
-    if distributed.restarted():  # by torchrun, with the same words as at first
+    if distributed.restarted() and resume == "never":  # by torchrun, with the same words as at first
         resume = "auto"
-    if out is not None and distributed.is_main():
-        check_folder(out, as_dict(config), resume=resume, free=free)
+    if out is not None:
+        distributed.on_main(lambda: check_folder(out, settings_of(config), resume=resume, free=config.free))
     return resume

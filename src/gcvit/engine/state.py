@@ -22,6 +22,7 @@ class State:
         self.model = model
         self.forward = model
         if distributed.world_size() > 1:
+            distributed.wait()  # for whoever reads its data slower
             # Weights of one input channel have gradients whose strides differ in an axis of length one.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             # Without the search for unused ones, buckets are put in another order after the first step, and sums of

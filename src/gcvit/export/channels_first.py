@@ -5,13 +5,25 @@ transposed once, and on norms of (windows, tokens, channels). Written as in `gcv
 queries, keys and values, batch and windows on axes of their own – the same sums leave transposes between them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcvit.model.attention import LocalAttention, WindowAttention
+from gcvit.errors import UserError
+from gcvit.model.ablations import (
+    ConvPool,
+    FromGenerator,
+    KeysAndValues,
+    PatchMerging,
+    PatchStem,
+    PoolConv,
+    whole_patches,
+)
+from gcvit.model.attention import WindowAttention
 from gcvit.model.config import Pair
 from gcvit.model.gcvit import Block, GCViT, Stage
 from gcvit.model.global_query import GlobalQuery
@@ -39,21 +51,27 @@ class ChannelsFirst(nn.Module):
         super().__init__()
         if not model.folded:
             raise ValueError("only a folded copy is exported: model.fold()")
-        self.conv, self.downsample = model.stem.conv, DownsampleNCHW(model.stem.downsample)
+        stem = model.stem
+        self.conv, self.patches = stem.conv, isinstance(stem, PatchStem)
+        self.downsample = NormNCHW(stem.norm) if isinstance(stem, PatchStem) else DownsampleNCHW(stem.downsample)
         self.stages: Sequence[StageNCHW] = nn.ModuleList(StageNCHW(s) for s in model.stages)  # type: ignore[assignment]
         self.norm: nn.Module | None = NormNCHW(model.norm) if model.config.head else None
         self.head = model.head if model.config.head else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         maps = self.pyramid(images)
-        return maps if self.norm is None else self.head(self.norm(maps[-1]).mean((2, 3)))
+        return maps if self.norm is None else self.classify(maps[-1])
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
-        x, maps = self.downsample(self.conv(images)), []
+        x, maps = self.downsample(self.conv(whole_patches(images) if self.patches else images)), []
         for stage in self.stages:
             maps.append(stage(x))
             x = stage.downsample(maps[-1])
         return maps
+
+    def classify(self, last: Tensor) -> Tensor:
+        assert self.norm is not None
+        return self.head(self.norm(last).mean((2, 3)))
 
 
 class StageNCHW(nn.Module):
@@ -61,17 +79,23 @@ class StageNCHW(nn.Module):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
+        if not stage.masked or stage.shifted:
+            what = "shifted windows" if stage.shifted else "padding that is not masked"
+            raise UserError(
+                f"a model with {what} is not written as ONNX or OpenVINO; --to torch-export or aot takes it"
+            )
         self.window = stage.window
-        self.query = QueryNCHW(stage.query)
+        self.query = None if stage.query is None else QUERIES[type(stage.query)](stage.query)
         self.blocks = nn.ModuleList(WindowBlock(block) for block in stage.blocks)
         down = stage.downsample
-        self.downsample: nn.Module = DownsampleNCHW(down) if isinstance(down, Downsample) else nn.Identity()
+        self.downsample: nn.Module = DOWNSAMPLERS[type(down)](down) if type(down) in DOWNSAMPLERS else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         size = (x.shape[2], x.shape[3])
-        query, mask = self.query(x), padding_mask(size, self.window, x.device)
+        query, mask = None if self.query is None else self.query(x), padding_mask(size, self.window, x.device)
         tokens, windows = split(x, self.window)
-        query = query[:, None].expand(-1, windows, -1, -1).flatten(0, 1)  # inside each image, never tiled
+        if query is not None:
+            query = query[:, None].expand(-1, windows, -1, -1).flatten(0, 1)  # inside each image, never tiled
         if mask is not None:
             mask = mask.expand(x.shape[0], -1, -1).flatten(0, 1)
         for block in self.blocks:
@@ -88,19 +112,32 @@ class WindowBlock(nn.Module):
         assert isinstance(attention, WindowAttention)
         self.heads = attention.heads
         self.norm1, self.norm2 = block.norm1, block.norm2
-        joint = attention.qkv if isinstance(attention, LocalAttention) else attention.kv
-        self.linears = nn.ModuleList(_parts(joint))
+        self.own, self.linears = attention.JOINT, nn.ModuleList(_parts(attention.joint))
+        self.shared, self.given = "q", None
+        if isinstance(attention, FromGenerator):
+            self.shared = attention.GIVEN
+            self.given = None if attention.given is None else nn.ModuleList(_parts(attention.given))
         self.bias = nn.Buffer(attention.bias())
         self.proj, self.mlp = attention.proj, block.mlp
 
-    def forward(self, tokens: Tensor, query: Tensor, mask: Tensor | None) -> Tensor:
-        own = [linear(x) for x in [self.norm1(tokens)] for linear in self.linears]
-        q, k, v = own if len(own) == 3 else (query, *own)
-        bias = self.bias[None] if mask is None else WindowAttention.mask(self.bias, mask)
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
+    def forward(self, tokens: Tensor, query: Tensor | None, mask: Tensor | None) -> Tensor:
+        x = self.norm1(tokens)
+        parts = {part: linear(x) for part, linear in zip(self.own, self.linears, strict=True)}
+        if len(parts) < 3:
+            assert query is not None
+            parts |= zip(self.shared, self.made(query), strict=True)
+        bias = self.bias[None] if mask is None or "k" not in self.own else WindowAttention.mask(self.bias, mask)
+        q, k, v = (parts[part].unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in "qkv")
         x = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0).transpose(1, 2)
         tokens = tokens + self.proj(x.flatten(2))
         return tokens + self.mlp(self.norm2(tokens))
+
+    def made(self, query: Tensor) -> Sequence[Tensor]:
+        """The parts that all windows of an image share."""
+        if self.given is not None:
+            return [linear(query) for linear in self.given]
+        two = query.shape[-1] == 2 * self.proj.in_features
+        return query.chunk(2, -1) if two else [query] * len(self.shared)
 
 
 class QueryNCHW(nn.Module):
@@ -108,8 +145,8 @@ class QueryNCHW(nn.Module):
 
     def __init__(self, query: GlobalQuery) -> None:
         super().__init__()
-        self.window, self.poolings = query.window, query.poolings
-        self.mbconvs = nn.ModuleList(MBConvNCHW(mbconv) for mbconv in query.mbconvs)
+        self.window, self.poolings, self.resize = query.window, query.poolings, query.resize
+        self.mbconvs = nn.ModuleList(m if isinstance(m, nn.Identity) else MBConvNCHW(m) for m in query.mbconvs)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer, mbconv in enumerate(self.mbconvs):
@@ -117,8 +154,19 @@ class QueryNCHW(nn.Module):
             if layer < self.poolings:
                 x = F.max_pool2d(x, 3, stride=2, padding=1)
         if x.shape[2:] != self.window:
-            x = F.interpolate(x, self.window, mode="bicubic", align_corners=False)
+            x = F.interpolate(x, self.window, mode=self.resize)
         return x.flatten(2).transpose(1, 2)
+
+
+class KeysAndValuesNCHW(nn.Module):
+    """`KeysAndValues`: (batch, tokens, 2 channels)."""
+
+    def __init__(self, query: KeysAndValues) -> None:
+        super().__init__()
+        self.keys, self.values = QueryNCHW(query.keys), QueryNCHW(query.values)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.keys(x), self.values(x)], -1)
 
 
 class DownsampleNCHW(nn.Module):
@@ -133,6 +181,40 @@ class DownsampleNCHW(nn.Module):
         return self.norm2(self.conv(self.mbconv(self.norm1(x))))
 
 
+class ConvPoolNCHW(nn.Module):
+    """`ConvPool` and `PoolConv`."""
+
+    def __init__(self, downsample: ConvPool) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = NormNCHW(downsample.norm1), NormNCHW(downsample.norm2)
+        self.conv_and_pool = downsample.conv_and_pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm2(self.conv_and_pool(self.norm1(x)))
+
+
+class PatchMergingNCHW(nn.Module):
+    """`PatchMerging`."""
+
+    def __init__(self, downsample: PatchMerging) -> None:
+        super().__init__()
+        self.norm, self.weight = NormNCHW(downsample.norm), downsample.reduction.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 5, 3, 1, 2, 4).flatten(1, 3)
+        return F.conv2d(self.norm(x), self.weight[:, :, None, None])
+
+
+QUERIES: dict[type, Callable[[Any], nn.Module]] = {GlobalQuery: QueryNCHW, KeysAndValues: KeysAndValuesNCHW}
+DOWNSAMPLERS: dict[type, Callable[[Any], nn.Module]] = {
+    Downsample: DownsampleNCHW,
+    ConvPool: ConvPoolNCHW,
+    PoolConv: ConvPoolNCHW,
+    PatchMerging: PatchMergingNCHW,
+}
+
+
 class MBConvNCHW(nn.Module):
     """`FusedMBConv`."""
 
@@ -140,10 +222,14 @@ class MBConvNCHW(nn.Module):
         super().__init__()
         assert isinstance(mbconv, FusedMBConv)
         self.depthwise, self.pointwise = mbconv.depthwise, mbconv.pointwise
-        self.reduce, self.expand = (mbconv.squeeze_excite.reduce.weight, mbconv.squeeze_excite.expand.weight)
+        gate = mbconv.squeeze_excite
+        self.reduce = None if gate is None else gate.reduce.weight
+        self.expand = None if gate is None else gate.expand.weight
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.gelu(self.depthwise(x))
+        if self.reduce is None or self.expand is None:
+            return x + self.pointwise(y)
         gate = F.gelu(F.conv2d(y.mean((2, 3), keepdim=True), self.reduce[:, :, None, None]))
         return x + self.pointwise(y * F.conv2d(gate, self.expand[:, :, None, None]).sigmoid())
 

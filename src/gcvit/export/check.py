@@ -1,7 +1,8 @@
 """Whether an exported file computes what its model computes, and how fast."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf, isfinite
 from statistics import median
 from time import perf_counter
@@ -9,6 +10,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
+from gcvit.errors import UserError
 from gcvit.export.runtime import Program
 from gcvit.model.config import Pair
 
@@ -38,11 +40,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Speed:
-    """Median milliseconds for a batch, of the model in PyTorch and of the export, measured in turns."""
+    """Median milliseconds for a batch, of the model in PyTorch, of the export and, where that is int8, of the same file
+    in fp32; measured in turns."""
 
     batch: int
     model_ms: float
     export_ms: float
+    fp32_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class Check:
 
     differences: list[Difference]
     speeds: list[Speed]
+
+    def slower_int8(self) -> str | None:
+        """Which batches int8 is slower for than the same file in fp32 on this machine, and by how much; or None."""
+        slower = [(s.batch, s.export_ms, s.fp32_ms) for s in self.speeds if s.fp32_ms and s.export_ms > s.fp32_ms]
+        return ", ".join(f"batch {n}: {int8:.1f} against {fp32:.1f} ms" for n, int8, fp32 in slower) or None
 
     def problem(self, *, int8: bool, min_agreement: float) -> str | None:
         """Why the export must not be used, or None. What computes in fp32 agrees to TOLERANCE everywhere; int8 in as
@@ -68,17 +77,23 @@ class Check:
 
 
 def check(
-    model: nn.Module, program: Program, size: Pair, in_chans: int, pictures: Mapping[str, Iterable[Tensor]]
+    model: nn.Module,
+    program: Program,
+    size: Pair,
+    in_chans: int,
+    pictures: Mapping[str, Iterable[Tensor]],
+    fp32: Program | None = None,
 ) -> Check:
     """Compare an export with its model, on the CPU in fp32.
 
     size: (height, width) of the images. pictures: batches of preprocessed ones, by what they are called.
+    fp32: of an int8 export, the same file in fp32, to see which is faster.
     """
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randn(batch, in_chans, *size, generator=generator) for batch in BATCHES]
     differences = [compare(model, program, NOISE, [images]) for images in noise]
     differences += [compare(model, program, name, batches) for name, batches in pictures.items()]
-    return Check(differences, [_speed(model, program, images) for images in noise])
+    return Check(differences, [_speed(model, program, fp32, images) for images in noise])
 
 
 def compare(model: nn.Module, program: Program, name: str, batches: Iterable[Tensor]) -> Difference:
@@ -95,7 +110,7 @@ def compare(model: nn.Module, program: Program, name: str, batches: Iterable[Ten
         agreed.append((found[0].argmax(1) == expected[0].argmax(1)).double().mean() * len(images))
         classes = expected[0].shape[1]
     if not count:
-        raise ValueError(f"{name}: there are no images to compare on")
+        raise UserError(f"{name}: there are no images to compare on")
     difference, ours, theirs = sums.unbind(1)
     tiny = torch.finfo(torch.float64).tiny
     cosine = (ours + theirs - difference) / (2 * (ours * theirs).sqrt()).clamp_min(tiny)
@@ -116,14 +131,16 @@ def _outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
     return [found] if isinstance(found, Tensor) else list(found)
 
 
-def _speed(model: nn.Module, program: Program, images: Tensor) -> Speed:
-    """Both have run before."""
+def _speed(model: nn.Module, program: Program, fp32: Program | None, images: Tensor) -> Speed:
+    steps: list[Callable[[], object]] = [lambda: _outputs(model, images), lambda: program(images)]
+    if fp32 is not None:
+        steps.append(lambda: fp32(images))
+        fp32(images)  # the others have run before
     turns = []
     for _ in range(REPEATS):
-        start = perf_counter()
-        _outputs(model, images)
-        between = perf_counter()
-        program(images)
-        turns.append((between - start, perf_counter() - between))
-    model_ms, export_ms = (1e3 * median(lengths) for lengths in zip(*turns, strict=True))
-    return Speed(len(images), model_ms, export_ms)
+        moments = [perf_counter()]
+        for step in steps:
+            step()
+            moments.append(perf_counter())
+        turns.append([1e3 * (end - start) for start, end in pairwise(moments)])
+    return Speed(len(images), *(median(lengths) for lengths in zip(*turns, strict=True)))

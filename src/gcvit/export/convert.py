@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._inductor.cpp_builder import get_cpp_compiler
 from torch.export import Dim, ExportedProgram
 
+from gcvit.errors import UserError
 from gcvit.export.channels_first import ChannelsFirst, channels_first
 from gcvit.export.formats import IMAGES, INT8, Format
-from gcvit.export.int8 import quantise_onnx, quantise_openvino
+from gcvit.export.int8 import quantise
 from gcvit.export.packages import package
+from gcvit.internals import compile_package, get_cpp_compiler
 from gcvit.model.config import Pair, check_sides
 from gcvit.model.gcvit import GCViT
 
@@ -24,17 +25,17 @@ EXAMPLES = 2  # a batch of 1 would be taken for a constant
 def convert(
     model: nn.Module, path: Path, to: Format, size: Pair, *, calibration: Iterable[Tensor] | None = None
 ) -> None:
-    """Write `model`, folded, as `path`: any batch of at least 1, images of `size` (height, width) in pixels.
+    """Write `model` as `path`: any batch of at least 1, images of `size` (height, width) in pixels.
 
     The model maps images (batch, channels, *size) in fp32 to a tensor or a list of them; they are named logits, or
-    stage1 … stage4. calibration: batches of preprocessed images, for int8 (onnx and openvino, see `gcvit.export.int8`).
-    openvino writes a .bin beside its .xml.
+    stage1 … stage4. A GC ViT in it is folded; a model without one takes 3 channels. calibration: batches of
+    preprocessed images, for int8 (onnx and openvino, see `gcvit.export.int8`). openvino writes a .bin beside its .xml.
 
-    Raises ValueError for a format without int8, a missing package or compiler, and a size that the model does not take.
+    Raises UserError for a format without int8, a missing package or compiler, and a size that the model does not take.
     """
     check_sides(*size)
     if calibration is not None and to not in INT8:
-        raise ValueError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
+        raise UserError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
     if to in ("torch-export", "aot"):
         program = _trace(model, size)
         if to == "torch-export":
@@ -42,16 +43,14 @@ def convert(
         else:
             _compile(program, path)
         return
-    program = _trace(channels_first(model), size)
-    if to == "openvino":
-        _openvino(program, path, calibration)
-    elif calibration is None:
-        _onnx(program, path)
-    else:
+    if calibration is not None:
         with TemporaryDirectory(dir=path.parent, prefix=".fp32-") as folder:
-            whole = Path(folder) / "model.onnx"
-            _onnx(program, whole)
-            quantise_onnx(whole, path, IMAGES, calibration)
+            whole = Path(folder) / path.name
+            convert(model, whole, to, size)
+            quantise(whole, path, to, calibration)
+        return
+    program = _trace(channels_first(model), size)
+    (_openvino if to == "openvino" else _onnx)(program, path)
 
 
 @torch.no_grad()
@@ -62,9 +61,10 @@ def _trace(model: nn.Module, size: Pair) -> ExportedProgram:
 
 def _channels(model: nn.Module) -> int:
     """Of the images: a segmentation model's own first convolution may be one of its heads."""
-    backbones = (module for module in model.modules() if isinstance(module, GCViT | ChannelsFirst))
-    first = next(backbones)
-    return (first.stem.conv if isinstance(first, GCViT) else first.conv).in_channels
+    for module in model.modules():
+        if isinstance(module, GCViT | ChannelsFirst):
+            return (module.stem.conv if isinstance(module, GCViT) else module.conv).in_channels
+    return 3
 
 
 def _save(program: ExportedProgram, path: Path) -> None:
@@ -74,40 +74,40 @@ def _save(program: ExportedProgram, path: Path) -> None:
 
 
 def require_compiler() -> None:
-    """Raise ValueError when there is none of C++, which aot needs."""
+    """Raise UserError when there is none of C++, which aot needs."""
     try:
         get_cpp_compiler()
     except RuntimeError as error:
-        raise ValueError("aot needs a C++ compiler: install g++, or name one in CXX; or use openvino") from error
+        raise UserError("aot needs a C++ compiler: install g++, or name one in CXX; or use openvino") from error
 
 
 def _compile(program: ExportedProgram, path: Path) -> None:
     require_compiler()
     shape = ",".join(map(str, program.example_inputs[0][0].shape[1:]))
-    torch._inductor.aoti_compile_and_package(
-        program,
-        package_path=str(path),
-        # Weights in the processor's own layout. The library checks nothing: what it takes is noted down.
-        inductor_configs={"freezing": True, "aot_inductor.metadata": {IMAGES: shape}},
-    )
+    # Weights in the processor's own layout. The library checks nothing: what it takes is noted down.
+    compile_package(program, str(path), {"freezing": True, "aot_inductor.metadata": {IMAGES: shape}})
 
 
 def _onnx(program: ExportedProgram, path: Path) -> None:
     package("onnxscript")
     made: Any = torch.onnx.export(
-        program, (), dynamo=True, input_names=[IMAGES], output_names=_outputs(program), verbose=False
+        program,
+        (),
+        dynamo=True,
+        input_names=[IMAGES],
+        output_names=_outputs(program),
+        dynamic_shapes=({0: "batch"},),
+        verbose=False,
     )
     made.save(path)
 
 
-def _openvino(program: ExportedProgram, path: Path, calibration: Iterable[Tensor] | None) -> None:
+def _openvino(program: ExportedProgram, path: Path) -> None:
     openvino = package("openvino")
     model = openvino.convert_model(program)
     model.reshape([-1, *program.example_inputs[0][0].shape[1:]])
     for port, name in zip([*model.inputs, *model.outputs], [IMAGES, *_outputs(program)], strict=True):
         port.get_tensor().set_names({name})
-    if calibration is not None:
-        model = quantise_openvino(model, calibration)
     openvino.save_model(model, path, compress_to_fp16=False)
 
 

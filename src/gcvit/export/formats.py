@@ -1,15 +1,9 @@
 """What an export can be written as."""
 
-from typing import Literal
+from gcvit.weights.resolve import SUFFIXES, Format
 
-Format = Literal["torch-export", "onnx", "openvino", "aot"]
+__all__ = ["CODE", "IMAGES", "INT8", "SUFFIXES", "Format"]
 
-SUFFIXES: dict[Format, str] = {
-    "torch-export": ".pt2",
-    "onnx": ".onnx",
-    "openvino": ".xml",  # with the weights beside it, in a .bin
-    "aot": ".aot.pt2",
-}
 IMAGES = "images"  # what a file calls its input
 INT8: tuple[Format, ...] = ("onnx", "openvino")
 CODE: tuple[Format, ...] = ("torch-export", "aot")

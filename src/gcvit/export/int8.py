@@ -1,5 +1,8 @@
 """Weights and activations of linear layers in 8 bits, with ranges read off calibration images.
 
+Weights use half of their range, -64 … 64: processors without VNNI add two products with activations of 0 … 255 in 16
+bits, and cut off what does not fit. So a file computes the same everywhere.
+
 Attention's products, convolutions and norms stay in fp32. They are little of the arithmetic; and OpenVINO 2026.4 gets
 quantised convolutions wrong in some of its own modes (shapes that are not known, or fusion switched off).
 """
@@ -14,9 +17,21 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gcvit.export.formats import IMAGES, Format
 from gcvit.export.packages import openvino_core, package
 
 FP32 = ["Convolution", "GroupConvolution", "ScaledDotProductAttention"]
+
+
+def quantise(source: Path, target: Path, to: Format, calibration: Iterable[Tensor]) -> None:
+    """Write the fp32 file `source` as `target`, with int8 linear layers.
+
+    calibration: batches of preprocessed images."""
+    if to == "onnx":
+        _quantise_onnx(source, target, calibration)
+        return
+    model = quantise_openvino(openvino_core().read_model(source), calibration)
+    package("openvino").save_model(model, target, compress_to_fp16=False)
 
 
 def quantise_openvino(model: Any, calibration: Iterable[Tensor]) -> Any:
@@ -30,16 +45,16 @@ def quantise_openvino(model: Any, calibration: Iterable[Tensor]) -> Any:
             nncf.Dataset(batches),
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             subset_size=len(batches),
             ignored_scope=nncf.IgnoredScope(types=FP32, validate=False),  # a classifier may lack one of them
         )
 
 
-def quantise_onnx(source: Path, target: Path, name: str, calibration: Iterable[Tensor]) -> None:
-    """Write the model in `source` with int8 linear layers, per output channel (ONNX Runtime's static quantisation).
-    name: of the images."""
+def _quantise_onnx(source: Path, target: Path, calibration: Iterable[Tensor]) -> None:
+    """ONNX Runtime's static quantisation, per output channel."""
     quantization = package("onnxruntime.quantization")
-    batches: Iterator[dict[str, np.ndarray]] = iter([{name: batch.numpy()} for batch in calibration])
+    batches: Iterator[dict[str, np.ndarray]] = iter([{IMAGES: batch.numpy()} for batch in calibration])
 
     class Batches(quantization.CalibrationDataReader):
         def get_next(self) -> dict[str, np.ndarray] | None:
@@ -53,6 +68,7 @@ def quantise_onnx(source: Path, target: Path, name: str, calibration: Iterable[T
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
+            reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},

@@ -5,13 +5,16 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from gcvit.errors import UserError
+from gcvit.shell import install
+
 
 def package(name: str) -> ModuleType:
-    """An optional package. Raises ValueError, naming the extra to install, when it is missing."""
+    """An optional package. Raises UserError, naming the extra to install, when it is missing."""
     try:
         return import_module(name)
     except ImportError as error:
-        raise ValueError(f'this needs {name}, which is not here: pip install "gcvit[export]"') from error
+        raise UserError(f"this needs {name}, which is not installed; {install('export')}") from error
 
 
 @cache

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gcvit.errors import UserError
 from gcvit.export.formats import IMAGES, Format
 from gcvit.export.packages import openvino_core, package
+from gcvit.internals import load_package, onnx_refusals
 
 Program = Callable[[Tensor], list[Tensor]]
 """Preprocessed images (batch, channels, *size) fp32, any batch of at least 1 → the model's outputs, fp32 CPU tensors
@@ -24,11 +26,11 @@ def load(path: str | Path, to: Format) -> Program:
 
     torch-export and aot files run code that lies in them, the first by pickle, the second as a native library: open
     only those whose sidecar's hash fits and whose maker you trust. onnx and openvino files are data.
-    Raises ValueError when the file or the runtime's package is missing, or the runtime cannot read the file.
+    Raises UserError when the file or the runtime's package is missing, or the runtime cannot read the file.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
+        raise UserError(f"{path}: there is no such file")
     return _LOADERS[to](path)
 
 
@@ -41,7 +43,7 @@ def _torch_export(path: Path) -> Program:
 
 def _aot(path: Path) -> Program:
     with _readable(path, RuntimeError, ValueError, KeyError):
-        model = torch._inductor.aoti_load_package(_archive(path))
+        model = load_package(_archive(path))
         shape = [int(side) for side in model.get_metadata()[IMAGES].split(",")]
     return _in_torch(model, shape)
 
@@ -51,9 +53,7 @@ def _onnx(path: Path) -> Program:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors; warnings speak of the graph's making
-    state = onnxruntime.capi.onnxruntime_pybind11_state
-    refusals = state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented
-    with _readable(path, *refusals, ValueError):
+    with _readable(path, *onnx_refusals(), ValueError):
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         (images_in,) = session.get_inputs()
 
@@ -118,10 +118,10 @@ _LOADERS: dict[Format, Callable[[Path], Program]] = {
 
 
 def _check(images: Tensor, shape: Sequence[int]) -> None:
-    """Raise ValueError for images that the file does not take: OpenVINO would wait for ever after them, and a native
+    """Raise UserError for images that the file does not take: OpenVINO would wait for ever after them, and a native
     library read memory that is not theirs."""
     if images.ndim != 4 or list(images.shape[1:]) != list(shape) or not len(images) or images.dtype != torch.float32:
-        raise ValueError(
+        raise UserError(
             f"this file takes fp32 images of shape (batch, {', '.join(map(str, shape))}), at least one, not "
             f"{images.dtype} of {tuple(images.shape)}"
         )
@@ -149,11 +149,11 @@ def _readable(path: Path, *refusals: type[Exception]) -> Iterator[None]:
     except refusals as error:
         reason = [type(error).__name__, *str(error).strip().splitlines()][-1]  # the first lines say where in its source
         advice = "export the model again with the versions that are installed here"
-        raise ValueError(f"{path}: the runtime cannot open it ({reason[:200]}); {advice}") from error
+        raise UserError(f"{path}: the runtime cannot open it ({reason[:200]}); {advice}") from error
 
 
 def _archive(path: Path) -> str:
     """The path. torch would try a file that is no archive as what older versions wrote, and fail at length."""
     if not is_zipfile(path):
-        raise ValueError("it is no archive")
+        raise UserError("it is no archive")
     return str(path)

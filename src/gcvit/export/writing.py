@@ -11,9 +11,11 @@ from torch import Tensor
 
 from gcvit.engine.config import as_dict
 from gcvit.engine.saving import versions
+from gcvit.errors import UserError
 from gcvit.export.check import Check, check
 from gcvit.export.convert import convert, require_compiler
 from gcvit.export.formats import INT8, SUFFIXES, Format
+from gcvit.export.int8 import quantise
 from gcvit.export.packages import package
 from gcvit.export.runtime import load
 from gcvit.export.sidecar import Sidecar, hashes, parts, read_sidecar, sidecar_path, write_sidecar
@@ -42,9 +44,9 @@ class Export:
 
 
 def require_packages(to: Format, *, int8: bool) -> None:
-    """Raise ValueError for a format without int8, and for packages and a compiler that are missing."""
+    """Raise UserError for a format without int8, and for packages and a compiler that are missing."""
     if int8 and to not in INT8:
-        raise ValueError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
+        raise UserError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
     for name in _packages(to, int8):
         package(name)
     if to == "aot":
@@ -55,7 +57,7 @@ def export_path(folder: Path, trained: Trained, to: Format, *, int8: bool) -> Pa
     """FOLDER/NAME-HxW with what sets it apart from other exports of the same variant."""
     part = "" if trained.task == "classify" else f"-{trained.task}"
     height, width = trained.size
-    return folder / f"{trained.name}{part}-{height}x{width}{'-int8' if int8 else ''}{SUFFIXES[to]}"
+    return folder / f"{trained.opened.name}{part}-{height}x{width}{'-int8' if int8 else ''}{SUFFIXES[to]}"
 
 
 def write_export(
@@ -71,7 +73,7 @@ def write_export(
     """Convert, run and compare, and only then put the file and its sidecar in their places.
 
     calibration: batches of preprocessed images, for int8. pictures: what to compare on, see `check`.
-    Raises ValueError and OSError as `convert` and `load` do, and ValueError for what a sidecar cannot say and where
+    Raises UserError and OSError as `convert` and `load` do, and UserError for what a sidecar cannot say and where
     another model's export lies; whatever happens, what was at `path` stays usable, or is refused by its sidecar's hash.
     """
     size: Pair = trained.size
@@ -80,10 +82,16 @@ def write_export(
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".exporting-", dir=path.parent) as folder:
         aside = Path(folder) / path.name
-        progress(f"{path.name}: {'quantising' if calibration is not None else 'converting'}")
-        convert(trained.model, aside, to, size, calibration=calibration)
+        whole = aside if calibration is None else Path(folder) / f"fp32{SUFFIXES[to]}"
+        progress(f"{path.name}: converting")
+        convert(trained.model, whole, to, size)
+        fp32 = None
+        if calibration is not None:
+            progress(f"{path.name}: quantising")
+            quantise(whole, aside, to, calibration)
+            fp32 = load(whole, to)
         progress(f"{path.name}: comparing")
-        found = check(trained.model, load(aside, to), size, trained.in_chans, pictures)
+        found = check(trained.model, load(aside, to), size, trained.in_chans, pictures, fp32)
         problem = found.problem(int8=calibration is not None, min_agreement=min_agreement)
         if problem is None:
             write_sidecar(aside, replace(sidecar, files=hashes(aside, to), checked=asdict(found)))
@@ -97,13 +105,13 @@ def write_export(
 
 
 def _refuse_to_replace(path: Path, trained: Trained) -> None:
-    """Raise ValueError where another model's export lies."""
+    """Raise UserError where another model's export lies."""
     try:
         source = read_sidecar(path).source
-    except ValueError:
+    except UserError:
         return  # nothing that could be used
-    if source != trained.source:
-        raise ValueError(f"{path} is the export of {source}; give another folder with --out, or remove it")
+    if source != trained.opened.source:
+        raise UserError(f"{path} is the export of {source}; give another folder with --out, or remove it")
 
 
 def _sidecar(trained: Trained, to: Format, *, int8: bool) -> Sidecar:
@@ -111,7 +119,7 @@ def _sidecar(trained: Trained, to: Format, *, int8: bool) -> Sidecar:
     return Sidecar(
         format=to,
         task=trained.task,
-        name=trained.name,
+        name=trained.opened.name,
         size=trained.size,
         int8=int8,
         in_chans=trained.in_chans,
@@ -120,7 +128,7 @@ def _sidecar(trained: Trained, to: Format, *, int8: bool) -> Sidecar:
         preprocessing=as_dict(trained.preprocessing),
         files={},
         software=versions() | {name: version(name) for name in _packages(to, int8)},
-        source=trained.source,
+        source=trained.opened.source,
         checked={},
     )
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gcvit.kernels.transforms import transformed
+from gcvit.internals import batched, softmax_gradient, transformed
 
 MOST_TOKENS = 256  # of a window; the scores of larger ones leave the cache, and torch's tiles do not
 Heads = Float[Tensor, "windows heads tokens head_dim"]
@@ -42,7 +42,7 @@ def applies(q: Heads, *others: Tensor) -> bool:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-        out = _like_tokens(v)
+        out = like_tokens(v)
         axis, training = _axis(q), any(ctx.needs_input_grad)
         weights = (
             q.new_empty(q.shape[axis], *(bias.shape if axis == 0 else (len(q), *bias.shape[1:]))) if training else None
@@ -60,16 +60,16 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias, weights = ctx.saved_tensors
         # The gradient's own gradient is wanted, or many gradients at once (`is_grads_batched`).
-        if torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(grad):
+        if torch.is_grad_enabled() or batched(grad):
             return *_plainly(q, k, v, bias, ctx.scale, grad, ctx.needs_input_grad), None
-        dq, dk, dv = (_like_tokens(x) for x in (q, k, v))
+        dq, dk, dv = (like_tokens(x) for x in (q, k, v))
         dbias = torch.zeros_like(bias)
         axis = _axis(q)
         for w, (db, (qi, ki, vi, gi, dqi, dki, dvi)) in zip(
             weights, _walk(axis, dbias, q, k, v, grad, dq, dk, dv), strict=True
         ):
             dvi.copy_(torch.bmm(w.transpose(1, 2), gi))
-            ds = torch.ops.aten._softmax_backward_data(torch.bmm(gi, vi.transpose(1, 2)), w, -1, w.dtype)
+            ds = softmax_gradient(torch.bmm(gi, vi.transpose(1, 2)), w)
             dqi.copy_(torch.bmm(ds, ki))
             dki.copy_(torch.bmm(ds.transpose(1, 2), qi))
             if ctx.needs_input_grad[3]:
@@ -88,7 +88,7 @@ def _walk(axis: int, bias: Tensor, *tensors: Tensor) -> Any:
     return zip(biases, zip(*(x.unbind(axis) for x in tensors), strict=True), strict=True)
 
 
-def _like_tokens(x: Tensor) -> Tensor:
+def like_tokens(x: Tensor) -> Tensor:
     """Empty, of the shape (windows, heads, tokens, head_dim), in the memory of (windows, tokens, heads · head_dim)."""
     windows, heads, tokens, head_dim = x.shape
     return x.new_empty(windows, tokens, heads, head_dim).transpose(1, 2)

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gcvit.internals import pointwise_linear
+
 
 class InferenceLinear(nn.Linear):
     """What `linear` computes, with the weights of a linear layer (shared, not copied)."""
@@ -29,8 +31,9 @@ def linear(
 ) -> Float[Tensor, "*axes outs"]:
     """x Wᵀ + b, and its exact GELU if asked for: by oneDNN where `applies`, by torch's own functions elsewhere."""
     if applies(x, weight):
-        # Of this operator torch's compiler makes its own CPU code; it is not public, hence the rule below.
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [], "none")
+        fused = pointwise_linear()
+        assert fused is not None
+        return fused(x, weight, bias, "gelu" if gelu else "none", [], "none")
     x = F.linear(x, weight, bias)
     return F.gelu(x) if gelu else x
 
@@ -44,5 +47,5 @@ def applies(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad))
         and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and pointwise_linear() is not None
     )

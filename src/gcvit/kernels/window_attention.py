@@ -13,6 +13,7 @@ from math import ceil, prod
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from wrapt import register_post_import_hook
 
 Pair = tuple[int, int]
 
@@ -37,10 +38,13 @@ def applies(x: Tensor, head_dim: int, window: Pair) -> bool:
     return x.dtype in TYPES  # autocast makes another of these of them, and leaves float64 alone
 
 
-@torch.compiler.assume_constant_result
 def available(kind: str, index: int | None) -> bool:
     """Whether Triton can run on a device, given as `torch.device`'s type and index."""
     return _available(kind, index)
+
+
+# Its result is a constant to the compiler, which takes as long to import as torch, and so is not imported for this.
+register_post_import_hook(lambda compiler: torch.compiler.assume_constant_result(available), "torch._dynamo")
 
 
 @cache  # inside: torch's compiler looks through a cache, and would not take what it finds there for a constant

@@ -5,13 +5,15 @@ kernel computes attention, tokens stay the map that they come from: see `Layout`
 """
 
 from math import isqrt
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gcvit.kernels import cpu_attention
+from gcvit.errors import UserError
+from gcvit.kernels import compiled_attention, cpu_attention
 from gcvit.kernels.window_attention import window_attention
 from gcvit.model.config import Pair
 from gcvit.model.windows import Layout
@@ -20,7 +22,8 @@ Tokens = Float[Tensor, "batch windows tokens channels"]
 TokensOrMap = Float[Tensor, "batch _ _ channels"]  # a map: (batch, height, width, channels)
 Query = Float[Tensor, "batch heads tokens head_dim"]
 Heads = Float[Tensor, "batch windows heads tokens head_dim"]
-Padding = Bool[Tensor, "windows tokens"] | None
+Padding = Bool[Tensor, "windows *queries keys"] | None
+Through = bool | Literal["values"]
 Projected = Float[Tensor, "batch _ _ parts heads head_dim"]
 
 
@@ -53,10 +56,34 @@ class RelativePositionBias(nn.Module):
         self.window = window
 
 
+class NoBias(nn.Module):
+    """Zeros in place of the bias (`position_bias=False`)."""
+
+    def __init__(self, window: Pair, heads: int) -> None:
+        super().__init__()
+        self.window, self.heads = window, heads
+        # Says where zeros are made and in what precision; it holds nothing, so that nothing can be lost.
+        self.like: Tensor
+        self.register_buffer("like", torch.empty(0), persistent=False)
+
+    @property
+    def table(self) -> Tensor:
+        h, w = self.window
+        return self.like.new_zeros((2 * h - 1) * (2 * w - 1), self.heads)
+
+    def forward(self) -> Float[Tensor, "heads tokens tokens"]:
+        tokens = self.window[0] * self.window[1]
+        return self.like.new_zeros(self.heads, tokens, tokens)
+
+    def resize(self, window: Pair) -> None:
+        """Change the window."""
+        self.window = window
+
+
 class FixedBias(nn.Module):
     """A bias that has been gathered from its table once and for all, for a folded copy."""
 
-    def __init__(self, bias: RelativePositionBias) -> None:
+    def __init__(self, bias: RelativePositionBias | NoBias) -> None:
         super().__init__()
         self.window = bias.window
         self.value: Tensor
@@ -69,12 +96,15 @@ class FixedBias(nn.Module):
         return self.value
 
 
+Bias = RelativePositionBias | NoBias | FixedBias
+
+
 def resize_table(table: Float[Tensor, "offsets heads"], old: Pair, new: Pair) -> Float[Tensor, "new_offsets heads"]:
     """A bias table for windows of another size, both (height, width): bicubic over the offsets, as published.
-    Raises ValueError when the table is not one of windows of `old`."""
+    Raises UserError when the table is not one of windows of `old`."""
     rows, columns = 2 * old[0] - 1, 2 * old[1] - 1
     if len(table) != rows * columns:
-        raise ValueError(f"a bias table of {len(table)} rows is not one for windows of {old[0]}×{old[1]}")
+        raise UserError(f"a bias table of {len(table)} rows is not one for windows of {old[0]}×{old[1]}")
     if old == new:
         return table
     image = table.float().t().reshape(1, -1, rows, columns)
@@ -92,31 +122,86 @@ def table_window(rows: int, *stated: Pair) -> Pair | None:
     return ((side + 1) // 2, (side + 1) // 2) if side * side == rows and side % 2 else None
 
 
+class AttentionRecord:
+    """What a traced block notes down: its attention `weights` (batch, windows, heads, tokens, tokens), rows are queries
+    and sum to 1; `logsumexp` of each row of scores, (batch, windows, heads, tokens), by which rows of different windows
+    can be compared; and the `values` (batch, windows, heads, tokens, head_dim) that the weights average.
+
+    through: the block's output is computed from these weights, so that gradients reach them; otherwise they are
+    computed beside it. "values": the same, but gradients do not go on through the queries.
+    """
+
+    def __init__(self, through: Through) -> None:
+        self.through = through
+        self.weights: Float[Tensor, "batch windows heads tokens tokens"] | None = None
+        self.logsumexp: Float[Tensor, "batch windows heads tokens"] | None = None
+        self.values: Heads | None = None
+
+
 class WindowAttention(nn.Module):
     """Softmax(q kᵀ / √d + b) v within each window, then a projection; what the queries are is the subclass's matter."""
 
-    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
+    JOINT: str
+    """What the one linear layer makes of each token, one letter a part: q, k, v; and its name in state dicts."""
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        window: Pair,
+        attention_dropout: float,
+        dropout: float,
+        position_bias: bool = True,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.scale = (channels // heads) ** -0.5
         self.attention_dropout = attention_dropout
-        self.bias: RelativePositionBias | FixedBias = RelativePositionBias(window, heads)
+        self.bias: Bias = RelativePositionBias(window, heads) if position_bias else NoBias(window, heads)
         self.proj = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(dropout)
+        setattr(self, self.JOINT, nn.Linear(channels, len(self.JOINT) * channels))
 
-    def project(self, tokens: TokensOrMap) -> Projected:
-        """What the subclass's linear layer makes of each token: its query, key and value, or key and value."""
-        raise AssertionError("a subclass says what it projects")
+    @property
+    def joint(self) -> nn.Linear:
+        """The linear layer that gives the parts, one after the other."""
+        return getattr(self, self.JOINT)
 
-    def queries_keys_values(self, tokens: Tokens, query: Query) -> tuple[Heads, Heads, Heads]:
-        raise AssertionError("a subclass says what the queries are")
+    @property
+    def linears(self) -> list[tuple[nn.Linear, str]]:
+        """Every linear layer that makes queries, keys or values, and which, in order."""
+        return [(self.joint, self.JOINT)]
 
-    def forward(self, tokens: TokensOrMap, query: Query, layout: Layout) -> TokensOrMap:
-        x = self.in_windows(tokens, query, layout.padding) if layout.cut else self.on_map(tokens, query)
+    def forward(
+        self, tokens: TokensOrMap, query: Query | None, layout: Layout, record: AttentionRecord | None = None
+    ) -> TokensOrMap:
+        """Attention over windows or, where `layout` leaves the map uncut, over the map, which takes no record."""
+        if layout.zeroed is not None:
+            tokens = tokens.masked_fill(layout.zeroed[..., None], 0)
+        if record is not None:
+            x = self.traced(tokens, query, layout, record)
+        elif layout.cut:
+            x = self.in_windows(tokens, query, layout.padding, layout.closed)
+        else:
+            x = self.on_map(tokens, query)
         return self.dropout(self.proj(x))
 
-    def in_windows(self, tokens: Tokens, query: Query, padding: Padding) -> Tokens:
-        """`padding` is True for tokens outside the picture, which nothing may attend to."""
+    def project(self, tokens: TokensOrMap) -> Projected:
+        """Each token's query, key and value, or key and value."""
+        return self.joint(tokens).unflatten(-1, (len(self.JOINT), self.heads, -1))
+
+    def queries_keys_values(self, tokens: Tokens, query: Query | None) -> tuple[Heads, Heads, Heads]:
+        """A window's own, or the image's one global query, which all its windows share (Eq. 3)."""
+        parts = dict(zip(self.JOINT, self.project(tokens).permute(3, 0, 1, 4, 2, 5), strict=True))
+        parts |= self.shared(query, tokens.shape[1])
+        return parts["q"], parts["k"], parts["v"]
+
+    def shared(self, query: Query | None, windows: int) -> dict[str, Heads]:
+        """The parts that all windows of an image share, by their letters."""
+        return {}
+
+    def in_windows(self, tokens: Tokens, query: Query | None, padding: Padding, closed: bool) -> Tokens:
+        """`padding` is True for tokens outside the picture, which nothing may attend to; `closed` as in `Layout`."""
         q, k, v = self.queries_keys_values(tokens, query)
         bias, dropout = self.bias(), self.attention_dropout if self.training else 0.0
         # The kernels take four axes. The bias is the same in every window, so windows join the batch; with padding
@@ -126,64 +211,73 @@ class WindowAttention(nn.Module):
             bias = self.mask(bias, padding).flatten(0, 1)
         axes = q.shape[merged : merged + 2]
         q, k, v = (x.flatten(merged, merged + 1) for x in (q, k, v))
-        if not dropout and cpu_attention.applies(q, k, v, bias):
+        if closed and not dropout:
+            x = compiled_attention.attention(q, k, v, bias, self.scale)
+        elif not dropout and cpu_attention.applies(q, k, v, bias):
             x = cpu_attention.attention(q, k, v, bias, self.scale)
         else:
             x = F.scaled_dot_product_attention(q, k, v, bias[None], dropout, scale=self.scale)
-        return x.unflatten(merged, axes).transpose(2, 3).flatten(3)
+        x = x.unflatten(merged, axes).transpose(2, 3)
+        if torch.compiler.is_exporting():
+            # How heads lie in memory depends on how torch's call is taken apart, and that may be done anew: no view.
+            x = x.clone(memory_format=torch.contiguous_format)
+        return x.flatten(3)
 
     def on_map(
-        self, x: Float[Tensor, "batch height width channels"], query: Query
+        self, x: Float[Tensor, "batch height width channels"], query: Query | None
     ) -> Float[Tensor, "batch height width channels"]:
         """The same without cutting the map, in inference on a GPU."""
         projected = self.project(x)
         # Under autocast the types of query and keys may differ.
-        shared = None if projected.shape[3] == 3 else query.to(projected.dtype)
+        shared = None if "q" in self.JOINT or query is None else query.to(projected.dtype)
         return window_attention(projected, shared, self.bias.table, self.bias.window, self.scale)
 
+    def traced(self, tokens: Tokens, query: Query | None, layout: Layout, record: AttentionRecord) -> Tokens:
+        """As `in_windows`, noting down what each token of a window attends to; columns of padding are 0."""
+        q, k, v = self.queries_keys_values(tokens, query)
+        if record.through == "values":
+            q = q.detach()
+        record.weights, record.logsumexp = self.weights(q, k, layout.padding)
+        record.values = v
+        if not record.through:
+            return self.in_windows(tokens, query, layout.padding, layout.closed)
+        weights = F.dropout(record.weights, self.attention_dropout, self.training)
+        return (weights @ v).transpose(2, 3).flatten(3)
+
     def weights(
-        self, tokens: Tokens, query: Query, padding: Padding
-    ) -> Float[Tensor, "batch windows heads tokens tokens"]:
-        """What each token of a window attends to: rows sum to 1, columns of padding are 0."""
-        q, k, _ = self.queries_keys_values(tokens, query)
+        self, q: Heads, k: Heads, padding: Padding
+    ) -> tuple[Float[Tensor, "batch windows heads tokens tokens"], Float[Tensor, "batch windows heads tokens"]]:
+        """softmax(s) and logsumexp(s) of the scores s = q kᵀ / √d + b, over the keys of each window."""
         bias = self.bias()
-        bias = bias if padding is None else self.mask(bias, padding)
-        return (q @ k.transpose(-1, -2) * self.scale + bias).softmax(-1)
+        scores = q @ k.transpose(-1, -2) * self.scale + (bias if padding is None else self.mask(bias, padding))
+        return scores.softmax(-1), scores.logsumexp(-1)
 
     @staticmethod
     def mask(
-        bias: Float[Tensor, "heads tokens tokens"], padding: Bool[Tensor, "windows tokens"]
+        bias: Float[Tensor, "heads tokens tokens"], padding: Bool[Tensor, "windows *queries keys"]
     ) -> Float[Tensor, "windows heads tokens tokens"]:
-        """The bias of each window, −∞ where the key is padding; every window has at least one key that is not."""
-        return bias.masked_fill(padding[:, None, None, :], float("-inf"))
+        """The bias of each window, −∞ where the key is padding, for all queries or for each of them; every query has at
+        least one key that is not."""
+        hidden = padding[:, None] if padding.ndim == 2 else padding
+        return bias.masked_fill(hidden[:, None], float("-inf"))
 
 
 class LocalAttention(WindowAttention):
     """Queries, keys and values from the window's own tokens."""
 
-    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
-        super().__init__(channels, heads, window, attention_dropout, dropout)
-        self.qkv = nn.Linear(channels, 3 * channels)
-
-    def project(self, tokens: TokensOrMap) -> Projected:
-        return self.qkv(tokens).unflatten(-1, (3, self.heads, -1))
-
-    def queries_keys_values(self, tokens: Tokens, query: Query) -> tuple[Heads, Heads, Heads]:
-        q, k, v = self.project(tokens).permute(3, 0, 1, 4, 2, 5)
-        return q, k, v
+    JOINT = "qkv"
 
 
 class GlobalAttention(WindowAttention):
-    """Keys and values from the window's tokens; the image's one global query, shared by all its windows (Eq. 3)."""
+    """Keys and values from the window's tokens; the queries are the image's global query."""
 
-    def __init__(self, channels: int, heads: int, window: Pair, attention_dropout: float, dropout: float) -> None:
-        super().__init__(channels, heads, window, attention_dropout, dropout)
-        self.kv = nn.Linear(channels, 2 * channels)
+    JOINT = "kv"
 
-    def project(self, tokens: TokensOrMap) -> Projected:
-        return self.kv(tokens).unflatten(-1, (2, self.heads, -1))
+    def shared(self, query: Query | None, windows: int) -> dict[str, Heads]:
+        assert query is not None
+        return {"q": in_every_window(query, windows)}
 
-    def queries_keys_values(self, tokens: Tokens, query: Query) -> tuple[Heads, Heads, Heads]:
-        k, v = self.project(tokens).permute(3, 0, 1, 4, 2, 5)
-        # Expanded over windows inside each image, never tiled: Algorithm 1's repeat mixes the images of a batch.
-        return query[:, None].expand(-1, tokens.shape[1], -1, -1, -1), k, v
+
+def in_every_window(query: Query, windows: int) -> Heads:
+    """Expanded over windows inside each image, never tiled: Algorithm 1's repeat mixes the images of a batch."""
+    return query[:, None].expand(-1, windows, -1, -1, -1)

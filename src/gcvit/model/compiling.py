@@ -1,12 +1,15 @@
 """Compiling a model by what repeats in it: a kind of block once for each stage, not every block."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import FunctionType
 
 import torch
 from torch import Tensor, nn
 
+from gcvit.errors import UserError
+from gcvit.internals import compiled_calls, free_axis, plain_call, set_compiled_call
 from gcvit.model.attention import Query, TokensOrMap
 from gcvit.model.gcvit import Block, Stage
 from gcvit.model.windows import Layout
@@ -23,17 +26,21 @@ def compile_blocks(model: nn.Module, *, dynamic: bool = True, backend: str | Cal
     dynamic: False compiles for each number of images and windows alone, of which torch keeps eight before it gives up
         and computes as if nothing was compiled.
     backend: as for `torch.compile`.
-    Raises ValueError for a model without GC ViT.
+    Raises UserError for a model without GC ViT.
     """
     stages = [module for module in model.modules() if isinstance(module, Stage)]
     if not stages:
-        raise ValueError("there is no GC ViT in this model; compile it as a whole, with model.compile()")
+        raise UserError("there is no GC ViT in this model; compile it as a whole, with model.compile()")
+    if not compiled_calls():  # each block by torch's own way, and so by itself
+        for block in (block for stage in stages for block in stage.blocks):
+            block.compile(dynamic=dynamic or None, backend=backend)
+        return model
     for number, stage in enumerate(stages):
-        for kind, blocks in (("local", stage.blocks[::2]), ("global", stage.blocks[1::2])):
-            compiled = _compile(f"stage{number}_{kind}", backend)
-            for block in blocks:
-                # As nn.Module.compile does, which would give all blocks of all stages one cache, of eight entries.
-                block._compiled_call_impl = partial(_call_compiled, compiled, dynamic, block)
+        kinds = dict.fromkeys(block.kind for block in stage.blocks)
+        compiled = {kind: _compile(f"stage{number}_{kind}", backend) for kind in kinds}
+        for block in stage.blocks:
+            # nn.Module.compile would give all blocks of all stages one cache, of eight entries.
+            set_compiled_call(block, partial(_call_compiled, compiled[block.kind], dynamic, block))
     return model
 
 
@@ -43,33 +50,31 @@ def _compile(name: str, backend: str | Callable) -> Callable[..., Tensor]:
     return torch.compile(function, dynamic=False, backend=backend)
 
 
-def _call(block: Block, tokens: TokensOrMap, query: Query, layout: Layout) -> TokensOrMap:
-    return block._call_impl(tokens, query, layout)
+def _call(block: Block, tokens: TokensOrMap, query: Query | None, layout: Layout) -> TokensOrMap:
+    return plain_call(block, tokens, query, layout)
 
 
 def _call_compiled(
-    compiled: Callable[..., Tensor], dynamic: bool, block: Block, tokens: TokensOrMap, query: Query, layout: Layout
+    compiled: Callable[..., Tensor],
+    dynamic: bool,
+    block: Block,
+    tokens: TokensOrMap,
+    query: Query | None,
+    layout: Layout,
 ) -> TokensOrMap:
     """Call what `_compile` gave, and with `dynamic` say first which axes may have another length the next time."""
     if dynamic:
-        # Without an example of each length torch compiles no backward pass, and torch 2.11 no mask in one piece.
-        examples: tuple[str, ...] = ()
-        if torch.is_grad_enabled():
-            examples = ("batch", "windows")
-        elif layout.padding is not None:
-            examples = ("windows",)
-        _free(tokens, ("batch", "windows") if layout.cut else ("batch", "height", "width"), examples)
-        _free(query, ("batch",), examples)
-        if layout.padding is not None:
-            _free(layout.padding, ("windows",), examples)
+        layout = replace(layout, closed=not torch.is_grad_enabled())
+        _free(tokens, "batch", *(("windows",) if layout.cut else ("height", "width")))
+        if query is not None:
+            _free(query, "batch")
+        for tokens_outside in (layout.padding, layout.zeroed):
+            if tokens_outside is not None:
+                _free(tokens_outside, "windows")
     return compiled(block, tokens, query, layout)
 
 
-def _free(tensor: Tensor, axes: tuple[str, ...], examples: tuple[str, ...]) -> None:
-    """Let the tensor's first axes, which have these names, be of any length; of those among `examples` the compiler may
-    look at the length, and then a length of 1 is a case of its own."""
+def _free(tensor: Tensor, *axes: str) -> None:
+    """Let the tensor's first axes, which have these names, be of any length."""
     for axis, name in enumerate(axes):
-        if name in examples:
-            torch._dynamo.maybe_mark_dynamic(tensor, axis)
-        else:
-            torch._dynamo.decorators.mark_unbacked(tensor, axis, shape_id=name)
+        free_axis(tensor, axis, name, example=torch.is_grad_enabled())  # without one torch compiles no backward pass

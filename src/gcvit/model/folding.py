@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcvit.kernels.linear import InferenceLinear
-from gcvit.model.attention import FixedBias, GlobalAttention, LocalAttention
+from gcvit.model.attention import FixedBias, WindowAttention
 from gcvit.model.layers import MLP, LayerScale, Stem
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def fold(model: "GCViT") -> "GCViT":
     folded = deepcopy(model).eval().requires_grad_(False)
     for stage in folded.stages:
         for block in stage.blocks:
-            _fold_block(block)
-    folded.stem = FoldedStem(folded.stem)
+            _fold_block(block, model.config.mask_padding)
+    if type(folded.stem) is Stem:
+        folded.stem = FoldedStem(folded.stem)
     return folded.to(memory_format=torch.channels_last)  # the convolutions' weights, as their images are
 
 
@@ -49,34 +50,47 @@ class FoldedStem(Stem):
         return torch.cat([one_by_one(image) for image in images.split(1)])
 
 
-def _fold_block(block: "Block") -> None:
+def _fold_block(block: "Block", mask_padding: bool) -> None:
     attention, mlp = block.attention, block.mlp
     if isinstance(attention.bias, FixedBias):
         raise ValueError("this model is folded already")
     assert isinstance(mlp, MLP)
     attention.bias = FixedBias(attention.bias)
-    first = attention.qkv if isinstance(attention, LocalAttention) else attention.kv
-    block.norm1 = _fold_norm(block.norm1, first)
+    if mask_padding:  # padding that may be attended to is 0 behind the norm's shift
+        block.norm1 = _fold_norm(block.norm1, attention.joint)
     block.norm2 = _fold_norm(block.norm2, mlp.fc1)
-    # The first third of qkv are the queries; a global block has only keys to scale, its query serves all blocks.
-    rows = torch.ones(first.out_features, 1, dtype=torch.float64, device=first.weight.device)
-    rows[: first.in_features] = attention.scale
-    _set(first, rows * first.weight, rows[:, 0] * first.bias)
+    for linear, parts in attention.linears:
+        _fold_parts(linear, parts, attention)
     attention.scale = 1.0
-    # Softmax takes no notice of what is added to all keys; its rows sum to 1, so a shift of the values comes out whole.
-    values = first.bias[-first.in_features :].double()
-    _set(attention.proj, attention.proj.weight, attention.proj.bias + attention.proj.weight.double() @ values)
-    first.bias[-2 * first.in_features :] = 0
-    if isinstance(attention, GlobalAttention):
-        first.register_parameter("bias", None)
     block.scale1 = _fold_scale(attention.proj, block.scale1)
     block.scale2 = _fold_scale(mlp.fc2, block.scale2)
-    if isinstance(attention, LocalAttention):
-        attention.qkv = InferenceLinear(attention.qkv)
-    else:
-        attention.kv = InferenceLinear(attention.kv)
+    for name, child in list(attention.named_children()):
+        if any(child is linear for linear, _ in attention.linears):
+            setattr(attention, name, InferenceLinear(child))  # type: ignore[arg-type]
     attention.proj = InferenceLinear(attention.proj)
     block.mlp = nn.Sequential(InferenceLinear(mlp.fc1, gelu=True), InferenceLinear(mlp.fc2))
+
+
+def _fold_parts(linear: nn.Linear, parts: str, attention: WindowAttention) -> None:
+    """Fold what a linear makes of each token, one letter a part."""
+    # A global block has only keys to scale, its query serves all blocks.
+    scaled = "q" if "q" in attention.JOINT else "k"
+    for part, weight, bias in zip(
+        parts, linear.weight.split(linear.in_features), linear.bias.split(linear.in_features), strict=True
+    ):
+        if part == scaled:
+            weight *= attention.scale
+            bias *= attention.scale
+        if part == "v":  # the weights of attention sum to 1, so a shift of the values comes out whole
+            _set(
+                attention.proj,
+                attention.proj.weight,
+                attention.proj.bias + attention.proj.weight.double() @ bias.double(),
+            )
+        if part != "q":  # and softmax takes no notice of what is added to all keys
+            bias.zero_()
+    if "q" not in parts:
+        linear.register_parameter("bias", None)
 
 
 def _fold_norm(norm: nn.LayerNorm, linear: nn.Linear) -> nn.LayerNorm:

@@ -8,21 +8,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gcvit.kernels.transforms import transformed
+from gcvit.errors import UserError
+from gcvit.internals import transformed
 from gcvit.kernels.window_attention import applies
+from gcvit.model.ablations import ATTENTION, DOWNSAMPLERS, STEMS, query_generator
 from gcvit.model.attention import (
+    AttentionRecord,
     FixedBias,
-    GlobalAttention,
-    LocalAttention,
     Query,
     RelativePositionBias,
+    Through,
     TokensOrMap,
 )
 from gcvit.model.config import STAGES, GCViTConfig, Pair, Windows
 from gcvit.model.folding import fold
 from gcvit.model.global_query import GlobalQuery
-from gcvit.model.layers import MLP, Downsample, DropPath, LayerScale, Stem, as_nchw, as_nhwc
-from gcvit.model.windows import UNCUT, Layout, merge, padding_mask, split
+from gcvit.model.layers import MLP, DropPath, LayerScale, as_nchw, as_nhwc
+from gcvit.model.windows import UNCUT, Layout, grid, merge, padding_mask, split
 
 Images = Float[Tensor, "batch in_chans height width"]
 Map = Float[Tensor, "batch channels rows columns"]
@@ -35,14 +37,14 @@ class Block(nn.Module):
     def __init__(self, config: GCViTConfig, stage: int, position: int, drop_path: float) -> None:
         super().__init__()
         channels, heads, window = config.channels[stage], config.heads[stage], config.stage_windows[stage]
-        kind = LocalAttention if position % 2 == 0 else GlobalAttention
+        self.kind = config.block_kinds[stage][position]
 
         def scale() -> nn.Module:
             return nn.Identity() if config.layer_scale is None else LayerScale(channels, config.layer_scale)
 
         self.norm1 = nn.LayerNorm(channels)
-        self.attention: LocalAttention | GlobalAttention = kind(
-            channels, heads, window, config.attention_dropout, config.dropout
+        self.attention = ATTENTION[self.kind](
+            channels, heads, window, config.attention_dropout, config.dropout, config.position_bias
         )
         self.scale1 = scale()
         self.norm2 = nn.LayerNorm(channels)
@@ -50,8 +52,10 @@ class Block(nn.Module):
         self.scale2 = scale()
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, tokens: TokensOrMap, query: Query, layout: Layout) -> TokensOrMap:
-        tokens = tokens + self.drop_path(self.scale1(self.attention(self.norm1(tokens), query, layout)))
+    def forward(
+        self, tokens: TokensOrMap, query: Query | None, layout: Layout, record: AttentionRecord | None = None
+    ) -> TokensOrMap:
+        tokens = tokens + self.drop_path(self.scale1(self.attention(self.norm1(tokens), query, layout, record)))
         return tokens + self.drop_path(self.scale2(self.mlp(self.norm2(tokens))))
 
 
@@ -68,28 +72,33 @@ class Stage(nn.Module):
 
     def __init__(self, config: GCViTConfig, index: int, drop_path: Sequence[float]) -> None:
         super().__init__()
-        channels, heads = config.channels[index], config.heads[index]
-        self.window = config.stage_windows[index]
+        self.window, self.masked = config.stage_windows[index], config.mask_padding
         self.grad_checkpointing = False
-        self.query = GlobalQuery(channels, heads, self.window, config.query_mbconvs[index], config.poolings[index])
+        self.shifted = "shifted" in config.blocks
+        self.fusible = config.mask_padding and set(config.blocks) <= {"local", "global"}
+        self.query = query_generator(config, index)
         self.blocks = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
             Block(config, index, position, rate) for position, rate in enumerate(drop_path)
         )
-        self.downsample = Downsample(channels, 2 * channels) if index + 1 < STAGES else nn.Identity()
+        self.downsample: nn.Module = nn.Identity()
+        if index + 1 < STAGES:
+            channels = config.channels[index]
+            self.downsample = DOWNSAMPLERS[config.downsampler](channels, 2 * channels, config.squeeze_excite)
 
     def forward(
         self, x: Float[Tensor, "batch rows columns channels"], record: "StageRecord | None" = None
     ) -> Float[Tensor, "batch rows columns channels"]:
         size = (x.shape[1], x.shape[2])
-        query = self.query(x)
-        if self.fused(x) and not (record and record.blocks):
+        query = None if self.query is None else self.query(x)
+        if self.fused(x) and not (record and record.attention):
             tokens, layout = x, UNCUT
         else:
-            tokens, layout = split(x, self.window), Layout(padding_mask(size, self.window, x.device))
+            tokens, layout = split(x, self.window), self.layout(size, x.device)
         for position, block in enumerate(self.blocks):
-            if record is not None and position in record.blocks:
-                record.attention[position] = block.attention.weights(block.norm1(tokens), query, layout.padding)
-            if self.grad_checkpointing and self.training:
+            traced = None if record is None else record.attention.get(position)
+            if traced is not None:
+                tokens = block(tokens, query, layout, traced)
+            elif self.grad_checkpointing and self.training:
                 tokens = checkpoint(block, tokens, query, layout, use_reentrant=False)
             else:
                 tokens = block(tokens, query, layout)
@@ -97,9 +106,17 @@ class Stage(nn.Module):
             record.query = query
         return merge(tokens, self.window, size) if layout.cut else tokens
 
+    def layout(self, size: Pair, device: torch.device) -> Layout:
+        """How windows of a map of `size` lie."""
+        outside = padding_mask(size, self.window, device)
+        windows = grid(size, self.window) if self.shifted else None
+        return Layout(outside, grid=windows) if self.masked else Layout(zeroed=outside, grid=windows)
+
     def fused(self, x: Float[Tensor, "batch rows columns channels"]) -> bool:
         """Whether one kernel computes this stage's attention on the map: where it `applies`, without gradients and
-        without dropout."""
+        without dropout, in the paper's design."""
+        if not self.fusible:
+            return False
         attention = self.blocks[0].attention
         if self.training and attention.attention_dropout > 0:
             return False
@@ -111,38 +128,47 @@ class Stage(nn.Module):
 
     def set_window(self, window: Pair, poolings: int) -> None:
         """Change the window and the number of poolings; bias tables are resized."""
-        self.window = self.query.window = window
-        self.query.poolings = poolings
+        self.window = window
+        for module in self.modules():
+            if isinstance(module, GlobalQuery):
+                module.window, module.poolings = window, poolings
         for block in self.blocks:
             bias = block.attention.bias
-            assert isinstance(bias, RelativePositionBias)
+            assert not isinstance(bias, FixedBias)
             bias.resize(window)
 
 
 class StageRecord:
     """What `trace` asks a stage to note down: its query, and the attention of the chosen blocks."""
 
-    def __init__(self, blocks: Collection[int]) -> None:
-        self.blocks = blocks
+    def __init__(self, blocks: Collection[int], through: Through) -> None:
         self.query: Tensor | None = None
-        self.attention: dict[int, Tensor] = {}
+        self.attention = {block: AttentionRecord(through) for block in sorted(blocks)}
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What the model did with a batch.
+    """What the model did with a batch. Everything lies on the way to the logits, so that gradients reach it; attention
+    only where `trace` was asked for it.
 
     logits: what `forward` returns, or None for a backbone.
     maps: what `pyramid` returns.
-    queries: each stage's global query, (batch, heads, tokens, head_dim); tokens are the window's, row by row.
+    queries: each stage's global query, (batch, heads, tokens, head_dim); tokens are the window's, row by row. None
+        where no block has one; keys and values side by side where two generators make them.
     attention: for each chosen (stage, block), (batch, windows, heads, tokens, tokens): rows are queries and sum
         to 1; windows row by row over the map, tokens row by row in the window.
+    logsumexp: of the same blocks, (batch, windows, heads, tokens): the logarithm of each row's sum of exponentials of
+        its scores, by which what one query finds in different windows can be compared.
+    values: of the same blocks, (batch, windows, heads, tokens, head_dim): what each token gives to those that attend to
+        it, before the projection.
     """
 
     logits: Tensor | None
     maps: list[Tensor]
     queries: list[Tensor]
     attention: dict[Position, Tensor]
+    logsumexp: dict[Position, Tensor]
+    values: dict[Position, Tensor]
 
 
 class GCViT(nn.Module):
@@ -158,7 +184,7 @@ class GCViT(nn.Module):
     def __init__(self, config: GCViTConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = Stem(config.in_chans, config.dim)
+        self.stem = STEMS[config.stem](config.in_chans, config.dim, config.squeeze_excite)
         rates = [config.drop_path * i / (sum(config.depths) - 1) for i in range(sum(config.depths))]
         starts = [sum(config.depths[:index]) for index in range(STAGES)]
         self.stages = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
@@ -172,7 +198,7 @@ class GCViT(nn.Module):
 
     def forward(self, images: Images) -> Tensor | list[Tensor]:
         """Logits (batch, num_classes); pooled features (batch, 8 dim) with `num_classes=0`; for a backbone
-        (`head=False`) what `pyramid` returns. Raises ValueError for images below 32 px or with other channels."""
+        (`head=False`) what `pyramid` returns. Raises UserError for images below 32 px or with other channels."""
         maps = self.pyramid(images)
         return self.classify(maps[-1]) if self.config.head else maps
 
@@ -181,33 +207,45 @@ class GCViT(nn.Module):
         channels and sides of ceil(H / 4) to ceil(H / 32)."""
         return self._stages(images, [None] * len(self.stages))
 
-    def trace(self, images: Images, blocks: str | Iterable[Position] | None = None) -> Trace:
+    def trace(
+        self, images: Images, blocks: str | Iterable[Position] | None = None, *, through: Through = False
+    ) -> Trace:
         """Logits, maps and global queries, and the attention of `blocks`: (stage, block) pairs counted from 0, or
         "all". Attention weights are computed for these blocks only, beside the ordinary forward pass.
-        Raises ValueError for a block that the model does not have."""
+
+        through: compute these blocks from the weights that are returned, so that gradients of the logits reach them;
+        the logits are then those of `forward` up to rounding. "values": the same for every block, whichever are
+            chosen, but gradients stop at all queries, local and global: what then reaches the image came through values
+            (and keys), never leaving a window but by convolutions.
+        Raises UserError for a block that the model does not have.
+        """
         everything = [(s, b) for s, depth in enumerate(self.config.depths) for b in range(depth)]
         if isinstance(blocks, str) and blocks != "all":
-            raise ValueError(f'blocks must be "all" or (stage, block) pairs, not {blocks!r}')
+            raise UserError(f'blocks must be "all" or (stage, block) pairs, not {blocks!r}')
         chosen = everything if isinstance(blocks, str) else list(blocks or ())
         if unknown := [block for block in chosen if block not in everything]:
-            raise ValueError(f"no such (stage, block): {unknown}; the depths of this model are {self.config.depths}")
-        records = [StageRecord({b for s, b in chosen if s == stage}) for stage in range(STAGES)]
+            raise UserError(f"no such (stage, block): {unknown}; the depths of this model are {self.config.depths}")
+        if through == "values":
+            chosen = everything
+        records = [StageRecord({b for s, b in chosen if s == stage}, through) for stage in range(STAGES)]
         maps = self._stages(images, records)
+        traced = {(s, b): found for s, record in enumerate(records) for b, found in record.attention.items()}
         return Trace(
             logits=self.classify(maps[-1]) if self.config.head else None,
             maps=maps,
             queries=[record.query for record in records if record.query is not None],
-            attention={(s, b): weights for s, record in enumerate(records) for b, weights in record.attention.items()},
+            attention={at: record.weights for at, record in traced.items() if record.weights is not None},
+            logsumexp={at: record.logsumexp for at, record in traced.items() if record.logsumexp is not None},
+            values={at: record.values for at, record in traced.items() if record.values is not None},
         )
 
     def _stages(self, images: Images, records: Sequence[StageRecord | None]) -> list[Map]:
         """The maps of as many stages, from the first, as there are records; nothing after them is computed."""
-        enter: nn.Module = self.stem
-        x, maps = images, []
-        for stage, record in zip(self.stages, records, strict=False):
-            x = stage(enter(x), record)
-            maps.append(as_nchw(x))
-            enter = stage.downsample
+        maps: list[Map] = []
+        for index, record in enumerate(records):
+            # A stage starts from the map before it, so that gradients of what follows reach that map.
+            x = self.stages[index - 1].downsample(as_nhwc(maps[-1])) if maps else self.stem(images)
+            maps.append(as_nchw(self.stages[index](x, record)))
         return maps
 
     def classify(self, last: Map) -> Float[Tensor, "batch classes"]:
@@ -228,18 +266,18 @@ class GCViT(nn.Module):
         """Choose windows and poolings anew, for `img_size` in pixels (None: as it is) and `windows` (None: the
         published share of `img_size`); learned bias tables are resized bicubically. Any input size works without
         it: this changes what a window is, not what is accepted. Resized tables are new parameters, so an optimiser
-        is to be made afterwards. Raises ValueError for a folded copy."""
+        is to be made afterwards. Raises UserError for a folded copy."""
         if self.folded:
-            raise ValueError("a folded copy has fixed windows; set the size on the model and fold it again")
+            raise UserError("a folded copy has fixed windows; set the size on the model and fold it again")
         size = self.config.img_size if img_size is None else img_size
         self.config = replace(self.config, img_size=size, windows=windows)  # type: ignore[arg-type]
         for stage, window, poolings in zip(self.stages, self.config.stage_windows, self.config.poolings, strict=False):
             stage.set_window(window, poolings)
 
     def reset_classifier(self, num_classes: int) -> None:
-        """A fresh head for `num_classes` outputs; 0 for pooled features. Raises ValueError for a backbone."""
+        """A fresh head for `num_classes` outputs; 0 for pooled features. Raises UserError for a backbone."""
         if not self.config.head:
-            raise ValueError("this is a backbone (head=False): it has no classifier to replace")
+            raise UserError("this is a backbone (head=False): it has no classifier to replace")
         self.config = replace(self.config, num_classes=num_classes)
         parameter = next(self.parameters())
         self.head = _linear_head(self.config).to(parameter.device, parameter.dtype)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gcvit.errors import UserError
 from gcvit.model.config import check_sides
 
 
@@ -37,15 +38,17 @@ class SqueezeExcite(nn.Module):
 class FusedMBConv(nn.Module):
     """The modified Fused-MBConv of Eq. 1: depthwise 3×3, GELU, squeeze-and-excite, 1×1, residual; no norm."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, squeeze_excite: bool = True) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.squeeze_excite = SqueezeExcite(channels)
+        self.squeeze_excite = SqueezeExcite(channels) if squeeze_excite else None
         self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch height width channels"]:
-        y = F.gelu(as_nhwc(self.depthwise(as_nchw(x))))
-        gate, weight = self.squeeze_excite(y), self.pointwise.weight.flatten(1)
+        y, weight = F.gelu(as_nhwc(self.depthwise(as_nchw(x)))), self.pointwise.weight.flatten(1)
+        if self.squeeze_excite is None:
+            return x + F.linear(y, weight)
+        gate = self.squeeze_excite(y)
         if y.shape[1] * y.shape[2] <= y.shape[3]:
             return x + F.linear(y * gate[:, None, None, :], weight)
         # A map that is larger than the 1×1 convolution's matrix is better left alone: the gate scales what the matrix
@@ -59,10 +62,10 @@ class Downsample(nn.Module):
     Section 2 speaks of max-pooling here; section 5.2, Table 5 and the published weights have the strided convolution.
     """
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    def __init__(self, channels: int, out_channels: int, squeeze_excite: bool = True) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels)
-        self.mbconv = FusedMBConv(channels)
+        self.mbconv = FusedMBConv(channels, squeeze_excite)
         self.conv = nn.Conv2d(channels, out_channels, 3, stride=2, padding=1, bias=False)
         self.norm2 = nn.LayerNorm(out_channels)
 
@@ -74,22 +77,31 @@ class Downsample(nn.Module):
 class Stem(nn.Module):
     """Overlapping patches (section 2): a 3×3 convolution of stride 2, then a downsampler that keeps the width."""
 
-    def __init__(self, in_chans: int, channels: int) -> None:
+    def __init__(self, in_chans: int, channels: int, squeeze_excite: bool = True) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_chans, channels, 3, stride=2, padding=1)
-        self.downsample = Downsample(channels, channels)
+        self.downsample = Downsample(channels, channels, squeeze_excite)
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch rows columns outs"]:
-        if images.ndim != 4:
-            raise ValueError(
-                f"the model takes a batch of images, (batch, {self.conv.in_channels}, height, width), not a tensor of "
-                f"shape {tuple(images.shape)}; a single image gets its batch axis with image[None]"
-            )
-        check_sides(images.shape[-2], images.shape[-1])
-        if images.shape[1] != self.conv.in_channels:
-            raise ValueError(f"the model takes images of {self.conv.in_channels} channels, not {images.shape[1]}")
+        check_images(images.shape, self.conv.in_channels)
         images = images.contiguous(memory_format=torch.channels_last)
         return self.downsample(as_nhwc(self.conv(images)))
+
+
+def check_images(shape: torch.Size, channels: int) -> None:
+    """Raise UserError for what is no batch of images of so many channels that the model can see."""
+    if len(shape) != 4:
+        single = "image[None]" if shape[-1:] != (channels,) else "image.permute(2, 0, 1)[None], channels first"
+        raise UserError(
+            f"the model takes a batch of images, (batch, {channels}, height, width), not a tensor of shape "
+            f"{tuple(shape)}; a single image gets its batch axis with {single}"
+        )
+    if shape[1] != channels:
+        last = "; channels last? images.permute(0, 3, 1, 2) puts them first" if shape[3] == channels else ""
+        raise UserError(
+            f"the model takes images of {channels} channels, not {shape[1]}, in a shape of {tuple(shape)}{last}"
+        )
+    check_sides(shape[2], shape[3])
 
 
 class MLP(nn.Module):

@@ -21,12 +21,18 @@ class Layout:
     """How the tokens lie that a stage hands to its blocks.
 
     padding: True for tokens of the windows that are outside the map, which nothing may attend to; None: there are none.
+    zeroed: the same tokens where they are to be attended to, as zeros (`mask_padding=False`).
+    grid: (rows, columns) of windows, for those that shift them.
     cut: whether they are windows, (batch, windows, tokens, channels), or still the map, which only the fused kernel
         takes (`gcvit.kernels.window_attention`); it finds the windows itself, and their padding.
+    closed: whether attention over windows is to be one operator, into which the compiler does not look.
     """
 
     padding: Bool[Tensor, "windows tokens"] | None = None
+    zeroed: Bool[Tensor, "windows tokens"] | None = None
+    grid: Pair | None = None
     cut: bool = True
+    closed: bool = False
 
 
 UNCUT = Layout(cut=False)
@@ -49,10 +55,17 @@ def split(
     x: Float[Tensor, "batch height width channels"], window: Pair
 ) -> Float[Tensor, "batch windows tokens channels"]:
     """Cut a map into windows, padding it where it does not fill the last ones."""
-    x = pad(x, window)
+    return cut(pad(x, window), window)
+
+
+def cut(
+    x: Float[Tensor, "batch rows columns channels"], window: Pair
+) -> Float[Tensor, "batch windows tokens channels"]:
+    """Cut a map of whole windows."""
     (batch, height, width, channels), (h, w) = x.shape, window
-    x = x.view(batch, height // h, h, width // w, w, channels).transpose(2, 3)
-    return x.reshape(batch, -1, h * w, channels)
+    rows, columns = height // h, width // w
+    x = x.view(batch, rows, h, columns, w, channels).transpose(2, 3)
+    return x.reshape(batch, rows * columns, h * w, channels)
 
 
 def merge(

@@ -1,9 +1,8 @@
 """Building blocks of a report: one HTML file that needs nothing else, readable on a phone and in the dark."""
 
 import base64
-import shlex
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape as escaped
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +11,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gcvit.engine.config import as_dict
+from gcvit.engine.config import as_dict, flat
+from gcvit.engine.figures import draw_each_curve
 from gcvit.engine.folder import REPORT
-from gcvit.engine.run import RunConfig
 from gcvit.files import write_atomically
-from gcvit.tasks.wording import plural, rate
+from gcvit.shell import typed
+from gcvit.tasks.config import RunConfig
+from gcvit.tasks.evaluation import Number, Unreadable
+from gcvit.wording import harmless, plural, rate
 
 FOLDED = 25  # rows; a longer table is folded
+# Pixels to the inch at which a figure is shown, and at least on a narrow screen, where a wider one scrolls.
+WIDE, NARROW = {"png": 108, "jpeg": 150}, 64
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2128; --soft: #5b6470; --line: #d9dce1; --ground: #ffffff;
@@ -36,9 +40,10 @@ p { margin: .3rem 0; max-width: 44rem; } .soft { color: var(--soft); }
 .numbers div { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; }
 .numbers b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 .numbers span { color: var(--soft); font-size: .85rem; }
-figure { margin: .6rem 0; } figure > img { display: block; max-width: 100%; height: auto; background: #fff;
-  border-radius: .5rem; padding: .5rem; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.2rem, 1fr)); gap: .8rem; }
+figure { margin: .6rem 0; overflow-x: auto; } figure > img { display: block; max-width: 100%; height: auto;
+  background: #fff; border-radius: .5rem; padding: .4rem; }
+.row { display: flex; flex-wrap: wrap; column-gap: 1rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.4rem, 1fr)); gap: .8rem; }
 .pictures figure { margin: 0; } .pictures img { width: 100%; padding: 0; aspect-ratio: 1; object-fit: contain;
   background: var(--card); }
 figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; margin-top: .25rem; }
@@ -46,9 +51,11 @@ figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; margin
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 500; } td.number, th.number { text-align: right; }
-td { overflow-wrap: anywhere; } td.number { white-space: nowrap; }
+td { overflow-wrap: break-word; max-width: 26rem; } td.number { white-space: nowrap; }
+@media (max-width: 30rem) { td { max-width: 15rem; } th, td { padding-right: .6rem; } table { font-size: .85rem; } }
 details { margin: .5rem 0; } summary { cursor: pointer; color: var(--accent); }
-pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overflow-x: auto;
+pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; white-space: pre-wrap;
+  overflow-wrap: anywhere;
   font: .85rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 """
 
@@ -66,8 +73,8 @@ def write_page(folder: Path, title: str, sections: Sequence[str]) -> Path:
     return path
 
 
-def headline(title: str, measured: str, caution: str | None, numbers: Sequence[tuple[str, str, str]]) -> str:
-    """What was reached, at a glance. measured: on what. numbers: (name, value, what it means)."""
+def headline(title: str, measured: str, caution: str | None, numbers: Sequence[Number]) -> str:
+    """What was reached, at a glance. measured: on what."""
     cells = "".join(
         f"<div><span>{escape(name)}</span><b>{escape(value)}</b><span>{escape(meaning)}</span></div>"
         for name, value, meaning in numbers
@@ -89,8 +96,18 @@ def classes_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     )
 
 
-def left_out(images: Sequence[tuple[int, str, str]]) -> str:
-    """Images that could not be read, (position, file, reason)."""
+def curves(events: Sequence[Mapping[str, Any]], scores: Mapping[str, str], *, by_step: bool) -> str:
+    """Loss and held-out scores over a run; scores: as for `draw_each_curve`."""
+    if not any(event["event"] == "evaluation" for event in events):
+        return ""
+    loss, score = draw_each_curve([dict(event) for event in events], scores=dict(scores), by_step=by_step)
+    over = "steps" if by_step else "epochs"
+    row = figure(loss, f"loss over the {over}") + figure(score, f"held-out scores over the {over}")
+    return f'<h2>Training</h2><div class="row">{row}</div>'
+
+
+def left_out(images: Sequence[Unreadable]) -> str:
+    """Images that could not be read."""
     if not images:
         return ""
     rows = [(file, reason) for _, file, reason in images]
@@ -133,7 +150,7 @@ def configuration(config: RunConfig | None, defaults: RunConfig) -> str:
     """A run's settings, those that differ from the defaults first."""
     if config is None:
         return ""
-    values, usual = _flat(as_dict(config)), _flat(as_dict(defaults))
+    values, usual = dict(flat(as_dict(config))), dict(flat(as_dict(defaults)))
     changed = [(name, _value(value), _value(usual[name])) for name, value in values.items() if value != usual[name]]
     rest = [(name, _value(value)) for name, value in values.items() if value == usual[name]]
     first = table(["setting", "value", "default"], changed) if changed else "<p>All settings at their defaults.</p>"
@@ -144,12 +161,17 @@ def configuration(config: RunConfig | None, defaults: RunConfig) -> str:
     )
 
 
+def escape(text: str, *, keep: str = "") -> str:
+    """A text in HTML, also as the value of an attribute. keep: characters that would be obeyed, to let through."""
+    return escaped(harmless(text, keep=keep), quote=True)
+
+
 def commands(lines: Sequence[tuple[str, Sequence[object]]]) -> str:
     """What to type next: (what for, its words)."""
     if not lines:
         return ""
-    text = "\n".join(f"# {what}\n{shlex.join(str(word) for word in words)}" for what, words in lines)
-    return f"<h2>Next</h2><pre>{escape(text)}</pre>"
+    text = escape("\n".join(f"# {what}\n{typed(words)}" for what, words in lines), keep="\n")
+    return f"<h2>Next</h2><pre>{text}</pre>"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -165,17 +187,23 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figure(drawn: Figure, alternative: str, *, kind: Literal["png", "jpeg"] = "png") -> str:
-    """A figure, held in the page itself. alternative: what it shows, in words. kind: jpeg for photographs."""
+    """A figure, held in the page itself; up to 5.7 inches wide it can be read on a phone without scrolling.
+
+    alternative: what it shows, in words. kind: jpeg for photographs.
+    """
     content = BytesIO()
-    FigureCanvasAgg(drawn).print_figure(content, dpi=120, format=kind)
-    return f'<figure><img src="{_data_uri(content.getvalue(), kind)}" alt="{escape(alternative)}"></figure>'
+    FigureCanvasAgg(drawn).print_figure(content, dpi=160, format=kind)
+    inches = drawn.get_size_inches()[0]
+    size = f"width: {WIDE[kind] * inches:.0f}px; min-width: {NARROW * inches:.0f}px"
+    source = _data_uri(content.getvalue(), kind)
+    return f'<figure><img src="{source}" alt="{escape(alternative)}" style="{size}"></figure>'
 
 
 def picture(image: Image.Image, name: str, caption: str) -> str:
     """A photograph with its file's name and, as HTML, what is to be read below it."""
     content = BytesIO()
     image.save(content, "JPEG", quality=85)
-    source, name = _data_uri(content.getvalue(), "jpeg"), escape(name, quote=True)
+    source, name = _data_uri(content.getvalue(), "jpeg"), escape(name)
     return (
         f'<figure><img src="{source}" alt="{name}" title="{name}" loading="lazy">'
         f"<figcaption>{caption}</figcaption></figure>"
@@ -184,14 +212,6 @@ def picture(image: Image.Image, name: str, caption: str) -> str:
 
 def _data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as optim.lr, …"""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return found
 
 
 def _value(value: object) -> str:

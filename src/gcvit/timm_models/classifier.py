@@ -8,24 +8,25 @@ import torch
 from timm.layers import register_notrace_module
 from torch import Tensor, nn
 
+from gcvit.errors import UserError
 from gcvit.model import GCViT as Model
 from gcvit.model import GCViTConfig
-from gcvit.model.config import STAGES, Pair, Windows
+from gcvit.model.ablations import DOWNSAMPLERS, STEMS
+from gcvit.model.config import STAGES, DownsamplerKind, Pair, Resize, StemKind, Windows
 from gcvit.model.gcvit import Images, Map, Stage
-from gcvit.model.layers import Downsample, Stem, as_nchw, as_nhwc
+from gcvit.model.layers import as_nchw, as_nhwc
 from gcvit.weights.loading import load_weights
 
 POOLS = ("avg", "")
 
 # Symbolic tracing takes these as they are: what they do depends on the image's size.
-register_notrace_module(Stem)
-register_notrace_module(Downsample)
-register_notrace_module(Stage)
+for part in (*STEMS.values(), *DOWNSAMPLERS.values(), Stage):
+    register_notrace_module(part)
 
 
 class GCViT(Model):
     """GC ViT as timm builds it. The constructor's words are timm's; they fill a `GCViTConfig`, which says what they
-    mean and which values raise ValueError. Further words raise TypeError.
+    mean and which values raise UserError. Further words raise TypeError.
 
     global_pool: "avg" for logits, "" for logits at every position, (batch, classes, rows, columns), which average to
         the logits.
@@ -52,6 +53,14 @@ class GCViT(Model):
         drop_path_rate: float = GCViTConfig.drop_path,
         proj_drop_rate: float = GCViTConfig.dropout,
         attn_drop_rate: float = GCViTConfig.attention_dropout,
+        blocks: Sequence[str] = GCViTConfig.blocks,
+        stem: StemKind = GCViTConfig.stem,
+        downsampler: DownsamplerKind = GCViTConfig.downsampler,
+        squeeze_excite: bool = GCViTConfig.squeeze_excite,
+        query_convolutions: bool = GCViTConfig.query_convolutions,
+        query_resize: Resize = GCViTConfig.query_resize,
+        position_bias: bool = GCViTConfig.position_bias,
+        mask_padding: bool = GCViTConfig.mask_padding,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -70,6 +79,14 @@ class GCViT(Model):
             dropout=proj_drop_rate,
             attention_dropout=attn_drop_rate,
             head_dropout=drop_rate,
+            blocks=blocks,  # type: ignore[arg-type]
+            stem=stem,
+            downsampler=downsampler,
+            squeeze_excite=squeeze_excite,
+            query_convolutions=query_convolutions,
+            query_resize=query_resize,
+            position_bias=position_bias,
+            mask_padding=mask_padding,
         )
         with torch.device(torch.get_default_device() if device is None else device):
             super().__init__(config)
@@ -135,10 +152,10 @@ class GCViT(Model):
         norm: apply the final norm to the last stage's map; the others have none.
         stop_early: compute no stage after the last one asked for; its map is then the first result, without norm.
         output_fmt: "NCHW" or "NHWC", of the stages' maps. intermediates_only: return these alone.
-        Raises ValueError for another format or a stage that the model does not have.
+        Raises UserError for another format or a stage that the model does not have.
         """
         if output_fmt not in ("NCHW", "NHWC"):
-            raise ValueError(f"output_fmt must be NCHW or NHWC, not {output_fmt!r}")
+            raise UserError(f"output_fmt must be NCHW or NHWC, not {output_fmt!r}")
         chosen = _stages_of(indices, len(self.stages))
         count = max(chosen) + 1 if stop_early or intermediates_only else len(self.stages)
         maps = self._stages(x, [None] * count)
@@ -173,9 +190,9 @@ class GCViT(Model):
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A fresh classifier for `num_classes` outputs, 0 for none; `global_pool` as for the constructor, None to
-        leave it. Raises ValueError for another pooling, or a classifier on a model without its last stages."""
+        leave it. Raises UserError for another pooling, or a classifier on a model without its last stages."""
         if num_classes and len(self.stages) < STAGES:
-            raise ValueError(
+            raise UserError(
                 f"this model was pruned to its first {len(self.stages)} stages and takes no classifier; "
                 f"build one around forward_features instead"
             )
@@ -222,7 +239,7 @@ class GCViT(Model):
 
 def _known_pool(name: str) -> str:
     if name not in POOLS:
-        raise ValueError(f'global_pool must be "avg" or "", not {name!r}')
+        raise UserError(f'global_pool must be "avg" or "", not {name!r}')
     return name
 
 
@@ -233,5 +250,5 @@ def _stages_of(indices: int | Sequence[int] | None, count: int) -> list[int]:
     wanted = range(-indices, 0) if isinstance(indices, int) else indices
     chosen = [count + index if index < 0 else index for index in wanted]
     if not chosen or not all(0 <= index < count for index in chosen):
-        raise ValueError(f"indices must name some of the {count} stages, not {indices}")
+        raise UserError(f"indices must name some of the {count} stages, not {indices}")
     return chosen

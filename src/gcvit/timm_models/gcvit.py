@@ -5,21 +5,25 @@ timm sorts models by the name of the module that registers them, and finds `defa
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
+from gcvit.errors import UserError
+from gcvit.factory import configuration
 from gcvit.model import VARIANTS, GCViTConfig
 from gcvit.model.attention import resize_table, table_window
 from gcvit.model.config import SMALLEST_SIDE, STAGES
 from gcvit.timm_models.classifier import GCViT
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
 from gcvit.weights.hub import TIMM_FIELDS, timm_name
-from gcvit.weights.loading import TABLE, to_ours
-from gcvit.weights.names import layout_of
+from gcvit.weights.loading import TABLE, ours
 from gcvit.weights.preprocessing import Preprocessing
-from gcvit.weights.reading import State, unwrap
+from gcvit.weights.reading import Checkpoint, read_checkpoint
+from gcvit.weights.unwrapping import State, unwrap
+from gcvit.weights.values import check_values
 
 # timm's wrappers that fit, and the format of their maps: a hook sees a stage's own output.
 FEATURE_FORMATS = {"getter": "NCHW", "hook": "NHWC"}
@@ -29,21 +33,20 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: GCViT) -> State:
     """A state dict with the names of NVlabs, of timm's `gcvit_*` or our own, wrapped or not, as `model` has it. Bias
     tables are resized to its windows; classifier and first convolution stay, timm adapts them next.
 
-    Raises ValueError when it is no GC ViT's.
+    Raises UserError when it is no GC ViT's.
     """
-    state = unwrap(state_dict, "the checkpoint")
-    layout = layout_of(state)
-    if layout is None:
-        raise ValueError(f"the checkpoint is not a GC ViT's; its first names are {', '.join(list(state)[:4])}")
+    state, _ = unwrap(state_dict, "the checkpoint")
+    _, filtered = ours(Checkpoint(state, "the checkpoint"))
+    target = model.state_dict()
+    check_values({name: x for name, x in filtered.items() if name in target}, "the checkpoint", target)
     saved = {k: v for k, v in model.pretrained_model_args.items() if k in ("img_size", "windows")}
     stated = replace(model.config, **{"windows": None, **saved}).stage_windows if saved else ()
-    filtered = to_ours(state, layout, model.config)
     for name, tensor in filtered.items():
-        if name.endswith(TABLE):
+        if name.endswith(TABLE) and tensor.ndim == 2:
             stage = int(name.split(".")[1])
             window = table_window(len(tensor), *stated[stage : stage + 1])
             if window is None:
-                raise ValueError(
+                raise UserError(
                     f"{name} has {len(tensor)} rows, which no square window gives, and nothing says how wide its "
                     f"windows are; load it as a hub directory, with the config.json that says so"
                 )
@@ -102,9 +105,12 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
         for field in fields(row)
         if field.name not in ("in_chans", "num_classes", "head")  # timm takes these from the weights' cfg
     }
+    cfg = kwargs.get("pretrained_cfg")
+    if pretrained and isinstance(cfg, dict) and cfg.get("source") == "local-dir":
+        configuration(read_checkpoint(Path(cfg["file"])))  # timm would build what is described before it reads weights
     feature_cls = kwargs.get("feature_cls", "getter")
     if feature_cls not in FEATURE_FORMATS:
-        raise ValueError(
+        raise UserError(
             f"feature_cls must be {' or '.join(map(repr, FEATURE_FORMATS))}, not {feature_cls!r}: the other wrappers "
             f"would run or cut the stages in another order than the model does"
         )

@@ -22,6 +22,8 @@ class CatalogueEntry:
     model: the variant it belongs to.
     location: a hub repository, or the URL of a release, that holds `file`.
     trained_on, top1: the data, and the published ImageNet-1K top-1 in percent.
+    revision: of the hub repository.
+    sha256: of the file, or how it begins; None where it is not known.
     """
 
     name: str
@@ -32,13 +34,15 @@ class CatalogueEntry:
     top1: float
     preprocessing: Preprocessing
     licence: str = NON_COMMERCIAL
+    revision: str = "main"
+    sha256: str | None = None
 
     @property
     def url(self) -> str:
         """Where a person can download the file by hand."""
         if self.location.startswith("https://"):
             return self.location + self.file
-        return f"https://huggingface.co/{self.location}/resolve/main/{self.file}"
+        return f"https://huggingface.co/{self.location}/resolve/{self.revision}/{self.file}"
 
 
 def _nvlabs(model: str, file: str, top1: float, crop_pct: float = 0.875, size: int = 224) -> CatalogueEntry:
@@ -63,6 +67,7 @@ def _timm(model: str, file: str, top1: float) -> CatalogueEntry:
         trained_on="ImageNet-1K",
         top1=top1,
         preprocessing=Preprocessing(),
+        sha256=file.rpartition("-")[2],  # timm's files carry it in their names
     )
 
 

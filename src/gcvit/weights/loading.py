@@ -5,22 +5,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gcvit.model import GCViT, GCViTConfig
+from gcvit.errors import UserError
+from gcvit.meta import check_result
+from gcvit.model import VARIANTS, GCViT
 from gcvit.model.attention import resize_table, table_window
 from gcvit.model.config import Pair
-from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry, entry_for_file, tell_licence
-from gcvit.weights.fetching import fetch_entry, fetch_hub_directory
-from gcvit.weights.hub import windows_of
-from gcvit.weights.names import DERIVED, Layout, layout_of, table
-from gcvit.weights.reading import Checkpoint, State, read_checkpoint, unwrap
+from gcvit.weights.catalogue import tell_licence
+from gcvit.weights.fetching import fetch
+from gcvit.weights.hub import object_in, windows_of
+from gcvit.weights.names import DERIVED, Layout, Shape, layout_of, renaming, shapes_of
+from gcvit.weights.reading import Checkpoint, read_checkpoint
+from gcvit.weights.resolve import CONFIG_FILE, Source, resolve
+from gcvit.weights.unwrapping import State, unwrap
+from gcvit.weights.values import check_values
+from gcvit.wording import by, harmless, listed
 
-Source = str | Path | Mapping[str, object] | Checkpoint
+Weights = str | Path | Source | Mapping[str, object] | Checkpoint
 HEAD = ("head.weight", "head.bias")
 NORM = ("norm.weight", "norm.bias")
-FILE_SUFFIXES = (".pth", ".tar", ".pt", ".safetensors", ".bin", ".ckpt", ".json")
+# Of the maps, in the published code for detection and segmentation: norms that belong to heads, not to the backbone.
+MAP_NORMS = tuple(f"norm{stage}.{kind}" for stage in range(4) for kind in ("weight", "bias"))
 TABLE = ".attention.bias.table"
+BACKBONE = "backbone"
+SHOWN = 8  # names in a message
 
 
 @dataclass
@@ -41,119 +50,172 @@ class LoadReport:
     dropped: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """What a person should know; those after the first are set in."""
         lines = [f"{self.origin}: {self.loaded} parameters loaded as they are ({self.layout} names)"]
         for old, new in sorted({(old, new) for _, old, new in self.resized}):
             count = sum((o, n) == (old, new) for _, o, n in self.resized)
-            lines.append(f"{count} bias tables resized from windows of {_by(old)} to {_by(new)}")
+            lines.append(f"{count} bias tables resized from windows of {by(old)} to {by(new)}")
         lines += self.adapted
         if self.replaced:
-            lines.append(f"left at fresh values: {', '.join(self.replaced)}")
+            lines.append(f"left at fresh values: {listed(self.replaced, SHOWN)}")
         if self.dropped:
-            lines.append(f"not used: {', '.join(self.dropped)}")
-        return "\n  ".join(lines)
+            lines.append(f"not used: {listed(self.dropped, SHOWN)}")
+        first, *others = (harmless(line, keep="") for line in lines)
+        return [first, *(f"  {line}" for line in others)]
 
 
-def load_weights(model: GCViT, source: Source, *, ema: bool = False, replace_head: bool = False) -> LoadReport:
+def find(source: Weights, *, ema: bool = False) -> Checkpoint:
+    """Read what `source` names (see `load_weights`), fetching it if need be; says its licence if that restricts.
+
+    A checkpoint that was read already comes back as it is, so that whoever opens a model in steps reads it once.
+    Raises UserError as `resolve` and `read_checkpoint` do, for weights that are not what their run has saved
+    (`check_result`), and for exported files, whose weights cannot be taken out.
+    """
+    if isinstance(source, Checkpoint):
+        return source
+    if isinstance(source, Mapping):
+        state, beside = unwrap(source, "the given dict", ema=ema)
+        return Checkpoint(state, "the given dict", beside=beside)
+    source = resolve(source)
+    if source.kind == "exported file":
+        raise UserError(f"{source.name} is an exported file, which only runs; give the checkpoint that it came from")
+    if source.path is not None:
+        is_file = source.kind == "file"
+        check_result(source.path.parent if is_file else source.path, [source.path.name] if is_file else None)
+    checkpoint = read_checkpoint(fetch(source), ema=ema)
+    if source.entry is None:
+        return checkpoint
+    tell_licence(source.entry)
+    _, state = ours(checkpoint)
+    shapes = shapes_of(VARIANTS[source.entry.model])
+    if source.kind == "file" and shapes != {name: tuple(tensor.shape) for name, tensor in state.items()}:
+        return checkpoint  # others may give this name to files of their own
+    check_named(shapes, state, f"{checkpoint.origin} is not the published {source.entry.name}")
+    return replace(checkpoint, entry=source.entry)
+
+
+def load_weights(model: GCViT, source: Weights, *, ema: bool = False, replace_head: bool = False) -> LoadReport:
     """Load weights into a model, strictly; the model is changed only when everything fits.
 
-    source: a path (`.pth.tar`, `.pth`, `.safetensors`, a hub directory), a catalogue name ("gcvit_tiny.nvlabs"), a
-        variant's name (its NVlabs weights), a hub repository ("owner/name"), a state dict, or a checkpoint that has
-        been read; with the names of NVlabs, of timm or our own, wrapped by a training run or not.
+    source: a run's folder (its best weights), a path (`.pth.tar`, `.pth`, `.safetensors`, a hub folder), a catalogue
+        name ("gcvit_tiny.nvlabs"), a variant's name (its NVlabs weights), a hub repository ("owner/name", with
+        "@revision" if one is meant), a state dict, or a checkpoint that has been read; with the names of NVlabs, of
+        timm or our own, wrapped by a training run or not, alone or as the backbone of a larger model.
     ema: take the averaged weights of a training checkpoint.
     replace_head: keep the model's fresh head, whatever number of classes the weights have.
 
     Bias tables of other windows are resized and weights for another number of input channels adapted; the report
-    says so. A backbone, or a model with `num_classes=0`, drops the head. Raises ValueError, listing the names, when
-    parameters are missing, left over or of another shape; and for files as `read_checkpoint` does.
+    says so. A backbone, or a model with `num_classes=0`, drops the head. Raises UserError, listing the names, when
+    parameters are missing, left over, of another shape, no floating-point numbers or not finite; and as `find` does.
     """
-    checkpoint = find(source, ema=ema)
-    layout = layout_of(checkpoint.state)
-    if layout is None:
-        raise ValueError(f"{checkpoint.origin}: not a GC ViT; its first names are {_list(list(checkpoint.state)[:4])}")
-    report = LoadReport(checkpoint.origin, layout)
-    state = to_ours(checkpoint.state, layout, model.config)
+    checkpoint = backbone_of(find(source, ema=ema))
+    layout, state = ours(checkpoint)
+    report = LoadReport(checkpoint.origin, layout, dropped=list(checkpoint.beside))
     target = model.state_dict()
     _settle_head(state, target, replace_head, report)
-    _check_names(state, target, report)
-    windows = windows_of(checkpoint.hub_config) if checkpoint.hub_config else None
+    expected = dict.fromkeys(name for name in target if name not in report.replaced)
+    check_named(expected, state, f"{checkpoint.origin}: these weights are of another model than this one")
+    check_values(state, checkpoint.origin, target)
+    windows = windows_of(checkpoint.hub_config, checkpoint.origin) if checkpoint.hub_config else None
     for name, tensor in state.items():
         state[name] = _fit(name, tensor, target[name], model, windows, report)
     model.load_state_dict(target | state)
     return report
 
 
-def find(source: Source, *, ema: bool = False) -> Checkpoint:
-    """Read what `source` names (see `load_weights`), fetching it if need be; says its licence if that restricts."""
-    if isinstance(source, Checkpoint):
-        return source
-    if isinstance(source, Mapping):
-        return Checkpoint(unwrap(source, "the given dict", ema=ema), "the given dict")
-    path = Path(source).expanduser()
-    if not path.exists():
-        name = str(source)
-        entry = CATALOGUE.get(name) or default_entry(name)
-        if entry:
-            path = fetch_entry(entry)
-        elif _is_hub_repository(name):
-            path = fetch_hub_directory(name.removeprefix("hf-hub:"))
-        else:
-            raise ValueError(f"{source}: no such file, published checkpoint or hub repository (owner/name)")
-    if entry := entry_for_file(path.name) or _timm_hub_entry(str(source)):
-        tell_licence(entry)
-    return read_checkpoint(path, ema=ema)
+def fill(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give a model that was made on the meta device, and for which `check_state` was asked, a checkpoint's weights.
+
+    Raises UserError as `check_values` does; nothing was allocated then.
+    """
+    check_values(checkpoint.state, checkpoint.origin, model.state_dict())
+    model.to_empty(device="cpu").load_state_dict(checkpoint.state)
 
 
-def _timm_hub_entry(source: str) -> CatalogueEntry | None:
-    """timm keeps the same weights in the hub as well, as timm/gcvit_tiny.in1k."""
-    owner, _, name = source.removeprefix("hf-hub:").partition("/")
-    return CATALOGUE.get(f"{name.removesuffix('.in1k')}.timm") if owner == "timm" else None
+def check_state(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Raise UserError, listing the names, for weights that are missing, left over or of another shape."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    check_described(shapes, checkpoint.state, checkpoint.origin)
 
 
-def _is_hub_repository(name: str) -> bool:
-    name = name.removeprefix("hf-hub:")
-    return name.count("/") == 1 and not name.startswith(("/", ".", "~")) and not name.endswith(FILE_SUFFIXES)
+def check_described(shapes: Mapping[str, Shape], state: Mapping[str, Tensor], origin: str) -> None:
+    """The same for a model of which only the shapes are known, by name."""
+    check_named(shapes, state, f"{origin}: the weights are not those of the model that {CONFIG_FILE} describes")
 
 
-def to_ours(state: Mapping[str, Tensor], layout: Layout, config: GCViTConfig) -> State:
-    """Our names where the table has one; names it does not know stay, to be listed as left over."""
-    # With a head, even where the model has none: its names are needed to drop it.
-    rows = table(replace(config, head=True, num_classes=1))
-    ours = {getattr(row, layout): row.gcvit for row in rows}
-    renamed = {ours.get(name, name): tensor for name, tensor in state.items() if not name.endswith(DERIVED)}
-    # timm's squeeze-and-excite are 1×1 convolutions.
-    return {name: tensor.flatten(1) if ".squeeze_excite." in name else tensor for name, tensor in renamed.items()}
+def check_named(shapes: Mapping[str, Shape | None], state: Mapping[str, Tensor], complaint: str) -> None:
+    """Raise UserError with a complaint and the names that are missing, left over or of another shape; None is any."""
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wrong = {
+        "missing": [name for name in shapes if name not in found],
+        "left over": [name for name in found if name not in shapes],
+        "of another shape": [
+            f"{name} {found[name]} for {shape}"
+            for name, shape in shapes.items()
+            if shape is not None and found.get(name, shape) != shape
+        ],
+    }
+    told = [f"{what} ({len(names)}): {listed(names, SHOWN)}" for what, names in wrong.items() if names]
+    if told:
+        raise UserError(f"{complaint}; {'; '.join(told)}")
+
+
+def backbone_of(checkpoint: Checkpoint) -> Checkpoint:
+    """The backbone in a checkpoint of another task than classification; a GC ViT's own is itself."""
+    if checkpoint.task is None:
+        return checkpoint
+    prefix = f"{BACKBONE}."
+    state = {name.removeprefix(prefix): x for name, x in checkpoint.state.items() if name.startswith(prefix)}
+    beside = tuple(name for name in checkpoint.state if not name.startswith(prefix))
+    config = object_in(checkpoint.hub_config, BACKBONE, checkpoint.origin)
+    return replace(checkpoint, state=state, hub_config=config, beside=beside)
+
+
+def ours(checkpoint: Checkpoint) -> tuple[Layout, State]:
+    """Whose names a GC ViT's checkpoint has, and its state with our names where the table knows them; others stay, to
+    be listed as left over. Raises UserError when it is no GC ViT's, or two names are one in ours."""
+    layout = layout_of(checkpoint.state)
+    if layout is None:
+        raise UserError(f"{checkpoint.origin}: not a GC ViT; its first names are {listed(checkpoint.state, 4)}")
+    names, state = renaming(layout), dict[str, Tensor]()
+    for name, tensor in checkpoint.state.items():
+        if name.endswith(DERIVED):
+            continue
+        if (mine := names.get(name, name)) in state:
+            raise UserError(f"{checkpoint.origin}: two tensors in it stand for {mine}")
+        # timm's squeeze-and-excite are 1×1 convolutions.
+        state[mine] = tensor.flatten(1) if ".squeeze_excite." in mine and tensor.ndim == 4 else tensor
+    return layout, state
 
 
 def _settle_head(state: State, target: State, replace: bool, report: LoadReport) -> None:
     """Drop a head that the model has no use for; keep the model's own where `replace` allows it."""
-    unused = [n for n in (*HEAD, *NORM) if n in state and n not in target]
+    unused = [n for n in (*HEAD, *NORM, *MAP_NORMS) if n in state and n not in target]
     report.dropped += unused
     for name in unused:
         del state[name]
     if HEAD[0] not in target:
         return
-    ours = len(target[HEAD[0]])
-    theirs = len(state[HEAD[0]]) if HEAD[0] in state else None
+    mine = len(target[HEAD[0]])
+    theirs = classes_in(state)
     if replace:
         report.replaced += HEAD
-        report.adapted.append(f"a fresh head for {ours} classes ({_classes(theirs)} in the weights)")
+        report.adapted.append(f"a fresh head for {mine} classes ({_classes(theirs)} in the weights)")
         for name in HEAD:
             state.pop(name, None)
-    elif theirs != ours:
-        raise ValueError(
-            f"{report.origin}: {_classes(theirs)} in the head, but the model has {ours}. "
+    elif theirs != mine:
+        raise UserError(
+            f"{report.origin}: {_classes(theirs)} in the head, but the model has {mine}. "
             f"Pass replace_head=True to train a fresh head on these weights"
         )
 
 
-def _check_names(state: State, target: State, report: LoadReport) -> None:
-    missing = [name for name in target if name not in state and name not in report.replaced]
-    left_over = [name for name in state if name not in target]
-    if missing or left_over:
-        raise ValueError(
-            f"{report.origin}: these weights are of another model than this one.\n"
-            f"  missing ({len(missing)}): {_list(missing)}\n  left over ({len(left_over)}): {_list(left_over)}"
-        )
+def classes_in(state: Mapping[str, Tensor]) -> int:
+    """Outputs of the head in a state with our names; 0 where there is none."""
+    return next((len(state[name]) for name in HEAD if name in state and state[name].ndim), 0)
 
 
 def _fit(
@@ -170,18 +232,19 @@ def _fit(
         new = model.config.stage_windows[stage]
         old = table_window(len(tensor), windows[stage] if windows else new)
         if old is None:
-            raise ValueError(
+            raise UserError(
                 f"{report.origin}: {name} has {len(tensor)} rows, which no square window gives, and nothing says how "
                 f"wide its windows are; load it into a model of the same windows, then use set_input_size"
             )
         if old != new:
             report.resized.append((name, old, new))
             return resize_table(tensor, old, new)
-    if name == "stem.conv.weight" and tensor.shape[1] != target.shape[1] and tensor.shape[0] == target.shape[0]:
+    same_but_channels = tensor.ndim == 4 and (tensor.shape[0], *tensor.shape[2:]) == (target.shape[0], 3, 3)
+    if name == "stem.conv.weight" and same_but_channels and tensor.shape[1] != target.shape[1]:
         report.adapted.append(f"the first convolution adapted from {tensor.shape[1]} to {target.shape[1]} channels")
         return adapt_channels(tensor, target.shape[1])
     if tensor.shape != target.shape:
-        raise ValueError(
+        raise UserError(
             f"{report.origin}: {name} has the shape {tuple(tensor.shape)}, the model's is {tuple(target.shape)}; "
             f"these weights are of another model than this one"
         )
@@ -199,13 +262,5 @@ def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     return weight[:, torch.arange(channels) % old] * (old / channels)
 
 
-def _classes(count: int | None) -> str:
-    return "no classes" if count is None else f"{count} classes"
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") if names else "none"
-
-
-def _by(window: Pair) -> str:
-    return f"{window[0]}×{window[1]}"
+def _classes(count: int) -> str:
+    return f"{count} classes" if count else "no classes"

@@ -1,133 +1,168 @@
-"""From a file, a hub directory or the hub to a bare state dict. Nothing here unpickles code."""
+"""From a file or a hub folder to a checkpoint. Nothing here unpickles code, and no tensor's values are read."""
 
-import argparse
-import json
 import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
-State = dict[str, Tensor]
-WRAPPERS = ("state_dict", "model")
-EMA_WRAPPERS = ("state_dict_ema", "model_ema")
-PREFIXES = ("module.", "_orig_mod.")  # DistributedDataParallel, torch.compile
-# What torch raises for a damaged file depends on where the damage is.
+from gcvit.errors import UserError
+from gcvit.files import parse_json, read_json
+from gcvit.weights.catalogue import CatalogueEntry
+from gcvit.weights.resolve import CONFIG_FILE, PICKLED_FILE, WEIGHTS_FILE
+from gcvit.weights.unwrapping import State, unwrap
+from gcvit.weights.values import check_dense
+
+# What the libraries raise for a damaged file depends on where the damage is.
 DAMAGE = (
-    *(RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError),
-    *(AssertionError, MemoryError, struct.error),
+    *(RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError),
+    *(AssertionError, MemoryError, SystemError, struct.error, zipfile.BadZipFile, SafetensorError),
 )
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
+# What people's checkpoints hold beside tensors. None of it is made: something that does nothing stands in its place.
+RECORDS = (
+    "argparse.Namespace",  # the published files' training arguments
+    *(f"pathlib.{name}" for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *("numpy.dtype", "numpy.ndarray"),
+    *("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr"),  # by which its functions are named
+)
+LARGEST_HEADER = 2**20  # bytes, of a safetensors file; gcvit_large with UPerNet has a tenth of it
+PLACEHOLDERS = {
+    b"version https://git-lfs": "a pointer of Git LFS; fetch what it stands for with `git lfs pull`",
+    b"<": "a web page; download the file itself",
+}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state dict, where it came from, and, if it stood beside one, timm's hub configuration."""
+    """Weights, what is known of them, and where they came from.
+
+    state: names, shapes and types are at hand; the values are mapped from the file and read when they are used, once.
+        Of a GC ViT's file its weights alone; of a hub folder of another task than classification all that is in it.
+    origin: the file or folder. hub_config: the content of its config.json, if it has one: typed by nothing yet.
+    beside: names in the file that are no part of the state. entry: its row in the catalogue of published checkpoints.
+    """
 
     state: State
     origin: str
     hub_config: dict | None = None
+    beside: tuple[str, ...] = ()
+    entry: CatalogueEntry | None = None
+
+    @property
+    def task(self) -> str | None:
+        """The task that config.json names; None for a classifier and for weights alone."""
+        found = (self.hub_config or {}).get("task")
+        if not isinstance(found, str | None):
+            raise UserError(f"{self.origin}: task in its {CONFIG_FILE} should be a name, not {found!r:.80}")
+        return found
 
 
 def read_checkpoint(path: Path, *, ema: bool = False) -> Checkpoint:
-    """Read a checkpoint file (`.safetensors`, or any torch format) or a hub directory (config.json and weights).
+    """Read a checkpoint file (`.safetensors`, or any torch format) or a hub folder (config.json and weights).
 
     ema: take the averaged weights that lie beside the others.
-    Raises ValueError, naming the file, when it is missing, damaged, no checkpoint, or would run code.
+    Raises UserError, naming the file, when it is missing, damaged, no checkpoint, or would run code.
     """
     if path.is_dir():
-        return _read_directory(path, ema)
+        return _read_folder(path, ema)
     if not path.exists():
-        raise ValueError(f"{path}: no such file or directory")
-    if path.suffix == ".safetensors":
-        content: object = _read_safetensors(path)
-    else:
-        content = _read_torch(path)
-    return Checkpoint(unwrap(content, str(path), ema=ema), str(path))
+        raise UserError(f"{path}: no such file or directory")
+    state, beside = unwrap(_content(path), str(path), ema=ema)
+    return Checkpoint(state, str(path), beside=beside)
 
 
 def read_hub_config(directory: Path) -> dict:
-    """`config.json` of a hub directory. Raises ValueError, naming the file, when it is missing or no JSON object."""
+    """`config.json` of a hub folder. Raises UserError, naming the file, when it is missing or no JSON object."""
     file = directory / CONFIG_FILE
     if not file.is_file():
-        raise ValueError(f"{directory}: no {CONFIG_FILE} in it, so it is not a model in timm's hub format")
+        raise UserError(f"{directory}: no {CONFIG_FILE} in it, so it is not a model in timm's hub format")
+    return read_json(file)
+
+
+def _read_folder(folder: Path, ema: bool) -> Checkpoint:
+    config = read_hub_config(folder)
+    file = next((folder / name for name in (WEIGHTS_FILE, PICKLED_FILE) if (folder / name).is_file()), None)
+    if file is None:
+        raise UserError(f"{folder}: no {WEIGHTS_FILE} in it")
+    described, content = Checkpoint({}, str(folder), config), _content(file)
+    if described.task is None:
+        state, beside = unwrap(content, str(file), ema=ema)
+        return replace(described, state=state, beside=beside)
+    if not isinstance(content, dict) or not all(isinstance(x, torch.Tensor) for x in content.values()):
+        raise UserError(f"{file}: holds more than a state dict")
+    check_dense(content, str(file))
+    return replace(described, state=content)
+
+
+def _content(path: Path) -> object:
+    """What a checkpoint file holds, with tensors that are mapped from it."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if what := next((what for mark, what in PLACEHOLDERS.items() if start.lstrip().startswith(mark)), None):
+        raise UserError(f"{path}: not weights, but {what}")
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not readable as JSON ({error})") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{file}: should hold a JSON object, not {type(config).__name__}")
-    return config
-
-
-def _read_directory(directory: Path, ema: bool) -> Checkpoint:
-    config = read_hub_config(directory)
-    for name, read in ((WEIGHTS_FILE, _read_safetensors), ("pytorch_model.bin", _read_torch)):
-        if (file := directory / name).is_file():
-            return Checkpoint(unwrap(read(file), str(file), ema=ema), str(directory), config)
-    raise ValueError(f"{directory}: no {WEIGHTS_FILE} in it")
-
-
-def _read_safetensors(path: Path) -> State:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path}: the file is cut off or damaged, or is no safetensors file; copy or download it again ({error})"
+        return _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
+    except UserError:
+        raise
+    except DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: the file is cut off or damaged, or is no checkpoint; copy or download it again ({reason:.200})"
         ) from error
 
 
-def _read_torch(path: Path) -> object:
-    # argparse.Namespace is what the published files keep their training arguments in; it holds values, no code.
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        try:
+def _safetensors(path: Path) -> State:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, LARGEST_HEADER + 1))
+    try:
+        parse_json(header, LARGEST_HEADER)  # the library would take a hundred megabytes, and a name twice
+    except UserError as error:
+        raise UserError(
+            f"{path}: the file is cut off or damaged, or is no safetensors file: its header is {error}"
+        ) from error
+    return load_file(path)
+
+
+def _torch(path: Path) -> object:
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        _check_archive(path)
+    try:
+        with torch.serialization.safe_globals([(_Record, name) for name in RECORDS]):
             # Mapped, so that optimiser state, two thirds of a published file, is never read.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except pickle.UnpicklingError as error:
-            if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
-                raise ValueError(
-                    f"{path}: refused, because reading it could run code: it asks for {asked[1]}, and only tensors and "
-                    f"plain values are read. If you trust its author, have them save the state dict as safetensors"
-                ) from error
-            raise ValueError(f"{path}: not a checkpoint that torch can read") from error
-        except DAMAGE as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
-                f"{path}: the file is cut off or damaged, or is no checkpoint; copy or download it again (torch says: "
-                f"{reason})"
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise UserError(
+                f"{path}: refused, because reading it could run code: it asks for {asked[1]}, and only tensors and "
+                f"plain values are read. If you trust its author, have them save the state dict as safetensors"
             ) from error
+        raise UserError(f"{path}: not a checkpoint that torch can read") from error
 
 
-def unwrap(content: object, origin: str, *, ema: bool = False) -> State:
-    """The state dict inside what a training run saved, without the prefixes of wrapped models.
-
-    Raises ValueError, naming `origin` and what is there, when there is none, or none averaged though `ema` asks for it.
-    """
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{origin}: holds a {type(content).__name__}, not a state dict")
-    found: object = content
-    keys = EMA_WRAPPERS if ema else WRAPPERS
-    if key := next((key for key in keys if isinstance(content.get(key), Mapping)), None):
-        found = content[key]
-    elif ema:
-        raise ValueError(f"{origin}: no averaged weights ({' or '.join(EMA_WRAPPERS)}) in it, only {_some(content)}")
-    assert isinstance(found, Mapping)
-    state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-    if not state or len(state) < len(found):
-        raise ValueError(f"{origin}: no state dict in it; it holds {_some(found)}")
-    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+def _check_archive(path: Path) -> None:
+    """Raise UserError for a zip that torch did not write, and for one that is larger unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+    if not any(record.filename.endswith("data.pkl") for record in records):
+        raise UserError(f"{path}: an archive, but not a checkpoint; unpack it and give the folder or file in it")
+    if packed := next((record.filename for record in records if record.compress_type != zipfile.ZIP_STORED), None):
+        raise UserError(f"{path}: {packed} in it is compressed, as torch does not write it; save the checkpoint again")
 
 
-def _some(content: Mapping) -> str:
-    names = [str(name) for name in content]
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "nothing"
+class _Record:
+    """Stands for a value that is no tensor and does nothing: what it was made of is dropped."""
+
+    def __new__(cls, *_: object) -> "_Record":
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...

@@ -1,17 +1,9 @@
-"""Image classification: train, evaluate."""
+"""Image classification."""
 
+from gcvit.tasks.classify.answer import ClassifyLooks, ClassifyTelling
 from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig
-from gcvit.tasks.classify.evaluate import Evaluation, evaluate
-from gcvit.tasks.classify.evaluate_checkpoint import CheckpointEvaluation, evaluate_checkpoint
-from gcvit.tasks.classify.train import TrainResult, train
+from gcvit.tasks.classify.task import Classify
 
-__all__ = [
-    "AugmentConfig",
-    "CheckpointEvaluation",
-    "ClassifyConfig",
-    "Evaluation",
-    "TrainResult",
-    "evaluate",
-    "evaluate_checkpoint",
-    "train",
-]
+CLASSIFY = Classify()
+
+__all__ = ["CLASSIFY", "AugmentConfig", "Classify", "ClassifyConfig", "ClassifyLooks", "ClassifyTelling"]

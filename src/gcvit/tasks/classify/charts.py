@@ -61,7 +61,7 @@ def _table(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure:
     matrix = confusion_matrix(labels, predicted, len(names))
     shown = [short(name, 20) for name in names]
     rows = [f"{name} ({images:,})" for name, images in zip(shown, matrix.sum(1).tolist(), strict=True)]
-    return draw_table(matrix, shown, rows, what="class (images)", wrong=WRONG)
+    return draw_table(matrix, shown, rows, what="class (images)")
 
 
 def _overview(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure:
@@ -69,29 +69,29 @@ def _overview(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure
     count = len(names)
     pairs = most_confused(labels, predicted, PAIRS)
     images = torch.bincount(labels, minlength=count).tolist()
-    figure = Figure(figsize=(13, 6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+    figure = Figure(figsize=(5.7, 10.5), layout="constrained")
+    heat_axes, bars = figure.subplots(2, 1, height_ratios=[1, 1.15])
     cells = min(count, CELLS)
     shares = _by_row(confusion_matrix(labels * cells // count, predicted * cells // count, cells))
-    heat = left.imshow(
+    heat = heat_axes.imshow(
         shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", extent=(0, count, count, 0)
     )
-    bar = figure.colorbar(heat, ax=left, shrink=0.8, ticks=[share**0.5 for share in (0, 0.05, 0.25, 0.5, 1)])
+    bar = figure.colorbar(heat, ax=heat_axes, shrink=0.8, ticks=[share**0.5 for share in (0, 0.05, 0.25, 0.5, 1)])
     bar.ax.set_yticklabels(["0", "5%", "25%", "50%", "100%"])
     together = "" if cells == count else f", {count / cells:.1f} to a cell"
-    left.set(xlabel="taken for", ylabel=f"class, {count:,} in all{together}")
+    heat_axes.set(xlabel="taken for", ylabel=f"class, {count:,} in all{together}")
 
-    right.set_title("most confused pairs" if pairs else "no mistakes", fontsize=11)
-    right.barh(range(len(pairs)), [n for *_, n in pairs], color=WRONG, height=0.7)
-    right.set_ylim(PAIRS - 0.5, -0.5)
-    shown = [f"{short(names[truth], 24)} → {short(names[guess], 24)}" for truth, guess, _ in pairs]
-    right.set_yticks(range(len(pairs)), shown, fontsize=9, parse_math=False)
+    bars.set_title("most confused pairs" if pairs else "no mistakes", fontsize=11)
+    bars.barh(range(len(pairs)), [n for *_, n in pairs], color=WRONG, height=0.7)
+    bars.set_ylim(PAIRS - 0.5, -0.5)
+    shown = [f"{short(names[truth], 16)} → {short(names[guess], 16)}" for truth, guess, _ in pairs]
+    bars.set_yticks(range(len(pairs)), shown, fontsize=9, parse_math=False)
     for row, (truth, _, n) in enumerate(pairs):
-        right.text(n, row, f" {n:,}, {n / images[truth]:.0%} of the class", va="center", fontsize=8, color="#555555")
-    right.set_xlim(0, 1.45 * max((n for *_, n in pairs), default=1))
-    right.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    right.set_xlabel("images")
-    right.spines[["top", "right"]].set_visible(False)
+        bars.text(n, row, f" {n:,}, {n / images[truth]:.0%} of the class", va="center", fontsize=8, color="#555555")
+    bars.set_xlim(0, 1.45 * max((n for *_, n in pairs), default=1))
+    bars.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    bars.set_xlabel("images")
+    bars.spines[["top", "right"]].set_visible(False)
     return figure
 
 

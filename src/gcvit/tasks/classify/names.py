@@ -5,19 +5,18 @@ from functools import cache
 
 from timm.data import ImageNetInfo
 
-from gcvit.factory import OpenedModel
+from gcvit.weights.catalogue import CatalogueEntry
+from gcvit.wording import harmless
 
 IMAGENET = 1000  # classes of ImageNet-1K
 
 
-def class_names(opened: OpenedModel) -> list[str] | None:
-    """The classes by output: the model's labels, or ImageNet's folder names for published weights, which carry none.
-
-    None where nobody knows.
-    """
-    if opened.labels is None and opened.entry is not None and opened.model.config.num_classes == IMAGENET:
+def class_names(labels: list[str] | None, outputs: int, entry: CatalogueEntry | None) -> list[str] | None:
+    """The classes by output: the checkpoint's labels, or ImageNet's folder names for published weights (`entry`), which
+    carry none. None where nobody knows."""
+    if labels is None and entry is not None and outputs == IMAGENET:
         return ImageNetInfo("imagenet-1k").label_names()
-    return opened.labels
+    return labels
 
 
 def describe(label: str) -> str | None:
@@ -39,7 +38,7 @@ def readable(label: str) -> str:
 def short(label: str, length: int = 16) -> str:
     """At most `length` characters for a picture; of an ImageNet folder's name only what it stands for."""
     description = describe(label)
-    label = label if description is None else description.split(",")[0]
+    label = harmless(label, keep="") if description is None else description.split(",")[0]
     return label if len(label) <= length else label[: length - 1] + "…"
 
 

@@ -1,26 +1,30 @@
 """A sheet of sample predictions: what a person would rather see than read."""
 
-from collections.abc import Sequence
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from gcvit.tasks.classify.charts import RIGHT, WRONG
-from gcvit.tasks.classify.data import Pictures
-from gcvit.tasks.classify.evaluate import Evaluation
 from gcvit.tasks.classify.names import short
+from gcvit.tasks.pictures import thumbnail
+from gcvit.wording import percent
+
+if TYPE_CHECKING:
+    from gcvit.tasks.classify.evaluation import ClassifyEvaluation
 
 COLUMNS = 8
 SAMPLES, MISTAKES = 24, 8
 
 
-def draw_predictions(images: Pictures, classes: Sequence[str], result: Evaluation, *, title: str) -> Figure:
-    """Some of `images`, which `result` is of, with what the model took them for and how sure it was.
+def draw_predictions(result: "ClassifyEvaluation", *, title: str) -> Figure:
+    """Some of the images, with what the model took them for and how sure it was.
 
     Samples are spread evenly over the classes, whatever the result; the most confident mistakes follow.
     """
+    images, classes = result.pictures, result.classes
     samples, worst = _spread(result.labels, SAMPLES), surest(result, MISTAKES, right=False)
     rows = [("samples: what the model says, and how sure it is", samples)] + (
         [("most confident mistakes", worst)] if worst else []
@@ -38,7 +42,7 @@ def draw_predictions(images: Pictures, classes: Sequence[str], result: Evaluatio
         for axes, index in zip(cells, indices, strict=False):
             axes.imshow(thumbnail(images[int(result.positions[index])][0]), interpolation="nearest")
             guess, right = int(result.predicted[index]), int(result.labels[index])
-            text = f"{short(classes[guess])} {result.confidence[index]:.0%}"
+            text = f"{short(classes[guess])} {percent(result.confidence[index].item())}"
             if guess != right:
                 text = f"✗ {text}\nis {short(classes[right])}"
             colour = RIGHT if guess == right else WRONG
@@ -46,10 +50,21 @@ def draw_predictions(images: Pictures, classes: Sequence[str], result: Evaluatio
     return figure
 
 
-def surest(result: Evaluation, count: int, *, right: bool) -> list[int]:
-    """Rows of `result` with the most confident right guesses, or the most confident mistakes, the surest first."""
+def surest(result: "ClassifyEvaluation", count: int, *, right: bool) -> list[int]:
+    """Rows of `result` with the most confident right guesses, or the most confident mistakes, the surest first.
+
+    Right guesses take turns: the surest of each class come before any class's second, as one alone could fill a page.
+    """
     rows = (result.right == right).nonzero().flatten()
-    return rows[result.confidence[rows].argsort(descending=True, stable=True)][:count].tolist()
+    rows = rows[result.confidence[rows].argsort(descending=True, stable=True)]
+    if right:
+        seen: Counter[int] = Counter()
+        turns = []
+        for label in result.labels[rows].tolist():
+            turns.append(seen[label])
+            seen[label] += 1
+        rows = rows[torch.tensor(turns, dtype=torch.int64).argsort(stable=True)]
+    return rows[:count].tolist()
 
 
 def _spread(truth: Tensor, count: int) -> list[int]:
@@ -57,12 +72,3 @@ def _spread(truth: Tensor, count: int) -> list[int]:
     order = torch.argsort(truth, stable=True)
     picks = torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()
     return order[picks].tolist()
-
-
-def thumbnail(image: Image.Image, side: int = 160) -> Image.Image:
-    """The image, made smaller where it is large, padded to a square."""
-    image = image.copy()
-    image.thumbnail((side, side))
-    sheet = Image.new("RGB", (max(image.size),) * 2, "white")
-    sheet.paste(image, ((sheet.width - image.width) // 2, (sheet.height - image.height) // 2))
-    return sheet

@@ -1,99 +1,137 @@
-"""Classification as the engine sees it: batches, a loss, an evaluation, a way to save."""
+"""Classification: the description of the task."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
-from timm.data import Mixup
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
 
-from gcvit.data.loading import EpochLoader, end_workers, to_device
-from gcvit.engine.device import Precision
-from gcvit.model import GCViT
-from gcvit.tasks.classify.config import AugmentConfig
-from gcvit.tasks.classify.evaluate import evaluate
-from gcvit.weights.hub import save_hub
-from gcvit.weights.preprocessing import Preprocessing
+from gcvit.data.classify import is_divided
+from gcvit.data.classify_doctor import examine
+from gcvit.data.health import Health
+from gcvit.data.pixels import PixelFormat
+from gcvit.data.shapes import Track, write_class_folders
+from gcvit.engine.loop import Plan
+from gcvit.errors import UserError
+from gcvit.model.config import Pair
+from gcvit.tasks.backbone import backbone_of
+from gcvit.tasks.classify import data as images
+from gcvit.tasks.classify.answer import ClassifyLooks, ClassifyTelling, classify
+from gcvit.tasks.classify.config import ClassifyConfig
+from gcvit.tasks.classify.loss import ClassifyLoss
+from gcvit.tasks.classify.model import (
+    build_classifier,
+    open_classifier,
+    require_classes,
+    save_classifier,
+    settled,
+)
+from gcvit.tasks.classify.recipes import RECIPES
+from gcvit.tasks.evaluation import Meter
+from gcvit.tasks.opened import Opened
+from gcvit.tasks.target import Target
+from gcvit.tasks.task import Data, HeldOut, NoSettings, Pictures, Task
+from gcvit.weights.reading import Checkpoint
+from gcvit.wording import by, plural
 
-Batch = tuple[Tensor, Tensor]
 
+class Classify(Task):
+    """One of several classes for each image."""
 
-class ClassifyTask:
-    """Softmax classification, with mixup, cutmix and label smoothing. Batches are images and labels.
-
-    class_weights: (classes,), how much an image of each class counts in the loss of training, such as
-        `balanced_weights`; a mixed image counts as its parts do, by their shares. None: all images count the same.
-    """
-
+    name = "classify"
+    does = "names what is in images"
+    config = ClassifyConfig
+    recipes = RECIPES
     score = "top1"
+    curves: ClassVar = {"top1": "top-1", "top5": "top-5"}
+    looks, telling = ClassifyLooks, ClassifyTelling
+    needs = "a folder with train/CLASS/… and val/CLASS/…, or with CLASS/… to be divided"
+    at_once = 64
+    example_pictures = "val"
+    own_recipe = ("small_images",)
+    saves_answers = False
+    sized = True
 
-    def __init__(
+    def write_examples(self, folder: Path, counts: Mapping[str, int], size: int, seed: int, track: Track) -> None:
+        write_class_folders(folder, counts, size, seed, track)
+
+    def open_data(self, config: ClassifyConfig) -> Data:  # type: ignore[override]
+        return images.open_images(config)
+
+    def open_held_out(self, config: ClassifyConfig, opened: Opened, *, share: bool) -> HeldOut:
+        require_classes(opened)
+        return images.open_held_out(config, opened, share=share)
+
+    def divides(self, config: ClassifyConfig) -> bool:
+        return config.data is not None and is_divided(config.data)
+
+    def examine(
         self,
-        train: EpochLoader,
-        held_out: DataLoader,
-        labels: list[str],
-        preprocessing: Preprocessing,
-        augment: AugmentConfig,
-        device: torch.device,
-        precision: Precision,
-        class_weights: Tensor | None = None,
-    ) -> None:
-        self.train, self.held_out, self.labels, self.preprocessing = train, held_out, labels, preprocessing
-        self.device, self.precision, self.label_smoothing = device, precision, augment.label_smoothing
-        self.mix = (
-            Mixup(
-                mixup_alpha=augment.mixup,
-                cutmix_alpha=augment.cutmix,
-                prob=augment.mix_prob,
-                switch_prob=augment.mix_switch_prob,
-                label_smoothing=0.0,  # the loss does it, after the class weights have seen the shares as they are
-                num_classes=len(labels),
-            )
-            if augment.mixes
-            else None
-        )
-        self.class_weights = None if class_weights is None else class_weights.to(device)
+        path: Path,
+        reading: NoSettings,
+        pixels: PixelFormat,
+        *,
+        workers: int,
+        progress: Callable[[int, int], None],
+    ) -> tuple[Health, list[object]]:
+        health = examine(path, pixels=pixels, workers=workers, progress=progress)
+        unbalanced = any(finding.kind == "unbalanced classes" for finding in health.notes)
+        return health, ["--class-weights", "balanced"] if unbalanced else []
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Images (batch, 3, height, width) and labels (batch,) on the device, from update `start` of the epoch on."""
-        return (to_device(batch, self.device) for batch in self.train.epoch(epoch, start))
+    def settled(self, config: ClassifyConfig, checkpoint: Checkpoint | None) -> ClassifyConfig:  # type: ignore[override]
+        return settled(config, checkpoint)
 
-    def samples(self, epoch: int, update: int) -> list[str]:
-        """The images of one update, by name where they have one."""
-        return [self.train.dataset.name(index) for index in self.train.sampler.update(epoch, update)]
+    def build(  # type: ignore[override]
+        self, config: ClassifyConfig, data: Data, plan: Plan, checkpoint: Checkpoint | None
+    ) -> tuple[Opened, list[str]]:
+        return build_classifier(self, config, data, checkpoint)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Mean over the images of (weight ×) cross-entropy. Mixing draws from the global generators."""
-        images, target = batch if self.mix is None else self.mix(*batch)  # labels, or shares of all classes
-        smoothing, weights = self.label_smoothing, self.class_weights
-        if weights is None:
-            return cross_entropy(model(images), target, label_smoothing=smoothing)
-        counts = weights[target] if target.ndim == 1 else (target * weights).sum(1)
-        # Divided by the images, not by their weights, so that each part of an update adds what it would in the whole.
-        return (counts * cross_entropy(model(images), target, label_smoothing=smoothing, reduction="none")).mean()
+    def save(self, opened: Opened, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
+        save_classifier(opened, model, folder, metadata)
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Top-1, top-5 and loss (without smoothing) on the held-out images."""
-        assert isinstance(model, GCViT)
-        result = evaluate(model.fold(), self.held_out, device=self.device, precision=self.precision)
-        return {"top1": result.accuracy.top1, "top5": result.accuracy.top5, "loss": result.loss}
+    def open(self, checkpoint: Checkpoint) -> Opened:
+        return open_classifier(self, checkpoint)
 
-    def close(self) -> None:
-        """End the processes that load images."""
-        self.train.close()
-        end_workers(self.held_out)
+    def output(self, opened: Opened) -> str:
+        if opened.classes is None:  # nobody knows their names
+            return plural(backbone_of(opened.model).config.num_classes, "class", "es")
+        return super().output(opened) or "features alone"
 
-    def save(self, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
-        """Write a hub folder with weights, architecture, labels and preprocessing."""
-        assert isinstance(model, GCViT)
-        save_hub(model, folder, preprocessing=self.preprocessing, labels=self.labels, metadata=dict(metadata))
+    def shown(self, opened: Opened, looks: ClassifyLooks) -> str:
+        mirrored = ", mirror images too" if looks.tta == "flip" else ""
+        return f"{opened.name} at {by(opened.preprocessing.size)} px{mirrored}"
 
+    def vary(self, config: ClassifyConfig, opened: Opened) -> Callable[[Any, Any], Any]:  # type: ignore[override]
+        return images.Varied(config.augment, opened.preprocessing)
 
-def balanced_weights(labels: Sequence[int], classes: int) -> Tensor:
-    """The weight of each class's images, (classes,) float32: inversely proportional to their number, and 1 on average
-    over the images. A class without images weighs nothing."""
-    counts = torch.bincount(torch.tensor(labels), minlength=classes).double()
-    weights = len(labels) / ((counts > 0).sum() * counts)
-    return torch.where(counts > 0, weights, 0).float()
+    def loss(self, config: ClassifyConfig, data: Data, plan: Plan) -> ClassifyLoss:  # type: ignore[override]
+        return ClassifyLoss(config, data, plan)
+
+    def target(self, target: int, columns: Sequence[int] | None) -> Tensor:
+        return torch.tensor(target if columns is None else columns[target])
+
+    def meter(self, opened: Opened, looks: ClassifyLooks, pictures: Pictures, device: torch.device) -> Meter:
+        from gcvit.tasks.classify.evaluation import ClassifyMeter  # with what draws
+
+        return ClassifyMeter(opened, looks, pictures, device)
+
+    answer = staticmethod(classify)
+
+    def targets(self, opened: Opened, model: nn.Module, maps: Sequence[Tensor], size: Pair) -> list[Target]:
+        """The logit of each class."""
+        require_classes(opened)
+        logits = backbone_of(model).classify(maps[-1])[0]
+        shares = logits.detach().softmax(0).tolist()
+        names = opened.classes or [f"class {number}" for number in range(len(shares))]
+        found = [
+            Target(name, share, partial(logits.select, 0, number))
+            for number, (name, share) in enumerate(zip(names, shares, strict=True))
+        ]
+        return sorted(found, key=lambda target: -target.confidence)
+
+    def exported(self, model: nn.Module) -> nn.Module:
+        if not backbone_of(model).config.num_classes:
+            raise UserError("a model without classes (num_classes=0) gives features alone; take --part backbone")
+        return model

@@ -1,1 +1,17 @@
 """Semantic segmentation: a class for every pixel, by UPerNet on a GC ViT."""
+
+from gcvit.tasks.segment.answer import SegmentLooks, SegmentTelling
+from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig, UPerNetConfig
+from gcvit.tasks.segment.task import Segment
+
+SEGMENT = Segment()
+
+__all__ = [
+    "SEGMENT",
+    "SceneAugmentConfig",
+    "Segment",
+    "SegmentConfig",
+    "SegmentLooks",
+    "SegmentTelling",
+    "UPerNetConfig",
+]

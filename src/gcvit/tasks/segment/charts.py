@@ -19,8 +19,8 @@ def draw_ious(counts: SegmentationCounts, classes: Sequence[str], *, title: str)
     """IoU of each class that is or was predicted, the best on top, with its boundary IoU."""
     found = zip(classes, counts.per_class_iou, counts.per_class_boundary_iou, strict=True)
     rows = sorted(((iou, edges or 0.0, name) for name, iou, edges in found if iou is not None), reverse=True)
-    shown = rows if len(rows) <= BARS else [*rows[: BARS // 2], *rows[-BARS // 2 :]]
-    figure = Figure(figsize=(7, 1.3 + 0.24 * len(shown)), layout="constrained")
+    shown = rows if len(rows) <= 1.1 * BARS else [*rows[: BARS // 2], *rows[-BARS // 2 :]]
+    figure = Figure(figsize=(5.7, 1.3 + 0.24 * len(shown)), layout="constrained")
     figure.suptitle(title, fontsize=11, parse_math=False)
     axes = figure.subplots()
     places = range(len(shown))
@@ -50,7 +50,7 @@ def draw_confusion(counts: SegmentationCounts, classes: Sequence[str], *, title:
         part, names = matrix[occurring][:, occurring], [cut(classes[label]) for label in occurring.tolist()]
         shares = (part.sum(1) / part.sum()).tolist()
         rows = [f"{name} ({share:.1%})" for name, share in zip(names, shares, strict=True)]
-        figure = draw_table(part, names, rows, what="class (share of the pixels)", wrong=WRONG)
+        figure = draw_table(part, names, rows, what="class (share of the pixels)")
     else:
         figure = _pairs(counts, classes)
     figure.suptitle(title, fontsize=11, parse_math=False)
@@ -69,7 +69,7 @@ def most_confused(counts: SegmentationCounts, count: int) -> list[tuple[int, int
 def _pairs(counts: SegmentationCounts, classes: Sequence[str]) -> Figure:
     pairs, pixels = most_confused(counts, PAIRS), counts.confusion.sum(1).clamp(min=1)
     shares = [number / counts.pixels for *_, number in pairs]
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(5.7, 6), layout="constrained")
     axes = figure.subplots()
     axes.barh(range(len(pairs)), shares, color=WRONG, height=0.7)
     axes.set_ylim(PAIRS - 0.5, -0.5)

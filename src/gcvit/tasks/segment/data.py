@@ -1,79 +1,67 @@
-"""The scenes that a segmentation model is trained on: which there are, and how they become batches."""
+"""The scenes of a segmentation model: those of a run, and those that a checkpoint is measured on."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-from torch.utils.data import Dataset
-
-from gcvit.data.label_maps import RGB
-from gcvit.data.loading import EpochLoader
 from gcvit.data.scenes import ShapeScenes
-from gcvit.data.segment import SegmentationImages, is_divided, open_segmentation
+from gcvit.data.segment import open_segmentation, open_segmentation_held_out
 from gcvit.data.segment_transforms import TrainScene
-from gcvit.engine.loop import Plan
-from gcvit.tasks.segment.config import SegmentConfig
+from gcvit.tasks.classes import match_classes
+from gcvit.tasks.opened import Opened
+from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig
+from gcvit.tasks.segment.recipes import RECIPES
 from gcvit.tasks.segment.saving import ScenePreprocessing
+from gcvit.tasks.task import Data, HeldOut
 
-LabelledScenes = ShapeScenes | SegmentationImages  # items are (PIL image, labels)
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """What a run trains on and what it holds out, names and colours of the classes, and whether what is held out is a
-    share of one set of images."""
-
-    train: LabelledScenes
-    held_out: LabelledScenes
-    classes: list[str]
-    palette: list[RGB]
-    divided: bool = False
+BUILT_IN = "the built-in scenes"
+LARGEST_CROP = 512  # px, the greatest side that is proposed
 
 
-def open_scenes(config: SegmentConfig) -> Scenes:
-    """The built-in scenes, drawn at the crop's size, or the folder that the configuration names.
+def open_scenes(config: SegmentConfig) -> Data:
+    """Open the built-in scenes, drawn at the crop's size, or the folder that the configuration names.
 
-    Raises ValueError, naming it, for one that cannot be trained on (see `open_segmentation`).
+    Raises UserError, naming it, for one that cannot be trained on (see `open_segmentation`).
     """
     if config.data is None:
         size = config.augment.crop
-        train, held_out = ShapeScenes("train", config.train_images, size), ShapeScenes("val", config.val_images, size)
-        return Scenes(train, held_out, train.classes, train.palette)
-    found, held = open_segmentation(
-        config.data,
-        classes_file=config.classes_file,
-        ignore_label=config.ignore_label,
-        zero_is_ignored=config.zero_is_ignored,
-        val_fraction=config.val_fraction,
-        seed=config.seed,
-    )
-    return Scenes(found, held, found.classes, found.palette, is_divided(config.data))
+        drawn = ShapeScenes("train", config.train_images, size).with_pixels(config.pixels)
+        held_out_drawn = ShapeScenes("val", config.val_images, size).with_pixels(config.pixels)
+        return Data(drawn, held_out_drawn, BUILT_IN, drawn.classes, drawn.palette)
+    found = open_segmentation(config.data, config.reading, val_fraction=config.val_fraction, seed=config.seed)
+    train, held = (scenes.with_pixels(config.pixels) for scenes in found)
+    return Data(train, held, config.data, train.classes, train.palette, train.remarks.lines())
 
 
-class Varied(Dataset):
-    """Scenes with a transform of picture and labels."""
+def open_held_out(config: SegmentConfig, opened: Opened, *, share: bool) -> HeldOut:
+    """Open what a segmentation model is measured on; see `Task.open_held_out`."""
+    assert opened.classes is not None
+    if config.data is None:
+        pictures, described = ShapeScenes("val", config.val_images, opened.preprocessing.crop), BUILT_IN
+    else:
+        pictures, described = open_segmentation_held_out(  # type: ignore[assignment]
+            config.data,
+            config.reading,
+            val_fraction=config.val_fraction if share else None,
+            seed=config.seed,
+            classes=opened.classes,
+        )
+    data = config.data or described
+    columns = match_classes(opened.classes, len(opened.classes), pictures.classes, source=opened.source, data=data)
+    return HeldOut(pictures.with_pixels(opened.pixels), described, columns, pictures.remarks.lines())
 
-    def __init__(self, scenes: LabelledScenes, transform: Callable[[Any, Any], tuple[Tensor, Tensor]]) -> None:
-        self.scenes, self.transform = scenes, transform
 
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.transform(*self.scenes[index])
-
-    def name(self, index: int) -> str:
-        """What a person calls the scene."""
-        return self.scenes.name(index)
+def crop_flags(sides: Mapping[str, Sequence[int]]) -> list[object]:
+    """The flags for crops of the pictures' median size in steps of 32 px, the stride of the fourth map. sides:
+    quantiles, see `gcvit.data.health.Health`."""
+    if not sides:
+        return []
+    height, width = (min(max(sides[side][2] // 32 * 32, 32), LARGEST_CROP) for side in ("height", "width"))
+    usual = next(iter(RECIPES.values())).config().augment.crop
+    return [] if (height, width) == usual else ["--crop", height, width]
 
 
-def training_loader(
-    scenes: LabelledScenes, config: SegmentConfig, preprocessing: ScenePreprocessing, plan: Plan
-) -> EpochLoader:
-    """This process's share of varied crops, from an endless row of passes over the scenes."""
-    augment = config.augment
-    transform = TrainScene(
+def varied(augment: SceneAugmentConfig, preprocessing: ScenePreprocessing) -> TrainScene:
+    """What turns a scene into a crop for training, varied at random."""
+    return TrainScene(
         resize=preprocessing.resize,
         scale=augment.scale,
         crop=augment.crop,
@@ -82,12 +70,4 @@ def training_loader(
         photometric=augment.photometric,
         mean=preprocessing.mean,
         std=preprocessing.std,
-    )
-    return EpochLoader(
-        Varied(scenes, transform),
-        plan.share,
-        seed=config.seed,
-        workers=config.workers,
-        device=plan.device,
-        updates=plan.steps_per_epoch,
     )

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
+from gcvit.errors import UserError
+
 Mode = Literal["whole", "slide"]
 Size = tuple[int, int]
 
@@ -30,7 +32,7 @@ class Looks:
     window, stride: (height, width) in pixels. scales: factors of the picture's size. flip: the mirror image as well.
     The softmax of several scales and of mirror images is averaged.
 
-    Raises ValueError for what cannot be.
+    Raises UserError for what cannot be.
     """
 
     mode: Mode = "whole"
@@ -41,11 +43,11 @@ class Looks:
 
     def __post_init__(self) -> None:
         if min(self.window) < LEAST:
-            raise ValueError(f"window {_by(self.window)}: the model sees {LEAST} pixels a side at least")
+            raise UserError(f"window {_by(self.window)}: the model sees {LEAST} pixels a side at least")
         if not all(1 <= step <= side for step, side in zip(self.steps, self.window, strict=True)):
-            raise ValueError(f"stride {_by(self.steps)}: from 1 to the window's side, or pixels would be left out")
+            raise UserError(f"stride {_by(self.steps)}: from 1 to the window's side, or pixels would be left out")
         if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            raise ValueError(f"scales {self.scales}: at least one factor, above 0")
+            raise UserError(f"scales {self.scales}: at least one factor, above 0")
 
     @property
     def steps(self) -> Size:
@@ -69,17 +71,18 @@ def segment_logits(
 
     With several scales or mirror images they are logarithms of the averaged softmax. Images of any size: smaller ones
     than 32 pixels are continued with zeros (the mean colour) to the right and below.
-    Raises ValueError for settings that cannot be.
+    Raises UserError for settings that cannot be.
     """
     views = look(model, images, Looks(mode, window, stride, tuple(scales), flip))
     return torch.cat([logits for _, logits in _by_classes(views, size)], dim=1)
 
 
 class Pixels(NamedTuple):
-    """Per pixel, at the picture's size. predicted: (batch, height, width) int16. losses: cross-entropy, fp32; 0 where
-    ignored, None without labels."""
+    """Per pixel, at the picture's size. predicted: (batch, height, width) int16. finite: whether all logits are.
+    losses: cross-entropy, fp32; 0 where ignored, None without labels."""
 
     predicted: Tensor
+    finite: Tensor
     losses: Tensor | None
 
 
@@ -89,8 +92,10 @@ def segment_pixels(model: nn.Module, images: Tensor, size: Size, looks: Looks, l
     labels: (batch, *size), any integers, negative where ignored.
     """
     best = predicted = normaliser = true = None
+    finite = torch.ones((), dtype=torch.bool, device=images.device)
     for first, logits in _by_classes(look(model, images, looks), size):
         top, at = logits.max(1)
+        finite &= logits.isfinite().all()
         at = at + first
         if best is None or predicted is None:
             best, predicted = top, at
@@ -108,7 +113,7 @@ def segment_pixels(model: nn.Module, images: Tensor, size: Size, looks: Looks, l
     losses = None
     if labels is not None and normaliser is not None and true is not None:
         losses = (normaliser - true).where(labels >= 0, 0.0)
-    return Pixels(predicted.short(), losses)
+    return Pixels(predicted.short(), finite, losses)
 
 
 class Tile(NamedTuple):

@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gcvit.errors import UserError
 from gcvit.model import GCViT
 from gcvit.model.gcvit import Images, Map
-from gcvit.model.layers import as_nchw, as_nhwc
+from gcvit.tasks.pyramid import MapNorms, fold_heads
 from gcvit.tasks.segment.config import UPerNetConfig
-from gcvit.tasks.segment.upernet import ConvNormReLU, FCNHead, UPerNet
+from gcvit.tasks.segment.upernet import FCNHead, UPerNet
 
 AUXILIARY_MAP = 2  # the third of four
 
@@ -47,7 +48,7 @@ class PyramidSegmenter(SegmentationModel):
     def __init__(self, channels: Sequence[int], classes: int, head: UPerNetConfig) -> None:
         super().__init__()
         self.classes, self.head_config = classes, head
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels)
+        self.norms = MapNorms(channels)
         self.decode_head = UPerNet(channels, classes, head)
         self.auxiliary_head = FCNHead(channels[AUXILIARY_MAP], classes, head) if head.aux_weight else None
 
@@ -57,41 +58,34 @@ class PyramidSegmenter(SegmentationModel):
 
     def forward(self, images: Images) -> SegmenterOutput:
         """Images of any height and width of at least 32 px."""
-        maps = [as_nchw(norm(as_nhwc(x))) for norm, x in zip(self.norms, self.pyramid(images), strict=True)]
+        maps = self.norms(self.pyramid(images))
         auxiliary = None
         if self.training and self.auxiliary_head is not None:
             auxiliary = self.auxiliary_head(maps[AUXILIARY_MAP])
         return SegmenterOutput(self.decode_head(maps), auxiliary)
 
+    def heads(self, maps: Sequence[Map]) -> Tensor:
+        """The logits, of the pyramid's maps."""
+        return self.decode_head(self.norms(maps))
+
     def fold(self) -> Self:
-        """A frozen copy in eval mode that computes the same, to 1e-4, with batch norms in their convolutions."""
-        folded = super().fold()
-        for module in folded.modules():
-            if isinstance(module, ConvNormReLU):
-                module.fuse()
-        return folded.requires_grad_(False).to(memory_format=torch.channels_last)
+        """A frozen copy in eval mode that computes the same, to 1e-4; see `fold_heads`."""
+        return fold_heads(self, torch.channels_last)
 
 
 class Segmenter(PyramidSegmenter):
     """GC ViT with UPerNet (section 4.3).
 
     backbone: a GC ViT without head. classes: number of logits. head: what the heads are made of.
-    Raises ValueError for a classifier in the place of the backbone.
+    Raises UserError for a classifier in the place of the backbone.
     """
 
     def __init__(self, backbone: GCViT, classes: int, head: UPerNetConfig) -> None:
         if backbone.config.head:
-            raise ValueError("a segmenter stands on a backbone; build it with create_model(…, head=False)")
+            raise UserError("a segmenter stands on a backbone; build it with create_model(…, head=False)")
         super().__init__(backbone.config.channels, classes, head)
         self.backbone = backbone
 
     def pyramid(self, images: Images) -> list[Map]:
-        """The backbone's maps. Raises ValueError for images below 32 px or with other channels."""
+        """The backbone's maps. Raises UserError for images below 32 px or with other channels."""
         return self.backbone.pyramid(images)
-
-    def fold(self) -> Self:
-        """A frozen copy for inference, equal to 1e-4, with the backbone folded and batch norms in their convolutions.
-        Raises ValueError for a copy that is already folded."""
-        folded = super().fold()
-        folded.backbone = self.backbone.fold()
-        return folded

@@ -1,91 +1,178 @@
-"""The segmentation task: its batches, its loss, and how its model is evaluated and saved."""
+"""Semantic segmentation: the description of the task."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
 
-from gcvit.data.label_maps import IGNORED
-from gcvit.data.loading import EpochLoader, to_device
+from gcvit.data.health import Health
+from gcvit.data.label_maps import IGNORED, LabelReading
+from gcvit.data.pixels import PixelFormat
+from gcvit.data.scenes import write_segmentation_folders
+from gcvit.data.segment import is_divided
+from gcvit.data.segment_doctor import examine_scenes
+from gcvit.data.segment_folders import has_scenes
+from gcvit.data.segment_transforms import EvalScene, TrainScene
+from gcvit.data.shapes import Track
 from gcvit.engine.loop import Plan
-from gcvit.tasks.segment.data import Scenes
-from gcvit.tasks.segment.evaluate import Evaluation, Evaluator
-from gcvit.tasks.segment.saving import ScenePreprocessing, save_segmenter
-from gcvit.tasks.segment.segmenter import SegmentationModel, Segmenter
+from gcvit.errors import UserError
+from gcvit.model.config import Pair
+from gcvit.tasks.evaluation import Meter
+from gcvit.tasks.headed import open_headed, save_headed
+from gcvit.tasks.opened import Opened
+from gcvit.tasks.segment import data as scenes
+from gcvit.tasks.segment.answer import SegmentLooks, SegmentTelling, segment
+from gcvit.tasks.segment.build import build_segmenter
+from gcvit.tasks.segment.config import SegmentConfig, UPerNetConfig
+from gcvit.tasks.segment.exported import ExportedSegmenter, Logits, middle
+from gcvit.tasks.segment.loss import SegmentLoss
+from gcvit.tasks.segment.recipes import RECIPES
+from gcvit.tasks.segment.saving import ScenePreprocessing
+from gcvit.tasks.segment.segmenter import Segmenter
+from gcvit.tasks.target import Target
+from gcvit.tasks.task import Data, HeldOut, Pictures, Task, Transform
+from gcvit.weights.reading import Checkpoint
+from gcvit.wording import by
 
-Batch = tuple[Tensor, Tensor]
 
+class Segment(Task):
+    """A class for every pixel, by UPerNet on a GC ViT."""
 
-class SegmentTask:
-    """Softmax classification of every pixel. Batches are crops (batch, 3, h, w) and labels (batch, h, w).
-
-    aux_weight: of the auxiliary head's loss.
-    """
-
+    name = "segment"
+    does = "names every pixel"
+    kind = "UPerNet on"
+    config = SegmentConfig
+    recipes = RECIPES
     score = "miou"
+    curves: ClassVar = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy", "boundary_iou": "boundary IoU"}
+    looks, telling, reading, preprocessing = SegmentLooks, SegmentTelling, LabelReading, ScenePreprocessing
+    needs = "a folder with images/training, annotations/training and the same with validation"
+    at_once = 4
+    example_pictures = "images/validation"
+    output_axes = 4
 
-    def __init__(
+    def write_examples(self, folder: Path, counts: Mapping[str, int], size: int, seed: int, track: Track) -> None:
+        write_segmentation_folders(folder, counts, size, seed, track)
+
+    def training_flags(self, size: int) -> list[object]:
+        return [] if RECIPES["segment_small"].config().augment.crop == (size, size) else ["--crop", size, size]
+
+    def example_flags(self, config: SegmentConfig) -> list[object]:
+        return ["--size", min(config.augment.crop)]
+
+    def open_data(self, config: SegmentConfig) -> Data:  # type: ignore[override]
+        return scenes.open_scenes(config)
+
+    def open_held_out(self, config: SegmentConfig, opened: Opened, *, share: bool) -> HeldOut:
+        return scenes.open_held_out(config, opened, share=share)
+
+    def divides(self, config: SegmentConfig) -> bool:
+        return config.data is not None and is_divided(config.data)
+
+    def recognises(self, path: Path) -> bool:
+        return has_scenes(path)
+
+    def examine(
         self,
-        train: EpochLoader,
-        evaluator: Evaluator,
-        scenes: Scenes,
-        preprocessing: ScenePreprocessing,
-        plan: Plan,
-        aux_weight: float,
-    ) -> None:
-        self.train, self.evaluator, self.scenes = train, evaluator, scenes
-        self.preprocessing, self.plan, self.aux_weight = preprocessing, plan, aux_weight
+        path: Path,
+        reading: LabelReading,
+        pixels: PixelFormat,
+        *,
+        workers: int,
+        progress: Callable[[int, int], None],
+    ) -> tuple[Health, list[object]]:
+        health = examine_scenes(path, reading, pixels=pixels, workers=workers, progress=progress)
+        return health, scenes.crop_flags(health.sides)
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Crops and their labels on the device, from update `start` of the epoch on."""
-        return (to_device(batch, self.plan.device) for batch in self.train.epoch(epoch, start))
+    def build(  # type: ignore[override]
+        self, config: SegmentConfig, data: Data, plan: Plan, checkpoint: Checkpoint | None
+    ) -> tuple[Opened, list[str]]:
+        return build_segmenter(self, config, data, plan, checkpoint)
 
-    def samples(self, epoch: int, update: int) -> list[str]:
-        """The scenes of one update, by name."""
-        return [self.train.dataset.name(index) for index in self.train.sampler.update(epoch, update)]
+    def save(self, opened: Opened, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
+        save_headed(opened, model, folder, metadata)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Cross-entropy of the logits at the crop's size, and `aux_weight` times that of the auxiliary head's."""
-        images, labels = batch
-        output = model(images)
-        loss = pixel_loss(output.logits, labels)
-        if output.auxiliary is not None:
-            loss = loss + self.aux_weight * pixel_loss(output.auxiliary, labels)
-        return loss
+    def open(self, checkpoint: Checkpoint) -> Opened:
+        return open_headed(self, checkpoint, Segmenter, UPerNetConfig())
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """mIoU, mean and pixel accuracy, boundary IoU and loss on the held-out scenes, at their original size."""
-        return self.measure(model).metrics
+    def prepared(self, preprocessing: ScenePreprocessing) -> list[tuple[str, str]]:
+        fitted = "as they are" if preprocessing.resize is None else "to fit {}×{} px".format(*preprocessing.resize)
+        mean, std = (" ".join(f"{value:g}" for value in part) for part in (preprocessing.mean, preprocessing.std))
+        return [
+            ("input", f"pictures {fitted}; trained on crops of {by(preprocessing.crop)} px"),
+            ("normalised", f"mean {mean}, std {std}"),
+        ]
 
-    def measure(self, model: nn.Module) -> Evaluation:
-        """All that there is to know of the model on the held-out scenes."""
-        assert isinstance(model, SegmentationModel)
-        return self.evaluator(model.fold(), device=self.plan.device, precision=self.plan.precision)
+    def shown(self, opened: Opened, looks: SegmentLooks) -> str:
+        return f"{self.kind} {opened.name}, shown {looks.words(opened)}"
 
-    def save(self, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
-        """Write a folder with weights, architecture, classes, their colours and preprocessing."""
+    def looks_dict(self, opened: Opened, looks: SegmentLooks) -> dict[str, Any]:
+        used = looks.of(opened)
+        window = {"window": list(used.window), "stride": list(used.steps)} if used.mode == "slide" else {}
+        return {"mode": used.mode, **window, "scales": list(used.scales), "flip": used.flip}
+
+    def vary(self, config: SegmentConfig, opened: Opened) -> TrainScene:  # type: ignore[override]
+        return scenes.varied(config.augment, opened.preprocessing)
+
+    def loss(self, config: SegmentConfig, data: Data, plan: Plan) -> SegmentLoss:  # type: ignore[override]
+        return SegmentLoss(config.head.aux_weight)
+
+    def training_looks(self, config: SegmentConfig) -> SegmentLooks:  # type: ignore[override]
+        return SegmentLooks(mode=config.eval_mode)
+
+    def transform(self, opened: Opened, looks: SegmentLooks) -> Transform:
+        preprocessing = opened.preprocessing
+        return EvalScene(preprocessing.resize, preprocessing.mean, preprocessing.std)
+
+    def target(self, target: np.ndarray, columns: Sequence[int] | None) -> Tensor:
+        # The last entry is what the index -1 finds.
+        labels = target if columns is None else np.array([*columns, IGNORED], dtype=np.int16)[target]
+        return torch.from_numpy(np.ascontiguousarray(labels))
+
+    def meter(self, opened: Opened, looks: SegmentLooks, pictures: Pictures, device: torch.device) -> Meter:
+        from gcvit.tasks.segment.evaluation import SegmentMeter  # with what draws
+
+        return SegmentMeter(opened, looks, pictures, device)
+
+    answer = staticmethod(segment)
+
+    def targets(self, opened: Opened, model: nn.Module, maps: Sequence[Tensor], size: Pair) -> list[Target]:
+        """The sum of each class's logits over the pixels that are given to it (Seg-Grad-CAM, Vinogradova et al., 2020),
+        or over all, where none is."""
         assert isinstance(model, Segmenter)
-        save_segmenter(
-            model,
-            folder,
-            classes=self.scenes.classes,
-            palette=self.scenes.palette,
-            preprocessing=self.preprocessing,
-            metadata=dict(metadata),
-        )
+        assert opened.classes is not None
+        logits = model.heads(maps)[0]
+        predicted = logits.detach().argmax(0)
+        found = []
+        for number, name in enumerate(opened.classes):
+            where = predicted == number
+            share = float(where.double().mean())
+            found.append(Target(name, share, partial(_summed, logits[number], where)))
+        return sorted(found, key=lambda target: -target.confidence)
 
-    def close(self) -> None:
-        """End the processes that load images."""
-        self.train.close()
-        self.evaluator.close()
+    def exported(self, model: nn.Module) -> nn.Module:
+        return Logits(model)
+
+    def from_export(self, program: Callable[[Tensor], list[Tensor]], opened: Opened, size: Pair) -> nn.Module:
+        if opened.classes is None or opened.palette is None or len(opened.classes) != len(opened.palette):
+            raise UserError(f"{opened.source}: its sidecar does not give each class a colour; export the model again")
+        return ExportedSegmenter(program, size)
+
+    def size(self, preprocessing: ScenePreprocessing) -> Pair:
+        return preprocessing.crop
+
+    def resized(self, preprocessing: ScenePreprocessing, size: Pair) -> ScenePreprocessing:
+        return replace(preprocessing, crop=size)
+
+    def fitted(self, opened: Opened) -> Transform:
+        scene = self.transform(opened, self.looks())
+        return lambda picture: middle(scene(picture), self.size(opened.preprocessing))
 
 
-def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits (batch, classes, any size), resized to the labels' (batch, h, w), over all their pixels.
-
-    Ignored pixels add nothing but count in the mean, as in published training: so it is finite, 0, where all are
-    ignored, and each part of an update adds what it would in the whole.
-    """
-    logits = interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=False)
-    return cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum") / labels.numel()
+def _summed(logits: Tensor, where: Tensor) -> Tensor:
+    return logits[where].sum() if where.any() else logits.sum()

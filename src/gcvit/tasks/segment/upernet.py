@@ -9,31 +9,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gcvit.model.config import Pair
-from gcvit.tasks.segment.config import HeadNorm, UPerNetConfig
-
-Map = Float[Tensor, "batch channels height width"]
-GROUP = 16  # channels of a group norm's group, at least: 32 groups of 512 (Wu and He, 2018)
-
-
-class ConvNormReLU(nn.Module):
-    """A convolution that keeps the map's size, without bias, its norm and ReLU."""
-
-    def __init__(self, channels: int, out_channels: int, kernel: int, norm: HeadNorm) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2, bias=False)
-        self.norm = norm_layer(norm, out_channels)
-
-    def forward(self, x: Map) -> Map:
-        return F.relu(self.norm(self.conv(x)))
-
-    def fuse(self) -> None:
-        """Move a batch norm's statistics into the convolution, for inference; a group norm stays."""
-        if isinstance(self.norm, nn.BatchNorm2d | nn.SyncBatchNorm):
-            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
-            self.norm = nn.Identity()
+from gcvit.tasks.pyramid import ConvNormReLU, HeadNorm, Map, resize
+from gcvit.tasks.segment.config import UPerNetConfig
 
 
 class PyramidPooling(nn.Module):
@@ -95,23 +73,6 @@ class FCNHead(nn.Module):
 
     def forward(self, x: Map) -> Float[Tensor, "batch classes height width"]:
         return self.classifier(self.dropout(self.conv(x)))
-
-
-def norm_layer(norm: HeadNorm, channels: int) -> nn.Module:
-    """batch: over the batch and the map. group: over the map of each image alone, in as many groups of equally many
-    channels as leave each at least 16: the map pooled to one cell gives a group no more than a number a channel."""
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(next(n for n in range(max(channels // GROUP, 1), 0, -1) if channels % n == 0), channels)
-
-
-def resize(x: Map, like: Map) -> Map:
-    """Bilinearly, to the height and width of another map."""
-    size: Pair = (like.shape[2], like.shape[3])
-    if x.shape[2:] == size:
-        return x
-    # Mixed precision would leave the result, and what it is joined to, in fp32.
-    return F.interpolate(x, size, mode="bilinear", align_corners=False).to(x.dtype)
 
 
 def initialise(head: nn.Module) -> None:

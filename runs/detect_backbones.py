@@ -1,0 +1,108 @@
+"""From scratch on the built-in scenes: the same detection heads on a small GC ViT, on timm's Swin and on a ResNet.
+
+    python runs/detect_backbones.py [--steps 500] [--seeds 3] [--out detect-backbones] [--arms gcvit swin resnet]
+        [--head mask-rcnn] [--scenes 500] [--data PATH]
+
+All have one budget, that of the recipe `detect_small` with another number of steps: the same pictures in the same
+order, the same steps, schedule and optimiser, no stochastic depth. The backbones' multiply-accumulates at the scenes'
+size are within 10% of each other. Held out are 500 scenes, or those of PATH; each model is measured once, after the
+last step, so nothing is chosen on them. Each run's curve goes to OUT/ARM-SEED.jsonl, its result to OUT/results.jsonl; a
+study that was stopped goes on where it is started again. Ends with a table.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from study import costs, print_results, run_study, train_from_scratch
+from torch import nn
+
+import gcvit
+from gcvit.bench.swin import SwinDetector, swin
+from gcvit.bench.timm_pyramids import TimmDetector
+from gcvit.engine.config import as_dict
+from gcvit.model.gcvit import Images, Map
+from gcvit.tasks.detect import DETECT, Detector, HeadConfig
+from gcvit.tasks.detect.detector import PyramidDetector
+from gcvit.tasks.detect.recipes import detect_small
+
+FIGURES = {"box_ap50": "box AP50", "mask_ap": "mask AP", "mask_ap50": "mask AP50"}
+
+
+def gc_vit(classes: int, size: int, head: HeadConfig) -> PyramidDetector:
+    """The recipe's: 16 to 128 channels, two blocks per stage."""
+    return Detector(gcvit.create_model("gcvit_pico", img_size=size, head=False, drop_path=0.0), classes, head)
+
+
+def swin_detector(classes: int, size: int, head: HeadConfig) -> PyramidDetector:
+    """As deep and wide as ours, with attention heads of 16 channels and windows of 4 tokens a side."""
+    return SwinDetector(swin(16, (2, 2, 2, 2), (1, 2, 4, 8), window=4, drop_path=0.0), classes, head)
+
+
+def resnet(classes: int, size: int, head: HeadConfig) -> PyramidDetector:
+    """A ResNet-18 of a fraction of the width, for any size."""
+    return TimmDetector("resnet18", classes, head, channels=(14, 28, 56, 112), stem_type="deep", stem_width=6)
+
+
+ARMS = {"gcvit": gc_vit, "swin": swin_detector, "resnet": resnet}
+
+
+class Backbone(nn.Module):
+    """A detector as far as its four maps, which is what is of equal cost; its weights are all of the detector's."""
+
+    def __init__(self, detector: PyramidDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Images) -> list[Map]:
+        return self.detector.pyramid(images)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("detect-backbones"))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--head", choices=("mask-rcnn", "cascade"), default="mask-rcnn")
+    parser.add_argument("--scenes", type=int, default=500, help="built-in scenes to measure on")
+    parser.add_argument("--data", help="a folder in COCO's format instead of the built-in scenes")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
+    options = parser.parse_args()
+    recipe = detect_small()
+    config = replace(
+        recipe,
+        data=options.data,
+        steps=options.steps,
+        eval_every=options.steps,
+        val_images=options.scenes,
+        device=options.device,
+        workers=options.workers,
+        head=replace(recipe.head, head=options.head),
+    )
+    data = DETECT.open_data(config)
+
+    def make(arm: str, classes: int) -> PyramidDetector:
+        return ARMS[arm](classes, config.size, config.head)
+
+    counted = {arm: Backbone(make(arm, len(data.classes))) for arm in options.arms}
+    columns = costs(counted, Backbone(make("gcvit", len(data.classes))), config.size)
+    results = run_study(
+        options.out,
+        options.arms,
+        options.seeds,
+        as_dict(replace(config, workers=0)),  # workers do not change the results
+        lambda arm, seed: train_from_scratch(
+            DETECT, replace(config, seed=seed), lambda classes: make(arm, classes), options.out / f"{arm}-{seed}.jsonl"
+        ),
+    )
+    facts = {
+        arm: {name.replace("MMACs", "MMACs of the backbone"): cell for name, cell in row.items()}
+        for arm, row in columns.items()
+    }
+    print_results(results, facts, score="box AP", figures=FIGURES)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Appendix F: Eq. 7 against what is counted, and how GC ViT, Swin and a plain ViT grow with the size of the image."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import log, prod
+from typing import Literal
+
+import numpy as np
+import timm
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gcvit.bench.cost import macs
+from gcvit.bench.peak import Measuring, Spent, check_device, measure
+from gcvit.bench.swin import SWIN_SIZES, swin
+from gcvit.errors import require
+from gcvit.factory import create_model, variant
+from gcvit.model import GCViT, GCViTConfig
+from gcvit.model.config import SMALLEST_SIDE, STAGES
+from gcvit.model.windows import grid
+
+Say = Callable[[str], None]
+WHOLE = 224  # pixels, a side of which no window is padded
+Name = Literal["gcvit", "gcvit, growing windows", "swin_tiny", "vit_small"]
+NAMES: dict[Name, str] = {
+    "gcvit": "{model}, windows of its own size",
+    "gcvit, growing windows": "{model}, windows that grow with the image",
+    "swin_tiny": "Swin-T, windows of 7",
+    "vit_small": "ViT-S/16, global attention",
+}
+
+
+@dataclass(frozen=True)
+class ComplexityConfig:
+    """Raises UserError, naming the setting, for a value out of range."""
+
+    model: str = "gcvit_tiny"
+    """one of ours (`gcvit info` lists them)"""
+    sizes: tuple[int, ...] = (112, 224, 448, 672, 896, 1120, 1344, 1568, 1792, 2016, 2048)
+    """sides of square images in pixels, at least three; counted"""
+    measured_up_to: int = 0
+    """the largest side at which time and memory are measured too; 0: none. A GPU takes all, two cores 1,120"""
+    device: str = "cpu"
+    """where they are measured: cpu, cuda or cuda:N"""
+    threads: int | None = None
+    """CPU threads; none: as many as torch chooses"""
+
+    def __post_init__(self) -> None:
+        variant(self.model)
+        require(len(set(self.sizes)) >= 3, "sizes", self.sizes, "at least three, to fit a line through")
+        require(min(self.sizes) >= SMALLEST_SIDE, "sizes", self.sizes, f"at least {SMALLEST_SIDE} pixels each")
+        require(self.measured_up_to >= 0, "measured_up_to", self.measured_up_to, "a side in pixels, or 0")
+        require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or none")
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """A stage's attention at one size, in multiply-adds, of whole windows. equation_7: of all blocks as the paper has
+    it; by_kind: the same for local blocks, HW(3C² + 2hwC) for global ones; counted: by torch's counter."""
+
+    size: int
+    stage: int
+    equation_7: int
+    by_kind: int
+    counted: int
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How a model's multiply-adds grow. macs: at each of `sizes`. measured: time and memory, at some of them."""
+
+    name: str
+    sizes: tuple[int, ...]
+    macs: tuple[int, ...]
+    measured: tuple[Spent, ...] = ()
+
+    @property
+    def whole(self) -> list[bool]:
+        """Which sizes are whole multiples of 224 px, where no window is padded; all where fewer than three are."""
+        found = [size % WHOLE == 0 for size in self.sizes]
+        return found if sum(found) >= 3 else [True] * len(found)
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """(multiply-adds per pixel, multiply-adds at none) of the line that fits the `whole` sizes best."""
+        pixels = np.array([size * size for size in self.sizes], dtype=float)[self.whole]
+        slope, start = np.polyfit(pixels, np.array(self.macs, dtype=float)[self.whole], 1)
+        return float(slope), float(start)
+
+    @property
+    def residual(self) -> float:
+        """How far the farthest of the `whole` sizes is from that line, as a share of its count."""
+        return max((gap for gap, whole in zip(self._gaps, self.whole, strict=True) if whole), key=abs)
+
+    @property
+    def elsewhere(self) -> float | None:
+        """The same for the other sizes, where padding is counted."""
+        return max((gap for gap, whole in zip(self._gaps, self.whole, strict=True) if not whole), key=abs, default=None)
+
+    @property
+    def _gaps(self) -> list[float]:
+        slope, start = self.line
+        return [1 - (slope * s * s + start) / m for s, m in zip(self.sizes, self.macs, strict=True)]
+
+    @property
+    def exponent(self) -> float:
+        """Of pixels, from about half of the largest `whole` size's to that: 1 is linear, 2 quadratic."""
+        known = [(s, m) for s, m, whole in zip(self.sizes, self.macs, self.whole, strict=True) if whole]
+        side, most = known[-1]
+        smaller, less = next((pair for pair in reversed(known) if 2 * pair[0] ** 2 <= side**2), known[0])
+        return log(most / less) / (2 * log(side / smaller))
+
+
+def stage_costs(config: ComplexityConfig) -> list[StageCost]:
+    """Every stage's attention at every size, with the windows of the model's own size."""
+    row, found = variant(config.model), []
+    for size in sorted(config.sizes):
+        counted = _attention(config.model, size)
+        at = replace(row, img_size=size, windows=row.stage_windows)  # type: ignore[arg-type]
+        found += [StageCost(size, s, *_formulas(at, s), counted[s]) for s in range(STAGES)]
+    return found
+
+
+def _formulas(config: GCViTConfig, stage: int) -> tuple[int, int]:
+    """Eq. 7 for all blocks of a stage, and with what global ones really have."""
+    window, channels = prod(config.stage_windows[stage]), config.channels[stage]
+    positions = prod(grid(config.map_sizes[stage], config.stage_windows[stage])) * window
+    local = 2 * positions * (2 * channels**2 + window * channels)
+    whole = positions * (3 * channels**2 + 2 * window * channels)
+    kinds = config.block_kinds[stage]
+    return local * len(kinds), sum(local if kind == "local" else whole for kind in kinds)
+
+
+def _attention(name: str, size: int) -> list[int]:
+    """Multiply-adds of each stage's attention modules, by torch's counter."""
+    with torch.device("meta"):
+        model = create_model(name).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.empty(1, 3, size, size, device="meta"))
+    counts = [0] * STAGES
+    for place, operations in counter.get_flop_counts().items():
+        words = place.split(".")
+        if words[-1] == "attention" and "stages" in words:
+            counts[int(words[words.index("stages") + 1])] += sum(operations.values()) // 2
+    return counts
+
+
+def build(name: Name, model: str, size: int) -> nn.Module:
+    """A model of the comparison, for images of `size` pixels a side; only one whose windows grow depends on it."""
+    if name == "gcvit":
+        return create_model(model)
+    if name == "gcvit, growing windows":
+        return create_model(model, img_size=size)
+    if name == "swin_tiny":
+        return swin(*SWIN_SIZES[name], window=7)
+    return timm.create_model("vit_small_patch16_224", num_classes=1000, img_size=size)
+
+
+def growths(config: ComplexityConfig, say: Say) -> list[Growth]:
+    """Every model's growth; with time and memory of ours, Swin and ViT up to `measured_up_to`. Raises UserError where
+    there is no such device."""
+    check_device(config.device)
+    found = []
+    for name, title in NAMES.items():
+        counted = []
+        sizes = [s for s in sorted(set(config.sizes)) if name != "vit_small" or s % 16 == 0]
+        for size in sizes:
+            say(f"counting {name} at {size} px")
+            with torch.device("meta"):
+                model = build(name, config.model, size)
+            counted.append(macs(model, size))
+        title = title.format(model=config.model)
+        found.append(Growth(title, tuple(sizes), tuple(counted), tuple(_measured(name, sizes, config, say))))
+    return found
+
+
+def _measured(name: Name, sizes: Sequence[int], config: ComplexityConfig, say: Say) -> list[Spent]:
+    chosen = [size for size in sizes if size <= config.measured_up_to]
+    if not chosen or name == "gcvit, growing windows":
+        return []
+    say(f"timing {name} up to {chosen[-1]} px")
+    return measure(_at_any_size, (name, config.model), chosen, Measuring(config.device, threads=config.threads))
+
+
+def _at_any_size(name: Name, model: str) -> nn.Module:
+    """One model for all sizes. Ours is folded, as it is used."""
+    if name == "vit_small":
+        return timm.create_model("vit_small_patch16_224", dynamic_img_size=True)
+    built = build(name, model, WHOLE)
+    return built.fold() if isinstance(built, GCViT) else built

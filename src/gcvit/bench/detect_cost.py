@@ -1,0 +1,71 @@
+"""What GC ViT and its peers cost under Mask R-CNN and Cascade Mask R-CNN, beside the paper's Table 2."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from gcvit.bench import paper_table
+from gcvit.bench.paper_table import Names, Published, Row
+from gcvit.bench.published import table_2
+from gcvit.bench.swin import SWIN_SIZES, SwinDetector, swin
+from gcvit.bench.timm_pyramids import TimmDetector
+from gcvit.factory import create_model
+from gcvit.model.config import Pair
+from gcvit.tasks.detect.detector import Counted, Detector, PyramidDetector
+from gcvit.tasks.detect.settings import HeadConfig, Kind
+
+SIZE: Pair = (1280, 800)  # pixels, of the picture that the table counts
+IMG_SIZE = 512  # pixels, of the recipes; the queries' poolings follow from it
+CLASSES = 80  # of COCO
+BOXES, MASKS = 1000, 100  # that go through each box head and each mask head
+
+
+@dataclass(frozen=True)
+class PublishedDetector(Published):
+    """A line of Table 2, with the kind of its heads."""
+
+    heads: Kind
+
+
+SWIN, GC_VIT = (7,) * 4, (16,) * 4  # windows
+TABLE_2 = tuple(
+    PublishedDetector(
+        line.model,
+        GC_VIT if line.model.startswith("gcvit") else SWIN if line.model in SWIN_SIZES else (),
+        int(line.values["M params"] or 0),
+        int(line.values["GFLOPs"] or 0),
+        cast(Kind, line.heads),
+    )
+    for line in table_2()
+    if line.model is not None
+)
+NAMES: Names = {"heads": lambda row: _heads(row.published), "backbone": lambda row: row.published.model}
+TITLE = f"Mask R-CNN and Cascade at {SIZE[0]}×{SIZE[1]} px, {CLASSES} classes, beside Table 2 of the paper"
+NOTE = (
+    f"with windows of {GC_VIT[0]} tokens a side in every stage (Swin: {SWIN[0]}),\n"
+    f"{BOXES:,} boxes through each box head and {MASKS} through each mask head;"
+)
+
+
+def rows(lines: Sequence[PublishedDetector] = TABLE_2) -> Iterator[Row]:
+    """Count each model; nothing is computed but shapes, and no memory used for weights."""
+    for line in lines:
+        with torch.device("meta"):
+            model = _model(line)
+        yield paper_table.count(line, model, Counted(model, BOXES, MASKS), SIZE)
+
+
+def _heads(line: Published) -> Kind:
+    assert isinstance(line, PublishedDetector)
+    return line.heads
+
+
+def _model(line: PublishedDetector) -> PyramidDetector:
+    head = HeadConfig(line.heads)
+    if line.model.startswith("gcvit"):
+        return Detector(create_model(line.model, img_size=IMG_SIZE, windows=line.windows, head=False), CLASSES, head)
+    if line.model in SWIN_SIZES:
+        return SwinDetector(swin(*SWIN_SIZES[line.model], window=line.windows[0]), CLASSES, head)
+    return TimmDetector(line.model, CLASSES, head)

@@ -1,0 +1,94 @@
+"""Time and memory of a model over the size of its image.
+
+Each model has a process of its own and takes sizes in rising order: what the process has held at most is then what the
+last size needed.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gcvit.bench.timing import take_turn
+from gcvit.errors import UserError
+
+STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
+
+
+@dataclass(frozen=True)
+class Spent:
+    """On a batch of one size. milliseconds: the fastest of some. peak_bytes: what the process has held at most beside
+    the model, None where the system does not tell."""
+
+    size: int
+    milliseconds: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """device: as torch names it. batch: images. steps: passes of which the fastest counts. threads: of the CPU, None
+    for as many as torch chooses."""
+
+    device: str = "cpu"
+    batch: int = 1
+    steps: int = 3
+    threads: int | None = None
+
+
+def check_device(device: str) -> None:
+    """Raise UserError for a GPU where there is none."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("there is no GPU here; leave --device out")
+
+
+def measure(
+    build: Callable[..., nn.Module], arguments: Sequence[Any], sizes: Sequence[int], config: Measuring
+) -> list[Spent]:
+    """For the model that `build(*arguments)` makes, inference on square images. build: a function of a module."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+        return own.submit(_measure, build, tuple(arguments), sorted(sizes), config).result()
+
+
+@torch.no_grad()
+def _measure(
+    build: Callable[..., nn.Module], arguments: Sequence[Any], sizes: Sequence[int], config: Measuring
+) -> list[Spent]:
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = torch.device(config.device)
+    model = build(*arguments).eval().to(device)
+    found = []
+    _forget_the_most(device)
+    before = _held("VmRSS", device)
+    for size in sizes:
+        images = torch.randn(config.batch, 3, size, size, device=device)
+        steps = take_turn(lambda images=images: model(images), config.steps + 1, device).steps_ms  # type: ignore[misc]
+        most = _held("VmHWM", device)
+        found.append(Spent(size, min(steps[1:]), None if most is None or before is None else most - before))
+    return found
+
+
+def _forget_the_most(device: torch.device) -> None:
+    """Making a model takes more than it holds."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif REFERENCES.is_file():
+        with suppress(OSError):  # not everywhere allowed; small sizes then show what making the model took
+            REFERENCES.write_text("5")
+
+
+def _held(name: str, device: torch.device) -> int | None:
+    """Bytes: what the process holds now (VmRSS) or has held at most (VmHWM)."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated() if name == "VmRSS" else torch.cuda.max_memory_allocated()
+    if not STATUS.is_file():
+        return None
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(name))
+    return 1024 * int(line.split()[1])

@@ -1,0 +1,107 @@
+"""What a trained model uses its global queries for: its score with another picture's, with an average, with none."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gcvit.errors import UserError
+from gcvit.model import GCViT
+from gcvit.tasks.backbone import backbone_of
+from gcvit.tasks.evaluate import evaluate
+from gcvit.tasks.opened import Opened
+from gcvit.tasks.task import HeldOut
+
+KINDS = {
+    "another's": "that of another picture, the one before in the batch",
+    "mean": "the mean over the batch",
+    "shuffled": "its own, with its tokens in another order, the same for all pictures",
+    "zero": "zeros: attention by the position bias alone",
+}
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What a model reaches with other queries. kind: one of KINDS; stages: counted from 0, whose queries they are.
+    score: the task's, 0 to 1, with the model's own it was `whole`."""
+
+    kind: str
+    stages: tuple[int, ...]
+    score: float
+    whole: float
+
+
+class _Replacement:
+    """A forward hook for a query generator: what takes the place of (batch, heads, tokens, head_dim)."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.last = kind, torch.empty(0)
+
+    def __call__(self, module: nn.Module, given: Any, query: Tensor) -> Tensor:
+        if self.kind == "zero":
+            return torch.zeros_like(query)
+        if self.kind == "mean":
+            return query.mean(0, keepdim=True).expand_as(query)
+        if self.kind == "shuffled":
+            order = torch.randperm(query.shape[2], generator=torch.Generator().manual_seed(0))
+            return query[:, :, order.to(query.device)]
+        before = self.last if self.last.shape == query[-1:].shape else query[-1:]
+        self.last = query[-1:].clone()
+        return torch.cat([before, query[:-1]])
+
+
+@contextmanager
+def other_queries(backbone: GCViT, stages: Sequence[int], kind: str) -> Iterator[None]:
+    """While it lasts, these stages' global queries are others (see KINDS)."""
+    hooks = []
+    for stage in stages:
+        generator = backbone.stages[stage].query
+        assert generator is not None
+        hooks.append(generator.register_forward_hook(_Replacement(kind)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def measure_queries(
+    opened: Opened,
+    held_out: HeldOut,
+    *,
+    batch_size: int = 32,
+    device: str = "auto",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Replaced]:
+    """The score with each kind of other query, of each stage alone and of all together.
+
+    progress: called with (evaluations done, all). Raises UserError for a model without global queries, and for an
+    exported one, into which nobody can reach.
+    """
+    if opened.exported:
+        raise UserError(f"{opened.source} is an exported file, whose queries cannot be replaced; give its checkpoint")
+    backbone = backbone_of(opened.folded)
+    if backbone.config.generators == 0:
+        raise UserError(f"{opened.source} has no global queries: its blocks are {', '.join(backbone.config.blocks)}")
+    if len(held_out.pictures) < 2:
+        raise UserError("with less than two pictures there is no other one's query")
+    stages = range(len(backbone.stages))
+    sets = [*((stage,) for stage in stages), tuple(stages)]
+    total = 1 + len(KINDS) * len(sets)
+
+    def score() -> float:
+        measured = evaluate(opened, held_out, batch_size=batch_size, device=device, precision="fp32")
+        return measured.evaluation.metrics[opened.task.score] or 0.0
+
+    whole = score()
+    progress(1, total)
+    found = []
+    for kind in KINDS:
+        for chosen in sets:
+            with other_queries(backbone, chosen, kind):
+                found.append(Replaced(kind, chosen, score(), whole))
+            progress(1 + len(found), total)
+    return found

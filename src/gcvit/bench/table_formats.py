@@ -1,0 +1,109 @@
+"""The paper's tables for people, for Markdown, for LaTeX and for programs."""
+
+import csv
+from collections.abc import Sequence
+from io import StringIO
+from string import ascii_lowercase
+
+from gcvit.bench.markdown import markdown_table
+from gcvit.bench.published import Source
+from gcvit.bench.tables import APART, Cell, PaperTable
+
+CSV_HEADING = ["table", "method", "model", "column", "published", "counted", "apart", "explained", "measured"]
+CSV_HEADING += ["trained by", "copied from", "protocol"]
+LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "²": "$^2$", "×": r"$\times$", "→": r"$\to$", "–": "--"}
+
+
+def wide(table: PaperTable) -> tuple[list[str], list[list[str]], list[str]]:
+    """Headings, rows and notes. A heading that starts with ">" is one of numbers; a letter stands for a source, that of
+    the row or, behind a figure, its own; a star for a count that is more than 1% apart."""
+    texts = list(dict.fromkeys(name for row in table.rows for name in row.texts))
+    columns = list(dict.fromkeys(name for row in table.rows for name in row.cells))
+    sources: dict[Source, str] = {}
+    for row in table.rows:
+        for cell in row.cells.values():
+            if cell.source is not None:
+                sources.setdefault(cell.source, ascii_lowercase[len(sources)])
+    headings, shown = ["", *texts, *(["from"] if sources else [])], []
+    for name in columns:
+        cells = [row.cells.get(name, Cell()) for row in table.rows]
+        figures = [str(cell.published) for cell in cells if cell.published is not None]
+        digits = max((len(figure.partition(".")[2]) for figure in figures), default=0)
+        parts = [bool(figures), any(cell.counted for cell in cells), any(cell.measured for cell in cells)]
+        shown.append((name, digits, parts))
+        names = (name, "counted" if figures else f"{name}, counted", "ours")
+        headings += [f">{heading}" for heading, part in zip(names, parts, strict=True) if part]
+    rows, notes = [], [f"{letter}: {source}" for source, letter in sources.items()]
+    for row in table.rows:
+        usual = next((cell.source for cell in row.cells.values() if cell.source is not None), None)
+        line = [row.method, *(row.texts.get(name, "") for name in texts)]
+        line += [sources.get(usual, "") if usual else ""] if sources else []
+        for name, digits, parts in shown:
+            cell = row.cells.get(name, Cell())
+            own = "" if cell.source is None or cell.source == usual else f" {sources[cell.source]}"
+            printed = "–" if cell.published is None else f"{cell.published:.{digits}f}{own}"
+            line += [text for text, part in zip((printed, _counted(cell), cell.measured), parts, strict=True) if part]
+            if cell.explained and abs(cell.apart or 0) > APART:
+                notes.append(f"* {row.method}, {name}: {cell.explained}")
+        rows.append(line)
+    return headings, rows, [*notes, *table.remarks]
+
+
+def _counted(cell: Cell) -> str:
+    if cell.counted is None:
+        return ""
+    digits = 1 if cell.counted >= 200 else 2
+    return f"{cell.counted:.{digits}f}{'*' if abs(cell.apart or 0) > APART else ''}"
+
+
+def markdown(tables: Sequence[PaperTable]) -> str:
+    """All of them, each under its title, with its notes as a list."""
+    parts = []
+    for table in tables:
+        headings, rows, notes = wide(table)
+        listed = "\n".join(f"- {note}".replace("- * ", "- \\* ") for note in notes)
+        parts.append(f"## {table.name}: {table.title}\n\n{markdown_table(headings, rows)}\n\n{listed}")
+    return "\n\n".join(parts)
+
+
+def latex(tables: Sequence[PaperTable]) -> str:
+    """All of them, for a document with the package booktabs."""
+    parts = []
+    for table in tables:
+        headings, rows, notes = wide(table)
+        kinds = "".join("r" if name.startswith(">") else "l" for name in headings)
+        lines = [[name.removeprefix(">") for name in headings], *rows]
+        head, *body = [" & ".join(map(_latex, line)) + r" \\" for line in lines]
+        inside = "\n".join([r"\toprule", head, r"\midrule", *body, r"\bottomrule"])
+        below = "\n".join(rf"\par {_latex(note)}" for note in notes)
+        parts.append(
+            "\\begin{table}\n\\centering\n"
+            f"\\caption{{{_latex(f'{table.name}: {table.title}')}}}\n"
+            f"\\begin{{tabular}}{{{kinds}}}\n{inside}\n\\end{{tabular}}\n"
+            f"{{\\footnotesize {below}}}\n\\end{{table}}"
+        )
+    return "\n\n".join(parts)
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def as_csv(tables: Sequence[PaperTable]) -> str:
+    """A line for each figure."""
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_HEADING)
+    for table in tables:
+        for row in table.rows:
+            for column, text in row.texts.items():
+                writer.writerow([table.number, row.method.strip(), row.model, column.removeprefix(">"), text])
+            for column, cell in row.cells.items():
+                apart = "" if cell.apart is None else f"{cell.apart:.4f}"
+                figures = [cell.published, cell.counted, apart, cell.explained, cell.measured]
+                source = cell.source or ("", "", "")
+                writer.writerow([table.number, row.method.strip(), row.model, column, *figures, *source])
+    return out.getvalue().rstrip("\n")
+
+
+FORMATS = {"markdown": markdown, "latex": latex, "csv": as_csv}

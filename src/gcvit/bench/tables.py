@@ -1,0 +1,235 @@
+"""The paper's tables: as published, each figure with its source, as counted here, and as measured in runs of ours."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import timm
+import torch
+from torch import nn
+
+from gcvit.bench import detect_cost, published, segment_cost
+from gcvit.bench.context import carriers
+from gcvit.bench.cost import macs, parameters
+from gcvit.bench.published import EXPLAINED, TABLE_S1, TABLE_S3, Line, Source
+from gcvit.factory import create_model
+from gcvit.model import VARIANTS, GCViT
+from gcvit.model.config import Pair
+from gcvit.tasks.ablations import ABLATIONS
+
+Say = Callable[[str], None]
+Measured = Mapping[tuple[str, str], str]  # (model or ablation, column) -> what runs of ours reached
+TIMM = "timm/"
+NAMES = ("1", "2", "3", "4", "5", "S.1", "S.2", "S.3", "S.4", "context")
+COUNTED = ("M params", "GFLOPs")
+APART = 0.01  # from which on a difference is to be explained
+CROSSVIT = {"timm/crossvit_base_240": 240}  # pixels, where they are others than the table's
+SIZES: tuple[Pair, ...] = ((224, 224), (384, 384), (512, 512), (800, 1344))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure. published: as printed, None where it is not. source: of that. counted: here, exactly. apart: counted
+    over published, less 1, where both are and rounding does not explain it. explained: why, where that is more than
+    1%. measured: by runs of ours."""
+
+    published: float | int | None = None
+    source: Source | None = None
+    counted: float | None = None
+    explained: str = ""
+    measured: str = ""
+
+    @property
+    def apart(self) -> float | None:
+        if self.published is None or self.counted is None:
+            return None
+        digits = 0 if isinstance(self.published, int) else 1
+        return 0.0 if round(self.counted, digits) == self.published else self.counted / self.published - 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """model: what is counted. texts: columns that are no figures. cells: those that are."""
+
+    method: str
+    model: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    number: str
+    title: str
+    rows: Sequence[Row]
+    remarks: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """Its heading."""
+        return self.number if self.number == "context" else f"Table {self.number}"
+
+
+def build(names: Sequence[str], measured: Measured, say: Say) -> Iterator[PaperTable]:
+    """The tables of these `NAMES`; what is counted is told to `say` while it is."""
+    makers: dict[str, Callable[[Measured, Say], PaperTable]] = {
+        "1": lambda m, s: _classifiers("1", published.table_1(), m, s),
+        "2": _detectors,
+        "3": _segmenters,
+        "4": _table_4,
+        "5": _table_5,
+        "S.1": lambda m, s: _table_s1(),
+        "S.2": _table_s2,
+        "S.3": lambda m, s: _table_s3(m),
+        "S.4": lambda m, s: _classifiers("S.4", published.table_1(whole=True), m, s),
+        "context": lambda m, s: _context(),
+    }
+    return (makers[name](measured, say) for name in names)
+
+
+def _classifiers(number: str, lines: Iterator[Line], measured: Measured, say: Say) -> PaperTable:
+    rows = []
+    for line in lines:
+        say(f"counting {line.method}")
+        counted = {} if line.model is None else cost_of(line.model)
+        config = VARIANTS.get(line.model or "")
+        context = "" if config is None else f"{carriers(config)} of {sum(config.depths)}"
+        texts = {"timm": "yes" if _in_timm(line.model) else "–", "beyond": context}
+        rows.append(Row(line.method, line.model, texts, _cells("1", line, counted, measured)))
+    remarks = [
+        "timm: whether it has the model; the CSV has its name there.",
+        "beyond: blocks that attend beyond their own window at this size; the stages 3 and 4 are one window.",
+    ]
+    return PaperTable(number, "ImageNet-1K at 224 px", rows, remarks)
+
+
+def _detectors(measured: Measured, say: Say) -> PaperTable:
+    rows, lines = [], {(line.model, str(line.heads)): line for line in detect_cost.TABLE_2}
+    for line in published.table_2():
+        counted = {}
+        if (known := lines.get((line.model or "", line.heads))) is not None:
+            say(f"counting {line.heads} {line.method}")
+            (row,) = detect_cost.rows([known])
+            counted = {"M params": row.parameters / 1e6, "GFLOPs": row.macs / 1e9}
+        rows.append(Row(line.method, line.model, {"heads": line.heads}, _cells("2", line, counted, measured)))
+    return PaperTable("2", "COCO, Mask R-CNN and Cascade, 3× schedule", rows, [detect_cost.NOTE.replace("\n", " ")])
+
+
+def _segmenters(measured: Measured, say: Say) -> PaperTable:
+    rows, lines = [], {line.model: line for line in segment_cost.TABLE_3}
+    for line in published.table_3():
+        counted = {}
+        if line.model is not None:
+            say(f"counting UPerNet {line.method}")
+            (row,) = segment_cost.rows([lines[line.model]])
+            counted = {"M params": row.parameters / 1e6, "GFLOPs": row.macs / 1e9}
+        rows.append(Row(line.method, line.model, {}, _cells("3", line, counted, measured)))
+    return PaperTable("3", "ADE20K, UPerNet, crops of 512 px", rows, [segment_cost.TITLE])
+
+
+def _table_4(measured: Measured, say: Say) -> PaperTable:
+    rows = _ablations(published.scores(published.TABLE_4), measured, say)
+    extra = Line("  (the same, stage 3 with windows of 7)", "table_4_reparam_7", {}, {"": "ablation"})
+    rows[3:3] = _ablations([extra], measured, say)
+    remarks = [
+        "The costs are ours; the table has none. Row 2 is the Swin paper's own ablation.",
+        "The step to our down-sampler is +0.6 mIoU in the table and +0.3 in the text.",
+        "The last step costs less than the one before: a generator is smaller than the queries it replaces.",
+    ]
+    return PaperTable("4", "from Swin-T to GC ViT-T", rows, remarks)
+
+
+def _table_5(measured: Measured, say: Say) -> PaperTable:
+    lines = [Line(method, name, {"top-1": top1}, {"": "text"}) for method, name, top1 in published.TABLE_5]
+    return PaperTable("5", "downsamplers between the stages", _ablations(lines, measured, say))
+
+
+def _table_s2(measured: Measured, say: Say) -> PaperTable:
+    printed = {line.model: line for line in published.scores(published.TABLE_S2)}
+    lines = [
+        printed.get(name) or Line(f"  ({ABLATIONS[name].does})", name, {}, {"": "ablation"})
+        for name in (*(name for name in ABLATIONS if name.startswith("table_s2_")), "gcvit_tiny")
+    ]
+    remark = "The paper does not say which of each kind; the first is taken for its own. The costs are ours."
+    return PaperTable("S.2", "what the generator's tokens are", _ablations(lines, measured, say), [remark])
+
+
+def _table_s1() -> PaperTable:
+    sizes = [VARIANTS[f"gcvit_{name}"] for name in ("xtiny", "tiny", "small", "base")]
+    rows = [Row("stem", texts={"printed": dict(TABLE_S1)["stem"], "here": f"112×112, C {_each(c.dim for c in sizes)}"})]
+    for stage, side in enumerate((56, 28, 14, 7)):
+        heads, depths = (_each(getattr(c, name)[stage] for c in sizes) for name in ("heads", "depths"))
+        text = f"{side}×{side}, C {_each(c.channels[stage] for c in sizes)}, head {heads}, × {depths}"
+        rows.append(Row(f"stage {stage + 1}", texts={"printed": dict(TABLE_S1)[f"stage {stage + 1}"], "here": text}))
+    remarks = ["XT, T, S, B. The printed C stays the first stage's; nothing follows stage 4."]
+    return PaperTable("S.1", "sizes of the models", rows, remarks)
+
+
+def _each(values: Iterator[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _table_s3(measured: Measured) -> PaperTable:
+    rows = []
+    for local, whole, ema, top1, recipe in TABLE_S3:
+        line = Line("GC ViT-T", recipe, {"top-1": top1}, {"": "gcvit"})
+        texts = {"local batch": str(local), "global batch": str(whole), "EMA": "yes" if ema else "no", "recipe": recipe}
+        rows.append(Row("GC ViT-T", recipe, texts, _cells("S.3", line, {}, measured)))
+    return PaperTable("S.3", "moving average and batch size", rows)
+
+
+def _context() -> PaperTable:
+    rows = []
+    for name, config in VARIANTS.items():
+        if config.img_size == (224, 224):
+            texts = {}
+            for size in SIZES:
+                said = "×".join(map(str, size)) if size[0] != size[1] else str(size[0])
+                grown, same = carriers(config, size), carriers(config, size, same_windows=True)
+                texts[f">{said} px"] = str(grown) if grown == same else f"{grown}, {same}"
+            rows.append(Row(name, name, {">blocks": str(sum(config.depths)), **texts}))
+    remarks = ["Blocks that attend beyond their window: with windows that grow with the image, with those of 224 px."]
+    return PaperTable("context", "where anything goes from window to window", rows, remarks)
+
+
+def _ablations(lines: Sequence[Line] | Iterator[Line], measured: Measured, say: Say) -> list[Row]:
+    rows = []
+    for line in lines:
+        assert line.model is not None
+        say(f"counting {line.model}")
+        rows.append(
+            Row(line.method, line.model, {"name": line.model}, _cells("4", line, cost_of(line.model), measured))
+        )
+    return rows
+
+
+def _cells(table: str, line: Line, counted: Mapping[str, float], measured: Measured) -> dict[str, Cell]:
+    """Of the columns that are printed or counted, in the table's order."""
+    columns = dict.fromkeys([*(name for name in COUNTED if name in counted or name in line.values), *line.values])
+    return {
+        column: Cell(
+            line.values.get(column),
+            line.source(column) if line.values.get(column) is not None else None,
+            counted.get(column),
+            EXPLAINED.get((table, line.method, column), ""),
+            measured.get((line.model or "", column), ""),
+        )
+        for column in columns
+    }
+
+
+@cache
+def cost_of(name: str) -> dict[str, float]:
+    """Millions of parameters and 1e9 multiply-adds of a classifier, on the meta device."""
+    with torch.device("meta"):
+        model: nn.Module
+        if name.startswith(TIMM):
+            model, size = timm.create_model(name.removeprefix(TIMM)), CROSSVIT.get(name, 224)
+        else:
+            model = GCViT(ABLATIONS[name].config()) if name in ABLATIONS else create_model(name)
+            size = 224
+    return {"M params": parameters(model) / 1e6, "GFLOPs": macs(model, size) / 1e9}
+
+
+def _in_timm(model: str | None) -> bool:
+    return model is not None and timm.is_model(model.removeprefix(TIMM))

@@ -1,0 +1,68 @@
+"""`gcvit bench figure1`: accuracy against cost, as counted and as measured on this machine."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from gcvit.bench.machine import machine
+from gcvit.bench.peak import Measuring, check_device
+from gcvit.bench.tradeoff import COSTS, front, points
+from gcvit.cli.arguments import parse
+from gcvit.cli.output import facts, next_steps, say, status, table
+from gcvit.errors import require
+from gcvit.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Figure1:
+    """Top-1 of Table 1, as published, against multiply-adds and parameters; and against time and memory, measured."""
+
+    out: Path = Path("figure1")
+    """a folder for figure1.json, figure1.png and figure1.svg"""
+    measure: bool = False
+    """measure throughput and memory too, in fp32; some minutes"""
+    device: str = "cpu"
+    """where: cpu, cuda or cuda:N"""
+    batch_size: int = 1
+    """images at once, where it is measured"""
+    threads: int | None = None
+    """CPU threads; none: as many as torch chooses"""
+
+    def __post_init__(self) -> None:
+        """Raises UserError, naming the setting, for a value out of range."""
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or none")
+        check_device(self.device)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Count, measure if asked to, draw."""
+    arguments = parse(Figure1, "bench figure1", argv)
+    measuring = Measuring(arguments.device, arguments.batch_size, threads=arguments.threads)
+    with status() as progress:
+        found = points(progress, measuring if arguments.measure else None)
+    from gcvit.bench.tradeoff_figure import draw
+    from gcvit.engine.figures import save_figure
+
+    costs = [cost for cost in COSTS if any(cost in point.costs for point in found)]
+    rows = []
+    for point in found:
+        marks = ["*" if point in front(found, cost) else "" for cost in costs]
+        figures = [f"{point.costs[c]:,.1f}{m}" if c in point.costs else "" for c, m in zip(costs, marks, strict=True)]
+        rows.append([point.method, f"{point.top1:.1f}", *figures])
+    table(["", ">top-1", *(f">{cost}" for cost in costs)], rows)
+    say("\n*: on the Pareto front; top-1 as published by whom gcvit tables 1 says")
+    about = machine(torch.device(arguments.device))
+    if arguments.measure:
+        facts(about.items())
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    content = {"machine": about, "measuring": asdict(measuring), "points": [asdict(point) for point in found]}
+    write_atomically(arguments.out / "figure1.json", (json.dumps(content, indent=2) + "\n").encode())
+    figure = draw(found)
+    for kind in ("png", "svg"):
+        save_figure(figure, arguments.out / f"figure1.{kind}", dpi=220)
+        say(f"written: {arguments.out / f'figure1.{kind}'}")
+    next_steps(["gcvit", "bench", "figure1", "--measure"], ["gcvit", "tables", "1"])

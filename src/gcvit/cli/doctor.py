@@ -1,0 +1,154 @@
+"""`gcvit doctor PATH`: what is wrong with data, whatever the task that they are for."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, require_flag, whole, with_parts
+from gcvit.cli.output import counter, facts, next_steps, say, table
+from gcvit.data.doctor import LEAK
+from gcvit.data.health import Finding, Health
+from gcvit.data.pixels import RGB8, PixelFormat
+from gcvit.files import write_atomically
+from gcvit.tasks import task_named, task_of_data
+from gcvit.tasks.task import Task
+from gcvit.wording import harmless, listed
+
+SHOWN = 5  # findings of a kind, and files of a finding, that are printed
+
+
+@dataclass(frozen=True)
+class Doctor(ReadsPictures):
+    """Read all of a data set, and report what is damaged, missing, repeated or misplaced.
+
+    It ends with exit code 1 when something must be mended.
+    """
+
+    data: Positional[Path]
+    """what --data is in training"""
+    task: str | None = None
+    """what the data are for, such as classify; none: what they look like"""
+    in_chans: int = 3
+    """channels of the pictures that the model will take"""
+    value_range: tuple[float, float] | None = None
+    """the numbers in picture files that are black and white; none: 0 and the greatest that their type can hold"""
+    fix: Path | None = None
+    """of an annotation file: write a repaired copy to this one, and list every change"""
+    workers: int | None = None
+    """processes that read; none: one per core"""
+    json: Path | None = None
+    """file for all findings; the screen shows the first of each kind"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Examine and show. Returns 1 when something must be mended."""
+    words = leading(argv)
+    task = _named(argv) or (task_of_data(Path(words[0])) if words else None)
+    if task is None:  # --help, what is wrong with the flags, or flags before the data
+        task = task_of_data(parse(with_parts(Doctor, **every_tasks("reading")), "doctor", argv).data)
+    arguments = parse(with_parts(Doctor, reading=task.reading()), "doctor", argv)
+    if arguments.fix is not None:
+        return _repair(task, arguments.data, arguments.fix)
+    workers = _processes(arguments.workers)
+    pixels = PixelFormat(arguments.in_chans, arguments.value_range)
+    reading: Any = whole(task.reading, arguments.reading)
+    with counter("reading") as progress:
+        health, flags = task.examine(arguments.data, reading, pixels, workers=workers, progress=progress)
+    facts([("data for", task.name), *health.facts()])
+    table(*health.per_class())
+    _show_findings(health, arguments.json)
+    given = [*_flags(reading), *_flags(pixels, in_chans="channels")]
+    asked = ["--task", arguments.task] if arguments.task else []
+    if health.faults:
+        skips = any(finding.kind.startswith("unreadable") for finding in health.faults)
+        say(
+            "\nmend these"
+            + (" (or leave out what cannot be read: --bad-images skip)" if skips else "")
+            + ", then look again:"
+        )
+        next_steps(["gcvit", "doctor", arguments.data, *asked, *given])
+    elif not health.trains:
+        say("\nthere is no training part: this set is for evaluation alone")
+        next_steps(["gcvit", "eval", "RUN", "--data", arguments.data, *_flags(reading)])
+    else:
+        levels = [] if pixels == RGB8 else ["--mean", *_rounded(health.mean), "--std", *_rounded(health.std)]
+        flags = [*given, *levels, *flags]
+        next_steps(["gcvit", "train", task.name, *task.own_recipe, "--data", arguments.data, *flags])
+    return 1 if health.faults else 0
+
+
+def _repair(task: Task, data: Path, out: Path) -> int:
+    changes = task.repair(data, out)
+    for change in changes:
+        say(change)
+    say(f"\n{len(changes):,} changes; the repaired copy is {out}" if changes else "\nnothing was changed")
+    next_steps(["gcvit", "doctor", out, "--task", task.name])
+    return 0
+
+
+def _named(argv: Sequence[str]) -> Task | None:
+    """The task that --task names."""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        flag, given, value = word.partition("=")
+        if flag == "--task":
+            return task_named(value if given else following)
+    return None
+
+
+def _flags(settings: Any, **fields_of: str) -> list[object]:
+    """The flags that say what differs from what is usual. fields_of: fields by their flags, where the names differ."""
+    names = {field: flag for flag, field in fields_of.items()}
+    said: list[object] = []
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        if value != f.default:
+            flag = "--" + names.get(f.name, f.name).replace("_", "-")
+            values = value if isinstance(value, tuple) else ["none" if value is None else value]
+            said += [flag, *values]
+    return said
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]
+
+
+def _processes(workers: int | None) -> int:
+    """--workers, or one for each core that this process may use, which a batch system may have limited."""
+    if workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    require_flag("--workers", workers, 0)
+    return workers
+
+
+def _show_findings(health: Health, file: Path | None) -> None:
+    """Faults and notes, a few of each kind; all of them go to `file`, as JSON."""
+    _show("faults", health.faults)
+    _show("worth knowing", health.notes)
+    if file is not None:
+        write_atomically(file, json.dumps(asdict(health), indent=1).encode())
+        say(f"\nall findings are in {file}")
+    leaks = sum(finding.kind == LEAK for finding in health.faults)
+    if leaks:
+        say(f"\nLEAK: {leaks:,} × the same image to train on and held out. Accuracy on it says nothing; remove one.")
+    if not health.faults:
+        say("\nnothing to mend")
+
+
+def _show(title: str, findings: Sequence[Finding]) -> None:
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_kind.setdefault(finding.kind, []).append(finding)
+    if by_kind:
+        table([title, ">number"], [[kind, f"{len(some):,}"] for kind, some in by_kind.items()])
+    for kind, some in by_kind.items():
+        say(f"\n{kind}")
+        for finding in some[:SHOWN]:
+            files = listed(finding.files, SHOWN) if finding.files else ""
+            say("  " + harmless(": ".join(filter(None, (files, finding.detail))), keep=""))
+        if len(some) > SHOWN:
+            say(f"  and {len(some) - SHOWN:,} more")

@@ -1,0 +1,183 @@
+"""`gcvit explain MODEL IMAGES…`: what a model looks at, as figures and arrays."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from tyro.conf import Positional, arg
+
+from gcvit.cli.arguments import ReadsPictures, leading, parse
+from gcvit.cli.output import complain, counter, next_steps, say, table, track
+from gcvit.cli.predict import find_images, result_names
+from gcvit.data.images import ImageError
+from gcvit.engine.device import resolve_device
+from gcvit.engine.figures import save_figure
+from gcvit.errors import UserError
+from gcvit.explain.cam import Cam
+from gcvit.explain.figures import Column, Format, Row, draw_channels, draw_components, draw_maps
+from gcvit.explain.look import look, require_visible
+from gcvit.explain.maps import Choice, Maps, Shown, maps_of
+from gcvit.explain.queries import principal_components
+from gcvit.explain.report_card import report_card
+from gcvit.explain.report_card import table as grades_table
+from gcvit.files import write_atomically
+from gcvit.model.config import STAGES, sides
+from gcvit.opening import open as open_model
+from gcvit.tasks.opened import Opened
+from gcvit.tasks.target import NothingFound
+
+ON_A_PAGE = 8  # pictures in one figure
+
+
+@dataclass(frozen=True)
+class Explain(ReadsPictures):
+    """Show what a model looks at in images: global attention and Grad-CAM as in the paper's Figure 7, global queries as
+    in its Figure S.1, and all arrays.
+
+    OUT gets explained.png, queries.png, query-channels.png and, for each image, NAME.npz. docs/explain.md says what the
+    maps are. Stages, blocks, heads and channels are counted from 0.
+    """
+
+    model: Positional[str]
+    """a run's folder (its best weights), a model's folder, a checkpoint file or a model's name; no exported file"""
+    images: Positional[tuple[Path, ...]]
+    """image files, and folders that are searched for images"""
+    out: Path = Path("explained")
+    """folder for the results"""
+    format: Format = "png"
+    """kind of the figures' files"""
+    stage: int | None = None
+    """of the attention; none: the last one that has several windows, and the next"""
+    block: int | None = None
+    """of the stage; none: its last global one"""
+    head: int | None = None
+    """none: the mean of all"""
+    token: tuple[float, float] | None = None
+    """X Y in pixels of the image as the model sees it: what this place's query token finds; none: the mean of all"""
+    map: Shown = "image"
+    """image: one softmax over the picture; window: one in each window, as computed; norm: the length of what is added
+    to a token; rollout, class-rollout: along values through all stages"""
+    cls: Annotated[str | None, arg(name="class")] = None
+    """the class that Grad-CAM asks about, or the number of a detector's object; none: the likeliest"""
+    cam: Cam = "element-wise"
+    """the class map at the attention's stage; eigen-cam asks for no class"""
+    size: str | None = None
+    """side of the model's input in pixels, or HEIGHTxWIDTH; none: the model's own"""
+    report_card: bool = False
+    """also grade the maps on built-in scenes, whose truth is known; the model must know their classes"""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda or cuda:1"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Draw and write; 1 when an image could not be read, or nothing is found in it, after all the others."""
+    if not leading(argv):
+        parse(Explain, "explain", argv)  # --help, or what is wrong with the flags
+        raise UserError("name a model first, then images: gcvit explain MODEL photo.jpg")
+    arguments = parse(Explain, "explain", argv)
+    opened = open_model(arguments.model)
+    require_visible(opened)
+    opened.model.to(resolve_device(arguments.device))
+    if arguments.size is not None:
+        opened = opened.resized(sides(arguments.size))
+    files = find_images(arguments.images, arguments.out)
+    names = result_names(files, arguments.out)
+    target = int(arguments.cls) if arguments.cls is not None and arguments.cls.isdecimal() else arguments.cls
+    choice = Choice(
+        arguments.stage, arguments.block, arguments.head, arguments.token, arguments.map, target, arguments.cam
+    )
+    found: dict[Path, Maps] = {}
+    width = min(max(len(str(file)) for file in files), 40)
+    for file in track(files, "looking"):
+        try:
+            found[file] = maps_of(look(opened, file), choice)
+        except ImageError as error:
+            complain(str(error))
+            continue
+        except NothingFound as error:
+            complain(f"{file}: {error}")
+            continue
+        stem = names[file]
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        found[file].save(Path(f"{stem}.npz"))
+        say(f"{file!s:{width}}  {found[file].line()}")
+    if found:
+        paths = write_figures(found, choice, arguments.out, arguments.format)
+        say()
+        for path in paths:
+            say(f"figure: {path}")
+        say(f"arrays: {arguments.out}/…npz")
+    if arguments.report_card:
+        grade(opened, arguments.out)
+    if missing := len(files) - len(found):
+        complain(f"{missing} of {len(files)} images could not be shown; see the messages above")
+        return 1
+    next_steps(_next(arguments, found))
+    return 0
+
+
+def grade(opened: Opened, out: Path) -> None:
+    """Make the report card, show it and write it as JSON."""
+    with counter("grading the maps on built-in scenes") as progress:
+        grades = report_card(opened, progress=progress)
+    table(*grades_table(grades))
+    content = {title: asdict(found) for title, found in grades.items()}
+    path = out / "report-card.json"
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    say(f"report card: {path}")
+
+
+def write_figures(found: dict[Path, Maps], choice: Choice, out: Path, kind: Format) -> list[Path]:
+    """A page of figures for every so many pictures; returns the files."""
+    components = [
+        [
+            part.numpy()
+            for part in principal_components([torch.from_numpy(maps.queries[stage]) for maps in found.values()])
+        ]
+        for stage in range(STAGES)
+    ]
+    files, paths = list(found), []
+    for first in range(0, len(files), ON_A_PAGE):
+        page = "" if len(files) <= ON_A_PAGE else f"-{1 + first // ON_A_PAGE}"
+        shown = [found[file] for file in files[first : first + ON_A_PAGE]]
+        rows = [Row(maps.picture, _caption(maps), choice.place, maps.box) for maps in shown]
+        columns = [Column(title, [maps.maps[title] for maps in shown]) for title in shown[0].maps]
+        stage = shown[0].stage
+        figures = {
+            "explained": draw_maps(rows, columns),
+            "queries": draw_components(rows, [part[first : first + ON_A_PAGE] for part in components]),
+            "query-channels": draw_channels(rows, [maps.queries[stage] for maps in shown], stage),
+        }
+        for name, figure in figures.items():
+            paths.append(out / f"{name}{page}.{kind}")
+            save_figure(figure, paths[-1], dpi=200)
+    return paths
+
+
+def _caption(maps: Maps) -> str:
+    name, confidence = maps.told[0]
+    said = f"{name} {confidence:.0%}"
+    return said if maps.target == name else f"{said}; asked: {maps.target}"
+
+
+def _next(arguments: Explain, found: dict[Path, Maps]) -> list[object]:
+    """The same picture with another question."""
+    file = next(iter(found))
+    told = found[file].told
+    height, width = found[file].picture.shape[:2]
+    asked = ["--class", told[1][0]] if len(told) > 1 and arguments.cls is None else []
+    return [
+        "gcvit",
+        "explain",
+        Path(arguments.model),
+        file,
+        "--out",
+        arguments.out,
+        "--token",
+        width // 3,
+        height // 3,
+        *asked,
+    ]

@@ -1,0 +1,184 @@
+"""What is wrong with a set of images, before hours of training find out: damaged, tiny, huge and repeated ones."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gcvit.data.doctor import (
+    Looked,
+    Seen,
+    about_files,
+    about_huge,
+    about_most_passed_over,
+    about_numbers,
+    about_remarks,
+    about_repeats,
+    about_unreadable,
+    levels,
+    look_at,
+    look_through,
+    quantiles,
+)
+from gcvit.data.health import Finding, Health, listed_classes
+from gcvit.data.labelled import LabelledImages
+from gcvit.data.pixels import RGB8, SMALLEST, PixelFormat
+from gcvit.data.samples import Source
+from gcvit.data.split_names import is_held_out
+from gcvit.data.splits import find_splits
+from gcvit.data.tar_index import index_path
+from gcvit.data.tars import index_error
+
+UNBALANCED = 10  # times as many images in the largest class as in the smallest
+
+CONTRADICTION = "one image in several classes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageHealth(Health):
+    """What `examine` found. counts: images by split and class."""
+
+    counts: dict[str, dict[str, int]]
+
+    @property
+    def parts(self) -> dict[str, str]:
+        return {
+            split: f"{sum(per_class.values()):,} images of {len(per_class):,} classes"
+            for split, per_class in self.counts.items()
+        }
+
+    def per_class(self) -> tuple[list[str], list[list[str]]]:
+        names = sorted({name for per_class in self.counts.values() for name in per_class})
+        first = next(iter(self.counts.values()))
+        title, names = listed_classes(names, lambda name: first.get(name, 0), ("smallest", "largest"))
+        rows = [[name, *(f"{per_class.get(name, 0):,}" for per_class in self.counts.values())] for name in names]
+        return [title, *(f">{split}" for split in self.counts)], rows
+
+
+def examine(
+    root: str | Path,
+    *,
+    pixels: PixelFormat = RGB8,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ImageHealth:
+    """Read every image of a set, whatever its form (see :func:`gcvit.data.splits.find_splits`).
+
+    Args:
+        root: the folder or archive.
+        pixels: as a model takes them.
+        workers: processes that read.
+        progress: called with the number of images done, and of all.
+
+    Raises UserError for no images, an archive that cannot be used at all, and a worker that was killed.
+    """
+    found = find_splits(root)
+    splits = {name: read() for name, read in found.parts.items()}
+    places = Places(splits)
+    seen = look_through(places, partial(_look, pixels=pixels), workers, progress)
+    looked = [Looked(place.split, str(place), one) for place, one in zip(places, seen, strict=True)]
+    counts = {name: dict(zip(images.classes, images.counts(), strict=True)) for name, images in splits.items()}
+    remarks = found.remarks()
+    for images in splits.values():
+        remarks.add(images.remarks)
+    mean, std = levels(looked)
+    return ImageHealth(
+        root=str(root),
+        counts=counts,
+        sides=quantiles(looked),
+        faults=[
+            *_about_indexes(found.archives),
+            *about_most_passed_over(remarks, len(looked)),
+            *_about_classes(splits),
+            *about_unreadable(looked, "unreadable"),
+            *_about_tiny(looked),
+            *about_repeats(looked, CONTRADICTION, lambda number: places[number].label, _in_classes),
+            *about_numbers(looked, pixels),
+        ],
+        notes=[
+            *about_remarks(remarks),
+            *_about_balance(counts),
+            *about_huge(looked),
+            *about_files(looked, pixels),
+        ],
+        mean=mean,
+        std=std,
+    )
+
+
+class Placed(NamedTuple):
+    """Where an image stands."""
+
+    split: str
+    label: str
+    source: Source
+
+    def __str__(self) -> str:
+        return str(self.source)
+
+
+class Places(Sequence[Placed]):
+    """Where all images stand, one split after the other; made when asked for, since there may be a million."""
+
+    def __init__(self, splits: Mapping[str, LabelledImages]) -> None:
+        self.splits = list(splits.items())
+        self.ends = list(accumulate(len(images) for images in splits.values()))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        at = bisect_right(self.ends, index)
+        name, images = self.splits[at]
+        source, label = images.samples[index - (self.ends[at] - len(images))]
+        return Placed(name, images.classes[label], source)
+
+
+def _look(place: Placed, pixels: PixelFormat) -> Seen:
+    return look_at(place.source, pixels)
+
+
+def _about_indexes(archives: Iterable[Path]) -> Iterator[Finding]:
+    for archive in archives:
+        if error := index_error(archive):
+            yield Finding("index that is not the archive's", [str(index_path(archive))], error)
+
+
+def _about_classes(splits: Mapping[str, LabelledImages]) -> Iterator[Finding]:
+    for name, images in splits.items():
+        empty = [label for label, count in zip(images.classes, images.counts(), strict=True) if not count]
+        if empty:
+            yield Finding("class without images", [str(images.root / label) for label in empty], f"in {name}")
+        if len(images.classes) == 1:
+            yield Finding("only one class", [images.classes[0]], f"in {name}")
+    training = next((name for name in splits if not is_held_out(name)), None)
+    for name in filter(is_held_out, splits):
+        others = set(splits[name].classes)
+        known = set(splits[training].classes) if training else others
+        for missing, place in ((known - others, name), (others - known, training)):
+            if missing:
+                yield Finding("class on one side only", sorted(missing), f"missing in {place}")
+
+
+def _about_tiny(looked: Sequence[Looked]) -> Iterator[Finding]:
+    for _, file, seen in looked:
+        if not seen.reason and min(seen.width, seen.height) < SMALLEST:
+            yield Finding("tiny", [file], f"{seen.width}×{seen.height} px")
+
+
+def _in_classes(labels: list[str]) -> str:
+    return f" in {' and '.join(labels)}"
+
+
+def _about_balance(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
+    for name, per_class in counts.items():
+        ranked = Counter({label: count for label, count in per_class.items() if count}).most_common()
+        if not is_held_out(name) and ranked and ranked[0][1] >= UNBALANCED * ranked[-1][1]:
+            (most, many), (least, few) = ranked[0], ranked[-1]
+            yield Finding("unbalanced classes", [], f"{many:,} images of {most}, {few:,} of {least}")

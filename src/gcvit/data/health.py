@@ -1,0 +1,75 @@
+"""What reading a whole set of data has found, whatever the task."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gcvit.data.split_names import is_held_out
+
+CLASSES = 16  # the largest number of classes that are all listed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know. kind: what it is, the same words for all of a kind. files: that it concerns."""
+
+    kind: str
+    files: list[str]
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health(ABC):
+    """What was found.
+
+    root: where. sides: 5 quantiles (least, quarter, median, three quarters, greatest) of the readable pictures' width
+    and height, in pixels. mean, std: of each channel, of levels from 0 to 1, over all pixels of the pictures that are
+    not held out. faults: to be mended. notes: to be known.
+    """
+
+    root: str
+    sides: dict[str, list[int]]
+    faults: list[Finding]
+    notes: list[Finding]
+    mean: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, str]:
+        """What is in each part, in words."""
+
+    @abstractmethod
+    def per_class(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows of a table of classes; a heading that starts with ">" is set to the right."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is something to train on."""
+        return not all(map(is_held_out, self.parts))
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What there is, (name, value) lines for a person."""
+        pairs = [("data", self.root), *self.parts.items()]
+        for side, (least, quarter, median, three_quarters, most) in self.sides.items():
+            spread = f"{least} to {most}, median {median}, half of them {quarter} to {three_quarters}"
+            pairs.append((side, spread if least < most else f"{least}"))
+        if self.mean:
+            mean, std = (" ".join(f"{value:.3f}" for value in part[:SHOWN]) for part in (self.mean, self.std))
+            more = f" (of {SHOWN} of {len(self.mean)} channels)" if len(self.mean) > SHOWN else ""
+            pairs.append(("levels", f"mean {mean}, deviation {std}, black 0 to white 1{more}"))
+        return pairs
+
+
+SHOWN = 4  # channels
+
+
+def listed_classes(
+    names: Sequence[str], rarity: Callable[[str], float], what: tuple[str, str]
+) -> tuple[str, list[str]]:
+    """A heading and the classes to list: all, or of many the two ends, which `what` names."""
+    if len(names) <= CLASSES:
+        return "class", list(names)
+    ordered = sorted(names, key=lambda name: (rarity(name), name))
+    chosen = ordered[: CLASSES // 2] + ordered[-CLASSES // 2 :]
+    return f"the {CLASSES // 2} {' and '.join(what)} of {len(names):,} classes", chosen

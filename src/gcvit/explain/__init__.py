@@ -1,0 +1,7 @@
+"""What a GC ViT looks at: attention, global queries and class maps of a picture (docs/explain.md); `look` begins."""
+
+from gcvit.explain.attention import HeadOrMean, Kind
+from gcvit.explain.cam import Cam
+from gcvit.explain.look import Look, Split, look
+
+__all__ = ["Cam", "HeadOrMean", "Kind", "Look", "Split", "look"]

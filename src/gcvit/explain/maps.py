@@ -1,0 +1,124 @@
+"""What is shown of a picture, taken from a `Look` and independent of it: arrays for figures and files."""
+
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gcvit.errors import UserError
+from gcvit.explain.attention import Kind
+from gcvit.explain.cam import Cam
+from gcvit.explain.look import Look, Place, last_global
+from gcvit.files import write_atomically
+from gcvit.model.config import STAGES
+
+Shown = Literal["image", "window", "norm", "rollout", "class-rollout"]
+TOLD = 3  # targets
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which maps are shown. Stages, blocks and heads are counted from 0; None: the usual one, or the mean of heads.
+
+    stage, block: of the attention; with none chosen, that of `Look.default_block` and the one after it. head: of it.
+    place: (x, y) in pixels of the image as the model sees it: what its query token finds. attention: which map. target:
+    class or object that is asked about. cam: its map at the attention's stage; Grad-CAM of the last stage is beside it.
+    """
+
+    stage: int | None = None
+    block: int | None = None
+    head: int | None = None
+    place: Place | None = None
+    attention: Shown = "image"
+    target: str | int | None = None
+    cam: Cam = "element-wise"
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What is shown of one picture.
+
+    picture: as the model sees it, uint8 (height, width, 3). told: what it says of it. target: what is asked about; box:
+    where, for an object. stage: of the attention. maps: by title, (rows, columns). queries: of each stage, (rows,
+    columns, channels).
+    """
+
+    picture: NDArray[np.uint8]
+    told: list[tuple[str, float]]
+    target: str
+    box: tuple[float, float, float, float] | None
+    stage: int
+    maps: dict[str, NDArray[np.float32]] = field(repr=False)
+    queries: list[NDArray[np.float32]] = field(repr=False)
+
+    def line(self) -> str:
+        """What the model says of the picture, on one line."""
+        return ", ".join(f"{name} {confidence:.0%}" for name, confidence in self.told)
+
+    def save(self, path: Path) -> None:
+        """Write all arrays as one .npz."""
+        content = BytesIO()
+        arrays: dict[str, NDArray] = {"picture": self.picture}
+        arrays |= {" ".join(title.split()): found for title, found in self.maps.items()}
+        arrays |= {f"query of stage {stage}": query for stage, query in enumerate(self.queries)}
+        names = np.array([name for name, _ in self.told])
+        shares = np.array([confidence for _, confidence in self.told], np.float32)
+        np.savez_compressed(content, allow_pickle=False, names=names, confidences=shares, **arrays)
+        write_atomically(path, content.getvalue())
+
+
+def maps_of(seen: Look, choice: Choice) -> Maps:
+    """Take what is shown from a `Look`. Raises UserError for what is not there."""
+    target = seen.target(choice.target)
+    stage, block = seen.default_block()
+    if choice.stage is not None or choice.block is not None:
+        stage = stage if choice.stage is None else choice.stage
+        seen.check_stage(stage)
+        stages = [(stage, last_global(seen.config, stage) if choice.block is None else choice.block)]
+    else:
+        stages = [(stage, block)]
+        if stage + 1 < STAGES:
+            stages.append((stage + 1, last_global(seen.config, stage + 1)))
+    maps = {}
+    for at in stages:
+        title, found = _attention(seen, at, choice)
+        maps[title] = found
+    kind = {
+        "element-wise": "element-wise\nGrad-CAM",
+        "grad-cam": "Grad-CAM\n",
+        "eigen-cam": "Eigen-CAM (of no class)\n",
+    }
+    maps[f"{kind[choice.cam]}, stage {stage}".replace("\n,", "\n")] = seen.cam(choice.target, stage, choice.cam).numpy()
+    maps[f"\nGrad-CAM, stage {STAGES - 1}"] = seen.cam(choice.target, STAGES - 1, "grad-cam").numpy()
+    return Maps(
+        picture=seen.seen(),
+        told=[(found.name, found.confidence) for found in seen.targets[:TOLD]],
+        target=target.name,
+        box=target.box,
+        stage=stage,
+        maps={title: found.astype(np.float32) for title, found in maps.items()},
+        queries=[seen.query(stage).numpy().astype(np.float32) for stage in range(STAGES)],
+    )
+
+
+def _attention(seen: Look, at: tuple[int, int], choice: Choice) -> tuple[str, NDArray]:
+    where = f"stage {at[0]}, block {at[1]}" + ("" if choice.head is None else f", head {choice.head}")
+    if choice.attention in ("rollout", "class-rollout"):
+        by_class = choice.attention == "class-rollout"
+        found = seen.rollout(at[0], choice.target, by_class=by_class)
+        return f"value-path rollout{' of class' if by_class else ''}\nto stage {at[0]}", found.numpy()
+    block, kind = seen.block(at), choice.attention
+    assert kind in ("image", "window", "norm")
+    if not block.shared:
+        if choice.place is not None:
+            return f"what the token reads\n{where}", seen.reads(choice.place, at, choice.head).numpy()
+        if kind == "image":
+            raise UserError(
+                f"block {at[1]} of stage {at[0]} is local: its windows have queries of their own, and there is no one "
+                "map over the image; add --map window, or --token X Y, or choose a global block"
+            )
+    names: dict[Kind, str] = {"image": "global attention", "window": "attention in windows", "norm": "‖Wv‖ attention"}
+    return f"{names[kind]}\n{where}", seen.attention(at, kind, choice.head, choice.place).numpy()

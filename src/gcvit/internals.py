@@ -1,0 +1,184 @@
+"""All that is used of other libraries' private parts, each with what happens in a release that lacks it.
+
+No other file touches a private name of another library. What is missing costs speed or a convenience, never a right
+result; only ahead-of-time compilation cannot do without.
+"""
+
+from argparse import Action, ArgumentParser
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.utils.data import DataLoader
+
+from gcvit.errors import UserError
+
+# Kernels: where torch does not say what it does around a call, the plain computation is right under all of it.
+
+
+def transformed() -> bool:
+    """Whether derivatives are taken in forward mode (which a kernel would take for zero), or `torch.func` sees through
+    what is called: `vmap`, `grad`, `jvp`… Missing: True."""
+    level = getattr(forward_ad, "_current_level", 0)
+    active = getattr(torch._C, "_are_functorch_transforms_active", None)
+    return level >= 0 or active is None or active()
+
+
+def batched(gradient: Tensor) -> bool:
+    """Whether it stands for many gradients at once (`is_grads_batched`). Missing: True."""
+    tells = getattr(getattr(torch._C, "_functorch", None), "is_legacy_batchedtensor", None)
+    return tells is None or tells(gradient)
+
+
+def softmax_gradient(gradient: Tensor, weights: Tensor) -> Tensor:
+    """Of the scores, from that of `weights`, their softmax over the last axis. Missing: by plain operators."""
+    backward = getattr(torch.ops.aten, "_softmax_backward_data", None)
+    if backward is None:
+        return weights * (gradient - (gradient * weights).sum(-1, keepdim=True))
+    return backward(gradient, weights, -1, weights.dtype)
+
+
+@cache
+def pointwise_linear() -> Callable[..., Tensor] | None:
+    """oneDNN's linear layer with what follows it, which torch's compiler makes its own CPU code of. Missing: None."""
+    return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
+# The compiler.
+
+
+def compiled_calls() -> bool:
+    """Whether a module can be given a compiled call of its own, as `nn.Module.compile` gives it one."""
+    return hasattr(nn.Module, "_compiled_call_impl") and hasattr(nn.Module, "_call_impl")
+
+
+def set_compiled_call(module: nn.Module, call: Callable[..., Any]) -> None:
+    """Have `module(…)` be `call(…)`; a copy of the module is not compiled."""
+    module._compiled_call_impl = call
+
+
+def plain_call(module: nn.Module, *inputs: Any) -> Any:
+    """What `module(…)` is when it is not compiled, hooks included."""
+    return module._call_impl(*inputs)
+
+
+def free_axis(tensor: Tensor, axis: int, name: str, *, example: bool) -> None:
+    """Tell the compiler that the axis may be of any length, the same for all axes of this name.
+
+    example: it may look at the length that is there, and then a length of 1 is a case of its own. Missing: as with an
+    example; and then: code for each length."""
+    dynamo = import_module("torch._dynamo")
+    if not example:
+        try:
+            dynamo.decorators.mark_unbacked(tensor, axis, shape_id=name)
+            return
+        except (AttributeError, TypeError):
+            pass
+    if hasattr(dynamo, "maybe_mark_dynamic"):
+        dynamo.maybe_mark_dynamic(tensor, axis)
+
+
+# Ahead-of-time compilation. Missing: an error that names another format.
+
+
+def get_cpp_compiler() -> str:
+    """The C++ compiler that torch would take. Raises RuntimeError where there is none; missing: "", not known."""
+    find = getattr(_inductor("cpp_builder"), "get_cpp_compiler", None)
+    return "" if find is None else find()
+
+
+def compile_package(program: torch.export.ExportedProgram, path: str, settings: dict[str, Any]) -> None:
+    """Write the program as machine code."""
+    _ahead_of_time("aoti_compile_and_package")(program, package_path=path, inductor_configs=settings)
+
+
+def load_package(path: str) -> Any:
+    """What was written so."""
+    return _ahead_of_time("aoti_load_package")(path)
+
+
+def _ahead_of_time(name: str) -> Callable[..., Any]:
+    function = getattr(_inductor(), name, None)
+    if function is None:
+        raise UserError(f"torch {torch.__version__} has no {name}, which aot needs; use openvino, onnx or torch-export")
+    return function
+
+
+def _inductor(part: str = "") -> Any:
+    try:
+        return import_module("torch._inductor" + (part and f".{part}"))
+    except ImportError:
+        return None
+
+
+# Loading.
+
+
+def shut_down_workers(loader: DataLoader) -> None:
+    """End a loader's workers now; iterating starts others. After an error its traceback would keep them until Python
+    exits, which asks them to end by SIGTERM, and that they heed late. Missing: they end then, or when nothing holds
+    their iterator any more."""
+    iterator = getattr(loader, "_iterator", None)
+    end = getattr(iterator, "_shutdown_workers", None)
+    if end is not None and loader.num_workers:
+        loader._iterator = None
+        end()
+
+
+def lend_numpy(generator: np.random.MT19937) -> Callable[[], None]:
+    """Have NumPy's global functions draw from `generator`, until what is returned is called. Missing: they keep their
+    own, whose state is put back then, 50 times slower."""
+    get, lend = (getattr(np.random, f"{verb}_bit_generator", None) for verb in ("get", "set"))
+    if get is None or lend is None:
+        state = np.random.get_state()
+        return lambda: np.random.set_state(state)
+    own = get()
+    lend(generator)
+    return lambda: lend(own)
+
+
+# Other runtimes and counters.
+
+
+def onnx_refusals() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for a file that it cannot read. Missing: any exception."""
+    try:
+        state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+        return state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented
+    except (ImportError, AttributeError):
+        return (Exception,)
+
+
+def pooling_operator() -> Any:
+    """What adaptive pooling comes down to. Missing: the public one."""
+    return getattr(torch.ops.aten, "_adaptive_avg_pool2d", torch.ops.aten.adaptive_avg_pool2d)
+
+
+# Image files.
+
+
+def stepwise_decoder(image: ImageFile.ImageFile) -> Any | None:
+    """Pillow's decoder of an opened file of one piece, to be fed by hand. Missing: None, so that the file is decoded at
+    once and less of its damage is found."""
+    create = getattr(Image, "_getdecoder", None)
+    if create is None:
+        return None
+    image.load_prepare()
+    (tile,) = image.tile
+    decoder = create(image.mode, tile.codec_name, tile.args, image.decoderconfig)
+    decoder.setimage(image.im, tile.extents)
+    return decoder
+
+
+# The command line.
+
+
+def arguments_of(parser: ArgumentParser) -> list[Action]:
+    """What it reads, in order. Missing: none, so that a shell completes the commands alone."""
+    return getattr(parser, "_actions", [])

@@ -1,0 +1,78 @@
+"""What may come in: no more bytes than agreed, and nothing that another site's page sends behind a person's back."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Scope]]
+Send = Callable[[Scope], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Nothing from elsewhere, no frames, no guessing of types.
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class Limited:
+    """An app that answers 413 to bodies of more than `most` bytes, announced or not, and 403 to requests that a browser
+    sends from another site's page."""
+
+    def __init__(self, app: App, most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what may come in."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif refusal := self._refusal(scope):
+            await refusal(scope, receive, send)
+        else:
+            await self.app(scope, self._counted(receive), _with_headers(send))
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            return _refuse(403, "requests from another site's page are not answered")
+        announced = headers.get("content-length", "0")
+        if not announced.isdigit() or int(announced[:20]) > self.most:
+            return _refuse(413, self._too_large)
+        return None
+
+    def _counted(self, receive: Receive) -> Receive:
+        came = 0
+
+        async def counted() -> Scope:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > self.most:
+                raise HTTPException(413, self._too_large)
+            return message
+
+        return counted
+
+    @property
+    def _too_large(self) -> str:
+        return f"more than {self.most:,} bytes; whoever runs the server may raise --max-upload"
+
+
+def _with_headers(send: Send) -> Send:
+    async def sent(message: Scope) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in HEADERS.items())]
+        await send(message)
+
+    return sent
+
+
+def _refuse(status: int, why: str) -> JSONResponse:
+    return JSONResponse({"error": why}, status, {**HEADERS, "connection": "close"})

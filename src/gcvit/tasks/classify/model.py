@@ -1,0 +1,116 @@
+"""Classifiers: made for a run, from weights or fresh; opened from a checkpoint; saved in timm's hub format."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from gcvit.errors import UserError
+from gcvit.factory import configuration, open_model
+from gcvit.model import GCViT
+from gcvit.model.variants import nearest_variant
+from gcvit.tasks.backbone import backbone_config, check_same_model
+from gcvit.tasks.classify.config import ClassifyConfig
+from gcvit.tasks.classify.names import class_names
+from gcvit.tasks.headed import check_range
+from gcvit.tasks.opened import Opened
+from gcvit.tasks.task import Data
+from gcvit.weights.catalogue import default_entry
+from gcvit.weights.hub import labels_of, preprocessing_of, save_hub
+from gcvit.weights.loading import classes_in, load_weights, ours
+from gcvit.weights.preprocessing import Preprocessing
+from gcvit.weights.reading import Checkpoint
+
+if TYPE_CHECKING:
+    from gcvit.tasks.classify.task import Classify
+
+AUTO = "auto"
+HEAD_NAMES = ("head.weight", "head.bias", "head.fc.weight", "head.fc.bias")  # ours and NVlabs', timm's
+
+
+def settled(config: ClassifyConfig, checkpoint: Checkpoint | None) -> ClassifyConfig:
+    """`config` with the name and the image size of its weights' model where `model` is auto.
+
+    Raises UserError when there are no weights then, or they do not say what they are of.
+    """
+    if config.model != AUTO:
+        return config
+    if checkpoint is None:
+        raise UserError("model is auto, that of the weights, but no weights are given; give weights or name the model")
+    found = configuration(checkpoint)
+    name = checkpoint.entry.model if checkpoint.entry else nearest_variant(found)[0]
+    return replace(config, model=name, img_size=found.img_size if config.img_size is None else config.img_size)
+
+
+def build_classifier(
+    task: "Classify", config: ClassifyConfig, data: Data, checkpoint: Checkpoint | None
+) -> tuple[Opened, list[str]]:
+    """Make the model of a settled configuration; see `Task.build`.
+
+    A checkpoint's head stays, row by row, when its labels are known and the classes are among them, or when they are
+    not known and it has as many outputs.
+    """
+    published = default_entry(config.model)
+    preprocessing, notes = published.preprocessing if published else Preprocessing(), []
+    model = GCViT(backbone_config(config, config.img_size, num_classes=len(data.classes)))
+    if checkpoint is not None:
+        if checkpoint.task not in (None, task.name):
+            raise UserError(
+                f"{checkpoint.origin} is for the task {checkpoint.task}, whose backbone lacks a classifier's last "
+                "norm; give the weights of a classifier"
+            )
+        check_same_model(config, model.config, checkpoint, ", or to auto for the weights' own")
+        with_head = _with_head_for(data.classes, checkpoint)
+        report = load_weights(model, with_head or checkpoint, replace_head=with_head is None)
+        notes += report.lines()
+        if checkpoint.hub_config:
+            preprocessing = preprocessing_of(checkpoint.hub_config, checkpoint.origin)
+            check_range(config, preprocessing, checkpoint)
+    pixels = config.normalised(preprocessing.mean, preprocessing.std)
+    preprocessing = replace(preprocessing, size=model.config.img_size, crop_pct=config.crop_pct, **pixels)
+    return Opened(task, model, config.model, preprocessing, data.classes), notes
+
+
+def open_classifier(task: "Classify", checkpoint: Checkpoint) -> Opened:
+    """Make the model of a checkpoint: of a hub folder, or of a bare file, whose variant is read off its shapes.
+
+    One that gives features alone has no classes, [].
+    """
+    found = open_model(checkpoint)
+    outputs = found.model.config.num_classes
+    names = class_names(found.labels, outputs, found.entry) if outputs else []
+    return Opened(task, found.model, found.name, found.preprocessing, names, source=found.source, entry=found.entry)
+
+
+def require_classes(opened: Opened) -> None:
+    """Raise UserError for a model that gives features alone."""
+    if opened.classes == []:
+        raise UserError(f"{opened.source} has no classes (num_classes=0), only features; give a classifier")
+
+
+def save_classifier(opened: Opened, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
+    """Write a hub folder with weights, architecture, labels and preprocessing."""
+    assert isinstance(model, GCViT)
+    save_hub(model, folder, preprocessing=opened.preprocessing, labels=opened.classes, metadata=dict(metadata))
+
+
+def _with_head_for(classes: list[str], checkpoint: Checkpoint) -> Checkpoint | None:
+    """The checkpoint with the rows of its head for `classes`, in their order; None when it does not have them all."""
+    labels = labels_of(checkpoint.hub_config, checkpoint.origin) if checkpoint.hub_config else None
+    outputs = classes_in(ours(checkpoint)[1])
+    if labels is None:
+        return checkpoint if outputs == len(classes) else None
+    if not len(set(labels)) == len(labels) == outputs or not set(classes) <= set(labels):
+        return None
+    rows = [labels.index(name) for name in classes]
+    if rows == list(range(outputs)):
+        return checkpoint
+    head = {
+        name: tensor[rows]
+        for name, tensor in checkpoint.state.items()
+        if name in HEAD_NAMES and tensor.shape[:1] == (outputs,)
+    }
+    origin = f"{checkpoint.origin} ({len(rows)} of its {outputs} classes)"
+    return replace(checkpoint, state=checkpoint.state | head, origin=origin)

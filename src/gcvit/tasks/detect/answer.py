@@ -1,0 +1,127 @@
+"""What a detector says of pictures: objects, each with its box, mask, name and score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, nn
+
+from gcvit.data.label_maps import RGB
+from gcvit.errors import require
+from gcvit.model.config import Pair
+from gcvit.tasks.detect.inference import Found, find, find_in_tiles
+from gcvit.tasks.detect.pictures import mark, marked
+from gcvit.tasks.opened import Answer, Opened, Prepared
+
+LARGEST = 5  # kinds of objects on a line
+
+
+@dataclass(frozen=True)
+class DetectLooks:
+    """How a detector is shown a picture."""
+
+    tiles: int | None = None
+    """also look at large pictures in overlapping tiles of so many pixels a side, for small objects; none: whole only"""
+    proposals: int | None = None
+    """boxes looked into; fewer are faster on a CPU, and miss objects where there are many; none: the model's own"""
+    max_detections: int | None = None
+    """detections of a picture at most; none: the model's own, 100 as COCO has it"""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what cannot be."""
+        for key, least in (("tiles", 32), ("proposals", 1), ("max_detections", 1)):
+            value = getattr(self, key)
+            require(value is None or value >= least, key, value, f"at least {least}, or none")
+
+
+@dataclass(frozen=True)
+class DetectTelling:
+    """What is told of a picture."""
+
+    min_score: float = 0.3
+    """least score of the objects that are told, 0 to 1"""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what cannot be."""
+        require(0 <= self.min_score <= 1, "min_score", self.min_score, "from 0 to 1")
+
+
+@dataclass(frozen=True)
+class DetectedObject:
+    """One object. box: left, top, right and lower edge in the picture's pixels. mask: COCO's counts, None for none."""
+
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+    mask: bytes | None = field(repr=False)
+    colour: RGB = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Detection(Answer):
+    """The objects in a picture, the surest first. size: the picture's (height, width) in pixels."""
+
+    size: Pair
+    objects: tuple[DetectedObject, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Objects by name, the most frequent first."""
+        names = [one.label for one in self.objects]
+        return dict(sorted(((name, names.count(name)) for name in dict.fromkeys(names)), key=lambda pair: -pair[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Boxes are left, top, right, lower edge; masks are COCO's run lengths."""
+        found = []
+        for one in self.objects:
+            row: dict[str, Any] = {"label": one.label, "score": float(f"{one.score:.6g}")}
+            row["box"] = [round(edge, 2) for edge in one.box]
+            if one.mask is not None:
+                row["segmentation"] = {"size": list(self.size), "counts": one.mask.decode()}
+            found.append(row)
+        return {"file": self.file, "size": list(self.size), "objects": found}
+
+    def draw(self) -> Image.Image:
+        """The picture with the objects' masks, boxes, names and scores."""
+        found = [marked(one.box, one.colour, one.label, one.score, one.mask, self.size) for one in self.objects]
+        return mark(self.picture, found)
+
+    def line(self) -> str:
+        said = [f"{number} {name}" for name, number in self.counts.items()]
+        more = f", {len(said) - LARGEST} more kinds" if len(said) > LARGEST else ""
+        return ", ".join(said[:LARGEST]) + more if said else "nothing"
+
+
+def detect(
+    opened: Opened,
+    model: nn.Module,
+    images: Tensor,
+    pictures: Sequence[Prepared],
+    looks: DetectLooks,
+    telling: DetectTelling,
+) -> list[Answer]:
+    """The objects in each picture."""
+    rows = found_in(opened, model, images, pictures[0].size, looks)
+    return [_answer(opened, picture, found, telling) for picture, found in zip(pictures, rows, strict=True)]
+
+
+def found_in(opened: Opened, model: nn.Module, images: Tensor, size: Pair, looks: DetectLooks) -> list[Found]:
+    """What a folded detector finds in pictures of one size (height, width)."""
+    model.limit(looks.proposals, looks.max_detections)  # type: ignore[operator]
+    if looks.tiles is not None:
+        limits = opened.preprocessing.short, opened.preprocessing.long
+        return find_in_tiles(model, images, size, looks.tiles, limits)
+    return find(model, images, size)
+
+
+def _answer(opened: Opened, picture: Prepared, found: Found, telling: DetectTelling) -> Detection:
+    assert opened.classes is not None
+    assert opened.palette is not None
+    objects = []
+    for number, (box, score, label) in enumerate(zip(found.boxes.tolist(), found.scores, found.labels, strict=True)):
+        if score >= telling.min_score:
+            mask = None if found.masks is None else found.masks[number]
+            colour = opened.palette[label]
+            objects.append(DetectedObject(opened.classes[label], float(score), tuple(box), mask, colour))
+    return Detection(picture.source, picture.size, tuple(objects), pixels=opened.pixels)

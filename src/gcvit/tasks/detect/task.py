@@ -1,0 +1,179 @@
+"""Detection: the description of the task."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gcvit.data.coco_doctor import examine_coco
+from gcvit.data.coco_folders import find_coco
+from gcvit.data.coco_pictures import CocoReading, is_divided
+from gcvit.data.coco_repair import repair
+from gcvit.data.detect_scenes import write_coco_folders
+from gcvit.data.detect_transforms import EvalDetection
+from gcvit.data.health import Health
+from gcvit.data.objects import Objects
+from gcvit.data.pixels import PixelFormat
+from gcvit.data.segment_transforms import EvalScene
+from gcvit.data.shapes import Track
+from gcvit.engine.loop import Plan
+from gcvit.errors import UserError
+from gcvit.model.config import Pair
+from gcvit.tasks.detect import data as pictures
+from gcvit.tasks.detect.answer import DetectLooks, DetectTelling, detect
+from gcvit.tasks.detect.config import DetectConfig
+from gcvit.tasks.detect.detector import Counted, Detector
+from gcvit.tasks.detect.loss import collate, detection_loss
+from gcvit.tasks.detect.recipes import RECIPES
+from gcvit.tasks.detect.saving import DetectPreprocessing, build_detector
+from gcvit.tasks.detect.settings import HeadConfig
+from gcvit.tasks.evaluation import Meter
+from gcvit.tasks.headed import open_headed, save_headed
+from gcvit.tasks.opened import Opened
+from gcvit.tasks.target import Target
+from gcvit.tasks.task import Data, HeldOut, Loss, Pictures, Task, Transform
+from gcvit.weights.reading import Checkpoint
+from gcvit.wording import listed
+
+
+class Detect(Task):
+    """Boxes and masks of objects, by Mask R-CNN or Cascade Mask R-CNN on a GC ViT."""
+
+    name = "detect"
+    does = "finds objects, their boxes and masks"
+    kind = "a detector on"
+    config = DetectConfig
+    recipes = RECIPES
+    score = "box_ap"
+    curves: ClassVar = {"box_ap": "box AP", "box_ap50": "box AP50", "mask_ap": "mask AP"}
+    looks, telling, reading, preprocessing = DetectLooks, DetectTelling, CocoReading, DetectPreprocessing
+    needs = "a folder in COCO's format, or its annotation file"
+    at_once = 2
+    example_pictures = "val"
+    is_exported = False
+
+    def write_examples(self, folder: Path, counts: Mapping[str, int], size: int, seed: int, track: Track) -> None:
+        write_coco_folders(folder, counts, size, seed, track)
+
+    def example_flags(self, config: DetectConfig) -> list[object]:
+        return ["--size", config.scene_size]
+
+    def training_flags(self, size: int) -> list[object]:
+        usual = RECIPES["detect_small"].config()
+        return [] if size == usual.size else ["--size", size, "--short", size]
+
+    def open_data(self, config: DetectConfig) -> Data:  # type: ignore[override]
+        return pictures.open_pictures(config)
+
+    def open_held_out(self, config: DetectConfig, opened: Opened, *, share: bool) -> HeldOut:
+        return pictures.open_held_out(config, opened, share=share)
+
+    def divides(self, config: DetectConfig) -> bool:
+        return config.data is not None and is_divided(config.data)
+
+    def recognises(self, path: Path) -> bool:
+        try:
+            find_coco(path)
+        except UserError:
+            return False
+        return True
+
+    def examine(
+        self,
+        path: Path,
+        reading: CocoReading,
+        pixels: PixelFormat,
+        *,
+        workers: int,
+        progress: Callable[[int, int], None],
+    ) -> tuple[Health, list[object]]:
+        health = examine_coco(path, reading, pixels=pixels, workers=workers, progress=progress)
+        return health, [] if health.masks else ["--no-masks"]
+
+    def repair(self, path: Path, out: Path) -> list[str]:
+        files = list(find_coco(path).parts.values())
+        if len(files) > 1:
+            raise UserError(f"--fix mends one annotation file; give one of {listed(list(map(str, files)))} as the data")
+        return repair(files[0], out)
+
+    def build(  # type: ignore[override]
+        self, config: DetectConfig, data: Data, plan: Plan, checkpoint: Checkpoint | None
+    ) -> tuple[Opened, list[str]]:
+        return build_detector(self, config, data, plan, checkpoint)
+
+    def save(self, opened: Opened, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
+        save_headed(opened, model, folder, metadata)
+
+    def open(self, checkpoint: Checkpoint) -> Opened:
+        return open_headed(self, checkpoint, Detector, HeadConfig())
+
+    def prepared(self, preprocessing: DetectPreprocessing) -> list[tuple[str, str]]:
+        mean, std = (" ".join(f"{value:g}" for value in part) for part in (preprocessing.mean, preprocessing.std))
+        return [
+            ("input", f"short side {preprocessing.short} px, long side at most {preprocessing.long}, whole"),
+            ("normalised", f"mean {mean}, std {std}"),
+        ]
+
+    def counted(self, model: nn.Module) -> nn.Module:
+        assert isinstance(model, Detector)
+        return Counted(model, model.head_config.proposals, model.head_config.detections)
+
+    def shown(self, opened: Opened, looks: DetectLooks) -> str:
+        tiles = f", tiles of {looks.tiles} px too" if looks.tiles else ""
+        head = {"mask-rcnn": "Mask R-CNN", "cascade": "Cascade Mask R-CNN"}[opened.model.head_config.head]  # type: ignore[index,union-attr]
+        return f"{head} on {opened.name} at {opened.preprocessing.short} px{tiles}"
+
+    def vary(self, config: DetectConfig, opened: Opened) -> pictures.Varied:  # type: ignore[override]
+        return pictures.varied(config, opened.preprocessing)
+
+    def collate(self, items: list[Any]) -> Any:
+        return collate(items)
+
+    def alike(self, config: DetectConfig) -> int | None:  # type: ignore[override]
+        return config.batch_size
+
+    def loss(self, config: DetectConfig, data: Data, plan: Plan) -> Loss:  # type: ignore[override]
+        return detection_loss
+
+    def transform(self, opened: Opened, looks: DetectLooks) -> Transform:
+        prepared = opened.preprocessing
+        if looks.tiles:  # which are cut from the picture as it is
+            return EvalScene(None, prepared.mean, prepared.std)
+        return EvalDetection(prepared.short, prepared.long, prepared.mean, prepared.std)
+
+    def target(self, target: Objects, columns: Sequence[int] | None) -> Objects:
+        return pictures.numbered(target, columns)
+
+    def meter(self, opened: Opened, looks: DetectLooks, pictures: Pictures, device: torch.device) -> Meter:
+        from gcvit.tasks.detect.evaluation import DetectMeter  # with what draws
+
+        return DetectMeter(opened, looks, pictures)
+
+    answer = staticmethod(detect)
+
+    def targets(self, opened: Opened, model: nn.Module, maps: Sequence[Tensor], size: Pair) -> list[Target]:
+        """The class's logit of each object, at its box."""
+        assert isinstance(model, Detector)
+        assert opened.classes is not None
+        (picture,) = model.look_at(maps, size)
+        proposals = model.rpn.proposals(picture.levels, size, training=False)
+        found = model.roi_heads(picture.maps, size, proposals)
+        return [
+            Target(
+                opened.classes[label],
+                score,
+                partial(model.roi_heads.logit, picture.maps, found.boxes[number : number + 1], label),
+                tuple(found.boxes[number].tolist()),
+            )
+            for number, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
+        ]
+
+    def size(self, preprocessing: DetectPreprocessing) -> Pair:
+        return preprocessing.short, preprocessing.short
+
+    def resized(self, preprocessing: DetectPreprocessing, size: Pair) -> DetectPreprocessing:
+        return replace(preprocessing, short=min(size), long=max(max(size), preprocessing.long))

@@ -1,1 +1,0 @@
-"""Tests of gcvit.recipes."""
