@@ -129,7 +129,7 @@ def _describe(hint: Any) -> str:
         if arguments[-1] is Ellipsis:
             return f"a list, each {_describe(arguments[0])}, at most {LONGEST_LIST} of them"
         if len(set(arguments)) == 1:
-            return f"a list of {len(arguments)}, each {_describe(arguments[0])}"
+            return f"a list of {len(arguments)} (each {_describe(arguments[0])})"
         return f"a list of {len(arguments)} ({', '.join(_describe(argument) for argument in arguments)})"
     if dataclasses.is_dataclass(hint):
         return "a table of settings"
