@@ -34,12 +34,13 @@ def test_pictures_of_other_channels(gcvit: Command, channels: int) -> None:
     write_pictures(Path("scans"), channels)
     asked = ["--in-chans", channels, *RANGE]
 
-    narrow = gcvit("doctor", "scans", "--workers", 0, "--in-chans", channels)
-    assert narrow.code == 1
-    assert "--value-range 0 4095" in narrow.out
-    healthy = gcvit("doctor", "scans", "--workers", 0, *asked)
-    assert healthy.code == 0, healthy.out
-    (words,) = healthy.next
+    words, found = ["doctor", "scans"], []
+    while words[0] == "doctor":
+        examined = gcvit(*words, "--workers", 0)
+        (words,) = examined.next
+        found.append((examined.code, words[2:] if words[0] == "doctor" else []))
+    assert found == [(1, [*(["--in-chans", "5"] if channels == 5 else []), *RANGE]), (0, [])]
+    words = gcvit("doctor", "scans", "--workers", 0, *asked).next[0]
     assert words[:2] == ["train", "classify"]
     flags = words[words.index("--data") :]
     assert flags[flags.index("--mean") : flags.index("--mean") + channels + 1].count("--std") == 0

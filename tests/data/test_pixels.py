@@ -359,3 +359,15 @@ def test_the_doctor_measures_what_is_trained_on(tmp_path):
         assert health.faults == []
         assert np.allclose(health.mean, levels / 2, atol=1e-3)
         assert np.allclose(health.std, 0.005, atol=1e-3)
+
+
+def test_the_doctor_says_with_which_pixels_it_is_right(tmp_path):
+    """What a finding names reads its files; where something else is wrong too, that is a fault of its own."""
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        written(tmp_path, np.repeat(numbers("u2", 0, 60_000), 5, axis=2), f"{name}.npy")
+    faults = examine(tmp_path).faults
+    ways = [fault.read_with for fault in faults]
+    assert ways == [{"channels": 5}] * 4
+    assert examine(tmp_path, pixels=PixelFormat(**ways[0])).faults == []
+    (tmp_path / "cat" / "3.png").write_bytes(b"no picture")
+    assert [fault.read_with for fault in examine(tmp_path).faults] == [{"channels": 5}] * 2 + [{}] + [{"channels": 5}] * 2

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,11 @@ def run(argv: Sequence[str]) -> int:
     _show_findings(health, arguments.json)
     given = [*_flags(reading), *_flags(pixels, in_chans="channels")]
     asked = ["--task", arguments.task] if arguments.task else []
-    if health.faults:
+    if reading_right := _read_right(health.faults):
+        say("\nnothing is wrong with these files: they are to be read in another way")
+        flags = _flags(replace(pixels, **reading_right), in_chans="channels")
+        next_steps(["gcvit", "doctor", arguments.data, *asked, *_flags(reading), *flags])
+    elif health.faults:
         skips = any(finding.kind.startswith("unreadable") for finding in health.faults)
         say(
             "\nmend these"
@@ -100,6 +104,18 @@ def _named(argv: Sequence[str]) -> Task | None:
     return None
 
 
+def _read_right(faults: Sequence[Finding]) -> dict[str, Any]:
+    """Fields of `PixelFormat` with which nothing is wrong; none where something is, or files ask for different ones."""
+    found: dict[str, Any] = {}
+    for fault in faults:
+        if any(found.setdefault(name, value) != value for name, value in fault.read_with.items()):
+            return {}
+    explained = {file for fault in faults if fault.read_with for file in fault.files}
+    rest = [fault for fault in faults if not fault.read_with]
+    right = all(fault.kind.startswith("unreadable") and explained.issuperset(fault.files) for fault in rest)
+    return found if right else {}
+
+
 def _flags(settings: Any, **fields_of: str) -> list[object]:
     """The flags that say what differs from what is usual. fields_of: fields by their flags, where the names differ."""
     names = {field: flag for flag, field in fields_of.items()}
@@ -109,7 +125,7 @@ def _flags(settings: Any, **fields_of: str) -> list[object]:
         if value != f.default:
             flag = "--" + names.get(f.name, f.name).replace("_", "-")
             values = value if isinstance(value, tuple) else ["none" if value is None else value]
-            said += [flag, *values]
+            said += [flag, *(f"{one:.9g}" if isinstance(one, float) else one for one in values)]
     return said
 
 

@@ -37,7 +37,7 @@ class Seen(NamedTuple):
     """What an image is, or why it could not be read.
 
     file: SHA-256 of its bytes. pixels: SHA-256 of what the model would see, size included. numbers, moments: what was
-    measured of it. ended: whether the file has its end mark, if its kind has one.
+    measured of it. ended: whether the file has its end mark, if its kind has one. channels: as in `Refused`.
     """
 
     width: int
@@ -48,6 +48,7 @@ class Seen(NamedTuple):
     numbers: Numbers | None = None
     moments: Moments | None = None
     ended: bool = True
+    channels: int | None = None
 
 
 class Looked(NamedTuple):
@@ -104,7 +105,7 @@ def look_at(source: Source, pixels: PixelFormat = RGB8) -> Seen:
         try:
             picture = upright(picture_of(stored, pixels), orientation)
         except Refused as error:
-            return Seen(0, 0, b"", b"", str(error), numbers)
+            return Seen(0, 0, b"", b"", str(error), numbers, channels=error.channels)
         width, height = size_of(picture)
         file, ended = hashlib.sha256(content).digest(), not lacks_end(content)
         return Seen(width, height, file, _digest(picture), "", numbers, moments_of(picture), ended)
@@ -162,7 +163,7 @@ def about_unreadable(looked: Sequence[Looked], kind: str) -> Iterator[Finding]:
     """Each picture that cannot be read, and why."""
     for _, file, seen in looked:
         if seen.reason:
-            yield Finding(kind, [file], seen.reason)
+            yield Finding(kind, [file], seen.reason, {"channels": seen.channels} if seen.channels else {})
 
 
 def about_repeats(
@@ -216,12 +217,14 @@ def about_numbers(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Fin
         least, low = min(one.least for one in files.values()), min(one.low for one in files.values())
         greatest, high = max(one.greatest for one in files.values()), max(one.high for one in files.values())
         said = f"{kind} from {least:.6g} to {greatest:.6g}"
-        advice = "--value-range {:.9g} {:.9g}".format(*_range(white, least, greatest, low, high))
+        limits = _range(white, least, greatest, low, high)
+        advice = "--value-range {:.9g} {:.9g}".format(*limits)
         black, full = pixels.value_range or (0, white)
         if full is None:
-            yield Finding("numbers without black and white", list(files), f"{said}: {advice}")
+            yield Finding("numbers without black and white", list(files), f"{said}: {advice}", {"value_range": limits})
         elif (levels := 255 * (high - low) / abs(full - black)) < FEW_LEVELS:
-            yield Finding(NARROW, list(files), f"{said}: {levels + 1:.0f} of 256 levels of grey remain; {advice}")
+            detail = f"{said}: {levels + 1:.0f} of 256 levels of grey remain; {advice}"
+            yield Finding(NARROW, list(files), detail, {"value_range": limits})
 
 
 def _range(white: int | None, least: float, greatest: float, low: float, high: float) -> tuple[float, float]:

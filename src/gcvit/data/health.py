@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gcvit.data.split_names import is_held_out
 
@@ -11,11 +12,16 @@ CLASSES = 16  # the largest number of classes that are all listed
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know. kind: what it is, the same words for all of a kind. files: that it concerns."""
+    """One thing to know.
+
+    kind: what it is, the same words for all of a kind. files: that it concerns. read_with: fields of `PixelFormat` with
+    which these files are read right; nothing is wrong with them then.
+    """
 
     kind: str
     files: list[str]
     detail: str = ""
+    read_with: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,7 +144,8 @@ def _levels(bands: Bands, pixels: PixelFormat, background: np.ndarray) -> np.nda
         if bands.count != channels:
             raise Refused(
                 f"it has {bands.count} {'band' if bands.count == 1 else 'bands'}, and the model takes pictures of "
-                f"{channels} channels; for others a model is trained with --in-chans"
+                f"{channels} channels; for others a model is trained with --in-chans",
+                bands.count,
             )
         return _between(numbers, bands, pixels)
     colour, opaque = numbers[..., :colours], _opacity(bands)

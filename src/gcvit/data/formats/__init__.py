@@ -13,7 +13,14 @@ Alpha = Literal["straight", "premultiplied"]
 
 
 class Refused(Exception):
-    """Why a file cannot be read, without its name, which the caller adds."""
+    """Why a file cannot be read, without its name, which the caller adds.
+
+    channels: with which it can be read, where their number is all that stands against it.
+    """
+
+    def __init__(self, reason: str, channels: int | None = None) -> None:
+        super().__init__(reason)
+        self.channels = channels
 
 
 @dataclass(frozen=True)
