@@ -40,10 +40,10 @@ def test_folders_for_segmentation(gcvit: Command) -> None:
     ("words", "said"),
     [
         (["out", "--sise", "3"], "--size"),
-        (["out", "--size", "31"], "--size 31: it must be at least 32"),
-        (["out", "--as", "segment", "--size", "31"], "--size 31: it must be at least 32"),
+        (["out", "--size", "31"], "--size must be at least 32, not 31"),
+        (["out", "--as", "segment", "--size", "31"], "--size must be at least 32, not 31"),
         (["out", "--val", "3"], "at least one picture per class"),
-        (["out", "--as", "segment", "--val", "0"], "val split needs at least one scene"),
+        (["out", "--as", "segment", "--val", "0"], "--val must be at least 1, not 0"),
         (["out", "--as", "segmint"], "--as: there is no task 'segmint'; did you mean segment?"),
         (["full"], "not empty"),
         (["full", "--as", "segment"], "not empty"),

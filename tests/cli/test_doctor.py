@@ -62,7 +62,7 @@ def test_an_index_is_written_and_used(gcvit: Command, data: Path) -> None:
         (("data", "index", "none"), "none: no such file or folder"),
         (("data", "index", "."), ".: no .tar files in it"),
         (("doctor", "none"), "none: no such folder"),
-        (("doctor", ".", "--workers", "-1"), "--workers -1: it must be at least 0"),
+        (("doctor", ".", "--workers", "-1"), "--workers must be at least 0, not -1"),
     ],
 )
 def test_mistakes(gcvit: Command, words: tuple[str, ...], said: str) -> None:

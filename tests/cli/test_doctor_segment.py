@@ -76,7 +76,7 @@ def test_of_many_classes_the_rarest_and_the_commonest_are_shown(gcvit: Command, 
             ("doctor", ".", "--task", "segment"),
             ".: expected the pictures in images/ and their label files in annotations",
         ),
-        (("doctor", ".", "--workers", "-1"), "--workers -1: it must be at least 0"),
+        (("doctor", ".", "--workers", "-1"), "--workers must be at least 0, not -1"),
     ],
 )
 def test_mistakes(gcvit: Command, words: tuple[str, ...], said: str) -> None:

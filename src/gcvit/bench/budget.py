@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 
@@ -16,9 +16,10 @@ from gcvit.bench.profiling import Spent, where_time_goes
 from gcvit.bench.timing import take_turn
 from gcvit.bench.work import MLP, REST, Place, Work, work
 from gcvit.engine.device import resolve_device
+from gcvit.engine.fields import Range, check_fields
 from gcvit.errors import UserError, require
 from gcvit.factory import create_model
-from gcvit.model.config import SMALLEST_SIDE, Pair, sides
+from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, Pair, sides
 
 WARM_UP_STEPS = 3
 NOT_BY_PART = {"compiled", "blocks", "cudagraph", *RUNTIMES}
@@ -31,32 +32,28 @@ class BudgetConfig:
     Raises UserError, naming the setting, for a value out of range and for a model or form that does not exist.
     """
 
-    batch_size: int = 8
+    batch_size: Annotated[int, Range(1, 65_536)] = 8
     """Images in a batch."""
     size: int | str = 224
     """Pixels: a side, or HEIGHTxWIDTH such as 800x1344; at least 32 a side."""
     part: Literal["model", "backbone"] = "model"
     """backbone: without final norm and head."""
-    windows: tuple[int, int, int, int] | None = None
+    windows: Annotated[tuple[int, int, int, int] | None, Range(1, LARGEST_SIDE)] = None
     """Windows in tokens a side, stage by stage; left out: the published share of the size."""
     precision: Literal["fp32", "bf16", "pure-bf16"] = "fp32"
     """bf16: autocast over fp32 weights, as in training; pure-bf16: weights and images too."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1."""
-    steps: int = 20
+    steps: Annotated[int, Range(1, 1_000_000)] = 20
     """Timed forward passes."""
-    threads: int | None = None
+    threads: Annotated[int | None, Range(1, 1_024)] = None
     """CPU threads, of the model and of the floors; left out: as many as torch chooses."""
-    scale: int = 1
+    scale: Annotated[int, Range(1, 64)] = 1
     """Divides the matrices and arrays that the floors are measured with; above 1 for a first look only."""
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        check_fields(self)
         require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
-        require(self.windows is None or min(self.windows) >= 1, "windows", self.windows, "at least 1 token each")
-        require(self.steps >= 1, "steps", self.steps, "at least 1")
-        require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or none")
-        require(1 <= self.scale <= 64, "scale", self.scale, "1 to 64")
 
     @property
     def sides(self) -> Pair:

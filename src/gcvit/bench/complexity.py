@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import log, prod
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import timm
@@ -14,14 +14,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from gcvit.bench.cost import macs
 from gcvit.bench.peak import Measuring, Spent, check_device, measure
 from gcvit.bench.swin import SWIN_SIZES, swin
+from gcvit.engine.fields import Range, check_fields
 from gcvit.errors import require
 from gcvit.factory import create_model, variant
 from gcvit.model import GCViT, GCViTConfig
-from gcvit.model.config import SMALLEST_SIDE, STAGES
+from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, STAGES
 from gcvit.model.windows import grid
 
 Say = Callable[[str], None]
 WHOLE = 224  # pixels, a side of which no window is padded
+SIDES = Range(SMALLEST_SIDE, LARGEST_SIDE)
 Name = Literal["gcvit", "gcvit, growing windows", "swin_tiny", "vit_small"]
 NAMES: dict[Name, str] = {
     "gcvit": "{model}, windows of its own size",
@@ -37,21 +39,19 @@ class ComplexityConfig:
 
     model: str = "gcvit_tiny"
     """one of ours (`gcvit info` lists them)"""
-    sizes: tuple[int, ...] = (112, 224, 448, 672, 896, 1120, 1344, 1568, 1792, 2016, 2048)
+    sizes: Annotated[tuple[int, ...], SIDES] = (112, 224, 448, 672, 896, 1120, 1344, 1568, 1792, 2016, 2048)
     """sides of square images in pixels, at least three; counted"""
-    measured_up_to: int = 0
+    measured_up_to: Annotated[int, Range(0, LARGEST_SIDE)] = 0
     """the largest side at which time and memory are measured too; 0: none. A GPU takes all, two cores 1,120"""
     device: str = "cpu"
     """where they are measured: cpu, cuda or cuda:N"""
-    threads: int | None = None
+    threads: Annotated[int | None, Range(1, 1_024)] = None
     """CPU threads; none: as many as torch chooses"""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         variant(self.model)
         require(len(set(self.sizes)) >= 3, "sizes", self.sizes, "at least three, to fit a line through")
-        require(min(self.sizes) >= SMALLEST_SIDE, "sizes", self.sizes, f"at least {SMALLEST_SIDE} pixels each")
-        require(self.measured_up_to >= 0, "measured_up_to", self.measured_up_to, "a side in pixels, or 0")
-        require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or none")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from statistics import median
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from gcvit.bench.machine import machine
 from gcvit.bench.timing import Step, Turn, energy_meter, take_turn
 from gcvit.bench.twins import Twins, tolerance
 from gcvit.engine.device import resolve_device
+from gcvit.engine.fields import Range, check_fields
 from gcvit.errors import UserError, require
-from gcvit.model.config import SMALLEST_SIDE, Pair, sides
+from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, Pair, sides
 
 WARM_UP_STEPS = 3
 Say = Callable[[str], None]
@@ -42,13 +43,13 @@ class SpeedConfig:
     """Add timm's gcvit_tiny, Swin-T, ConvNeXt-T and ViT-S where they are missing."""
     forms: tuple[str, ...] = ()
     """Forms for every model, such as compiled."""
-    batch_sizes: tuple[int, ...] = (1, 8)
+    batch_sizes: Annotated[tuple[int, ...], Range(1, 65_536)] = (1, 8)
     """Images in a batch, each of these in turn."""
     size: int | str = 224
     """Pixels: a side, or HEIGHTxWIDTH such as 800x1344; at least 32 a side."""
     part: Literal["model", "backbone"] = "model"
     """backbone: without final norm and head, the stages' maps, as detectors take them."""
-    windows: tuple[int, int, int, int] | None = None
+    windows: Annotated[tuple[int, int, int, int] | None, Range(1, LARGEST_SIDE)] = None
     """Our models' windows in tokens a side, stage by stage; left out: the published share of the size."""
     mode: Literal["inference", "train"] = "inference"
     """A forward pass, or a training step: forward, loss, backward, AdamW; without drop path."""
@@ -56,24 +57,19 @@ class SpeedConfig:
     """bf16: autocast over fp32 weights, as in training; pure-bf16: weights and images too."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1."""
-    rounds: int = 10
+    rounds: Annotated[int, Range(1, 1_000_000)] = 10
     """Turns of each model."""
-    turn_seconds: float = 0.3
+    turn_seconds: Annotated[float, Range(0, 3_600)] = 0.3
     """Least length of a turn: a fast model takes several steps in it."""
-    threads: int | None = None
+    threads: Annotated[int | None, Range(1, 1_024)] = None
     """CPU threads; left out: as many as torch chooses."""
     same_weights: bool = True
     """Give GC ViTs of one architecture the same weights and stop if their outputs differ."""
 
     def __post_init__(self) -> None:
-        require(
-            len(self.batch_sizes) > 0 and min(self.batch_sizes) >= 1, "batch_sizes", self.batch_sizes, "1 or more each"
-        )
+        check_fields(self)
+        require(len(self.batch_sizes) > 0, "batch_sizes", self.batch_sizes, "one or more")
         require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
-        require(self.windows is None or min(self.windows) >= 1, "windows", self.windows, "at least 1 token each")
-        require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
-        require(0 <= self.turn_seconds < float("inf"), "turn_seconds", self.turn_seconds, "at least 0")
-        require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or none")
         if self.mode == "train" and (self.part == "backbone" or self.precision == "pure-bf16"):
             raise UserError("training is measured on whole models over fp32 weights: --part model, fp32 or bf16")
         conditions = Conditions(resolve_device(self.device), self.precision, self.mode == "train")

@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, arg
 
 from gcvit.data.images import PIXEL_LIMIT
-from gcvit.errors import UserError
+from gcvit.engine.fields import Range, check_ranges, flag
 from gcvit.tasks import TASKS
 
 Arguments = TypeVar("Arguments")
@@ -22,7 +22,7 @@ DESCRIBE = "--describe\0"  # no person can type it
 class ReadsPictures:
     """What every command that reads pictures takes."""
 
-    max_pixels: int | None = None
+    max_pixels: Annotated[int | None, Range(1, 10**12)] = None
     """the most pixels that a picture may have; none: 89,478,485, or GCVIT_MAX_PIXELS in the environment"""
 
 
@@ -42,8 +42,8 @@ def parse(kind: type[Arguments], command: str, argv: Sequence[str], *, default: 
             raise Described(tyro.extras.get_parser(kind, prog=f"gcvit {command}", default=start, config=named))
     spelled = [_spelled(word, before) for before, word in zip(["", *argv], argv, strict=False)]
     found = tyro.cli(kind, prog=f"gcvit {command}", args=spelled, default=start, config=named)
+    check_ranges(found, flag)
     if isinstance(found, ReadsPictures) and found.max_pixels is not None:
-        require_flag("--max-pixels", found.max_pixels, 1)
         os.environ[PIXEL_LIMIT] = str(found.max_pixels)  # which the processes that read pictures inherit
     return found
 
@@ -68,7 +68,7 @@ def every_tasks(*parts: str) -> dict[str, Any]:
 
 def _flat(settings: Any, keep: Sequence[str], taken: Collection[str]) -> type[Any]:
     """The dataclass of an instance, whose values are its defaults, with flags as `with_parts` says."""
-    hints = get_type_hints(type(settings))
+    hints = get_type_hints(type(settings), include_extras=True)
     rows = []
     for f in fields(settings):
         hint: Any = hints[f.name]
@@ -89,14 +89,6 @@ def leading(argv: Sequence[str]) -> list[str]:
     """The words before the first flag."""
     flags = (position for position, word in enumerate(argv) if word.startswith("-") and word != "-")
     return list(argv[: next(flags, len(argv))])
-
-
-def require_flag(flag: str, value: int, least: int, most: int | None = None) -> None:
-    """Raise UserError, naming the flag, for a value below `least` or above `most`."""
-    if value < least:
-        raise UserError(f"{flag} {value}: it must be at least {least}")
-    if most is not None and value > most:
-        raise UserError(f"{flag} {value}: it must be at most {most:,}")
 
 
 def _spelled(word: str, before: str) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 
@@ -12,7 +13,7 @@ from gcvit.bench.peak import Measuring, check_device
 from gcvit.bench.tradeoff import COSTS, front, points
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table
-from gcvit.errors import require
+from gcvit.engine.fields import Range
 from gcvit.files import write_atomically
 
 
@@ -26,15 +27,12 @@ class Figure1:
     """measure throughput and memory too, in fp32; some minutes"""
     device: str = "cpu"
     """where: cpu, cuda or cuda:N"""
-    batch_size: int = 1
+    batch_size: Annotated[int, Range(1, 65_536)] = 1
     """images at once, where it is measured"""
-    threads: int | None = None
+    threads: Annotated[int | None, Range(1, 1_024)] = None
     """CPU threads; none: as many as torch chooses"""
 
     def __post_init__(self) -> None:
-        """Raises UserError, naming the setting, for a value out of range."""
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or none")
         check_device(self.device)
 
 

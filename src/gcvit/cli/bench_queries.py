@@ -4,12 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
 from gcvit.bench.queries import KINDS, measure_queries
-from gcvit.cli.arguments import ReadsPictures, parse, require_flag
+from gcvit.cli.arguments import ReadsPictures, parse
 from gcvit.cli.output import counter, facts, next_steps, say, table
+from gcvit.engine.fields import Range
 from gcvit.opening import open as open_model
 from gcvit.tasks.runs import hold_out, run_of
 
@@ -26,9 +28,9 @@ class Queries(ReadsPictures):
     """a run's folder (its best weights), a model's folder, a checkpoint file or a model's name"""
     data: str | None = None
     """what to measure on; none: a run's own data, or built-in pictures"""
-    images: int = 300
+    images: Annotated[int, Range(2, 10**9)] = 300
     """number of built-in pictures"""
-    batch_size: int = 32
+    batch_size: Annotated[int, Range(1, 65_536)] = 32
     """pictures at once, over which the mean is taken"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1"""
@@ -39,8 +41,6 @@ class Queries(ReadsPictures):
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Queries, "bench queries", argv)
-    require_flag("--images", arguments.images, 2)
-    require_flag("--batch-size", arguments.batch_size, 1)
     opened = open_model(arguments.model)
     record = run_of(arguments.model, opened.task)
     config = opened.task.config() if record is None else record.config

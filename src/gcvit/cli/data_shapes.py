@@ -8,8 +8,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gcvit.cli.arguments import parse, require_flag
+from gcvit.cli.arguments import parse
 from gcvit.cli.output import next_steps, say, track
+from gcvit.engine.fields import Range
 from gcvit.errors import UserError
 from gcvit.tasks import task_named
 
@@ -23,13 +24,13 @@ class Shapes:
     form: Annotated[str, arg(name="as", metavar="TASK")] = "classify"
     """the task that they are for: classify: one object an image, in class folders; segment: several, and the class of
     each pixel; detect: several, a box and a mask for each, as COCO has them"""
-    train: int = 8000
+    train: Annotated[int, Range(1, 10**9)] = 8000
     """images to train on"""
-    val: int = 1000
+    val: Annotated[int, Range(1, 10**9)] = 1000
     """held-out images, drawn from other seeds"""
-    size: int = 64
+    size: Annotated[int, Range(32, 8_192)] = 64
     """side of an image in pixels, at least 32"""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     """another seed draws other images"""
 
 
@@ -41,7 +42,6 @@ def run(argv: Sequence[str]) -> None:
     except UserError as error:
         raise UserError(f"--as: {error}") from error
     counts = {"train": arguments.train, "val": arguments.val}
-    require_flag("--size", arguments.size, 32)
     task.write_examples(arguments.out, counts, arguments.size, arguments.seed, partial(track, what="drawing"))
     say(f"{arguments.out}: {arguments.train} images to train on, {arguments.val} held out")
     train = ["gcvit", "train", task.name, "--data", arguments.out, *task.training_flags(arguments.size)]

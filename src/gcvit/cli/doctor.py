@@ -5,15 +5,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, require_flag, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, whole, with_parts
 from gcvit.cli.output import counter, facts, next_steps, say, table
 from gcvit.data.doctor import LEAK
 from gcvit.data.health import Finding, Health
-from gcvit.data.pixels import RGB8, PixelFormat
+from gcvit.data.pixels import MOST_CHANNELS, RGB8, PixelFormat
+from gcvit.engine.fields import Range, flag
 from gcvit.files import write_atomically
 from gcvit.tasks import task_named, task_of_data
 from gcvit.tasks.task import Task
@@ -33,13 +34,13 @@ class Doctor(ReadsPictures):
     """what --data is in training"""
     task: str | None = None
     """what the data are for, such as classify; none: what they look like"""
-    in_chans: int = 3
+    in_chans: Annotated[int, Range(1, MOST_CHANNELS)] = 3
     """channels of the pictures that the model will take"""
-    value_range: tuple[float, float] | None = None
+    value_range: Annotated[tuple[float, float] | None, Range(-3e38, 3e38)] = None
     """the numbers in picture files that are black and white; none: 0 and the greatest that their type can hold"""
     fix: Path | None = None
     """of an annotation file: write a repaired copy to this one, and list every change"""
-    workers: int | None = None
+    workers: Annotated[int | None, Range(0, 1_024)] = None
     """processes that read; none: one per core"""
     json: Path | None = None
     """file for all findings; the screen shows the first of each kind"""
@@ -123,9 +124,11 @@ def _flags(settings: Any, **fields_of: str) -> list[object]:
     for f in fields(settings):
         value = getattr(settings, f.name)
         if value != f.default:
-            flag = "--" + names.get(f.name, f.name).replace("_", "-")
             values = value if isinstance(value, tuple) else ["none" if value is None else value]
-            said += [flag, *(f"{one:.9g}" if isinstance(one, float) else one for one in values)]
+            said += [
+                flag(names.get(f.name, f.name)),
+                *(f"{one:.9g}" if isinstance(one, float) else one for one in values),
+            ]
     return said
 
 
@@ -137,7 +140,6 @@ def _processes(workers: int | None) -> int:
     """--workers, or one for each core that this process may use, which a batch system may have limited."""
     if workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    require_flag("--workers", workers, 0)
     return workers
 
 

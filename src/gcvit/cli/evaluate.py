@@ -5,17 +5,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, require_flag, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, whole, with_parts
 from gcvit.cli.output import complain, counter, facts, next_steps, say, table, worst
 from gcvit.distributed import is_main, process_group
 from gcvit.engine.device import Precision, resolve_device
+from gcvit.engine.fields import Range
 from gcvit.errors import UserError
 from gcvit.files import write_atomically
-from gcvit.model.config import sides
+from gcvit.model.config import check_sides, sides
 from gcvit.opening import open as open_model
 from gcvit.tasks.config import BadImages
 from gcvit.tasks.evaluate import Measured, evaluate
@@ -41,12 +42,12 @@ class Evaluate(ReadsPictures):
     """runs' folders (their best weights), models' folders, checkpoint files, exported files or models' names"""
     data: str | None = None
     """what to measure on; none: a run's own data, wherever they were, or built-in images"""
-    val_fraction: Share = "own"
+    val_fraction: Annotated[Share, Range(0, 1, but=(0, 1), said="above 0, below 1")] = "own"
     """of data without a validation part, measure the share that training with this val_fraction and --seed held out;
     own: of a run's own data what it held out, of other data all images; none: all images"""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     """training's seed, which chose what it held out"""
-    images: int = 1000
+    images: Annotated[int, Range(1, 10**9)] = 1000
     """number of built-in images"""
     size: tuple[str, ...] = ()
     """sides of the model's input in pixels, or HEIGHTxWIDTH, a row for each; none: the model's own"""
@@ -54,9 +55,9 @@ class Evaluate(ReadsPictures):
     """skip: leave out and list images that cannot be read; error: stop at the first"""
     out: Path | None = None
     """folder for metrics.json, per-class and per-image CSV files, charts and report.html"""
-    batch_size: int | None = None
+    batch_size: Annotated[int | None, Range(1, 65_536)] = None
     """images computed at once; none: what suits the task"""
-    workers: int = 0
+    workers: Annotated[int, Range(0, 1_024)] = 0
     """processes that load images; 0: this one"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1"""
@@ -133,19 +134,12 @@ def _one_task(opened: Sequence[Opened]) -> Task:
 
 def _check(arguments: Any, task: Task) -> list[Any]:
     """The sizes. Raises UserError for what can be seen to be wrong before any data are opened."""
-    for flag, value, least in (
-        ("--seed", arguments.seed, 0),
-        ("--images", arguments.images, 1),
-        ("--batch-size", 1 if arguments.batch_size is None else arguments.batch_size, 1),
-        ("--workers", arguments.workers, 0),
-    ):
-        require_flag(flag, value, least)
     resolve_device(arguments.device)
     if arguments.out is not None:
         check_results_folder(arguments.out)
     sizes = [sides(size) for size in arguments.size]
-    for height, width in sizes:
-        require_flag("--size", min(height, width), 32)
+    for size in sizes:
+        check_sides(*size)
     if sizes and not task.sized:
         raise UserError(f"--size: a model for the task {task.name} sees pictures at their own size; leave it out")
     return sizes

@@ -14,6 +14,7 @@ from gcvit.cli.output import complain, counter, next_steps, say, table, track
 from gcvit.cli.predict import find_images, result_names
 from gcvit.data.images import ImageError
 from gcvit.engine.device import resolve_device
+from gcvit.engine.fields import Range
 from gcvit.engine.figures import save_figure
 from gcvit.errors import UserError
 from gcvit.explain.cam import Cam
@@ -24,7 +25,7 @@ from gcvit.explain.queries import principal_components
 from gcvit.explain.report_card import report_card
 from gcvit.explain.report_card import table as grades_table
 from gcvit.files import write_atomically
-from gcvit.model.config import STAGES, sides
+from gcvit.model.config import LARGEST_SIDE, STAGES, sides
 from gcvit.opening import open as open_model
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.target import NothingFound
@@ -49,13 +50,13 @@ class Explain(ReadsPictures):
     """folder for the results"""
     format: Format = "png"
     """kind of the figures' files"""
-    stage: int | None = None
+    stage: Annotated[int | None, Range(0, 1_000)] = None
     """of the attention; none: the last one that has several windows, and the next"""
-    block: int | None = None
+    block: Annotated[int | None, Range(0, 1_000)] = None
     """of the stage; none: its last global one"""
-    head: int | None = None
+    head: Annotated[int | None, Range(0, 1_000)] = None
     """none: the mean of all"""
-    token: tuple[float, float] | None = None
+    token: Annotated[tuple[float, float] | None, Range(0, LARGEST_SIDE)] = None
     """X Y in pixels of the image as the model sees it: what this place's query token finds; none: the mean of all"""
     map: Shown = "image"
     """image: one softmax over the picture; window: one in each window, as computed; norm: the length of what is added

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from gcvit.cli.arguments import ReadsPictures, parse
 from gcvit.cli.output import complain, facts, next_steps, say, status, table
 from gcvit.cli.predict import find_images
 from gcvit.data.shapes import BUILT_IN_PIXELS, ShapesDataset
+from gcvit.engine.fields import Range
 from gcvit.errors import UserError
 from gcvit.export.check import Check
 from gcvit.export.formats import CODE, Format
@@ -48,15 +50,15 @@ class ExportModel(ReadsPictures):
     """weights and activations in 8 bits (onnx, openvino), calibrated on pictures"""
     calibration: Path | None = None
     """for int8: a folder of pictures like those to come; labels are not needed"""
-    calibration_images: int = 128
+    calibration_images: Annotated[int, Range(1, 10**6)] = 128
     """how many of them to take, spread evenly"""
     images: Path | None = None
     """a folder of pictures to compare on as well; none: those of the calibration, or built-in ones"""
-    check_images: int = 128
+    check_images: Annotated[int, Range(1, 10**6)] = 128
     """how many of them to take, spread evenly"""
     out: Path = Path("exported")
     """folder for the files"""
-    min_agreement: float = 0.95
+    min_agreement: Annotated[float, Range(0, 1)] = 0.95
     """for int8: the share of the pictures (of their pixels, in segmentation) that must keep their likeliest class, 0 to
     1; of a backbone the cosine between its maps and int8's"""
 
@@ -88,10 +90,6 @@ def _check(arguments: ExportModel) -> list[Pair]:
     sizes = list(dict.fromkeys(sides(size) for size in arguments.size))
     for size in sizes:
         check_sides(*size)
-    if min(arguments.calibration_images, arguments.check_images) < 1:
-        raise UserError("--calibration-images and --check-images are at least 1")
-    if not 0 <= arguments.min_agreement <= 1:
-        raise UserError(f"--min-agreement {arguments.min_agreement}: a share, from 0 to 1")
     if arguments.int8 and arguments.calibration is None:
         raise UserError("--int8 needs --calibration FOLDER: pictures like those that the model will see")
     if arguments.calibration is not None and not arguments.int8:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from tyro.conf import Positional
@@ -10,12 +11,13 @@ from tyro.conf import Positional
 from gcvit.bench.cost import macs, parameters
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, table
+from gcvit.engine.fields import Range
 from gcvit.errors import UserError
 from gcvit.export.formats import CODE
 from gcvit.export.sidecar import read_sidecar
 from gcvit.export.trained import BACKBONE
 from gcvit.factory import create_model, list_models
-from gcvit.model.config import STAGES, GCViTConfig
+from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, STAGES, GCViTConfig
 from gcvit.model.gcvit import GCViT
 from gcvit.opening import open as open_model
 from gcvit.tasks.backbone import backbone_of
@@ -36,7 +38,7 @@ class Info:
     model: Positional[str | None] = None
     """a model's name, a run's folder, a checkpoint file, a model's folder or a file of `gcvit export`; left out: list
     all models"""
-    size: int | None = None
+    size: Annotated[int | None, Range(SMALLEST_SIDE, LARGEST_SIDE)] = None
     """side of the image in pixels to choose windows for, at least 32; none: the model's own"""
 
 

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, require_flag, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, whole, with_parts
 from gcvit.cli.output import complain, next_steps, say
 from gcvit.data.images import list_images
 from gcvit.engine.device import Precision
+from gcvit.engine.fields import Range
 from gcvit.errors import UserError
 from gcvit.files import write_atomically
 from gcvit.model.config import sides
@@ -45,7 +46,7 @@ class Predict(ReadsPictures):
     """print one JSON object a line; images that cannot be read have an "error" """
     size: str | None = None
     """side of the model's input in pixels, or HEIGHTxWIDTH; none: the model's own; exported files have one size"""
-    batch_size: int | None = None
+    batch_size: Annotated[int | None, Range(1, 65_536)] = None
     """images computed at once; none: what suits the task"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1; exported files run on the cpu"""
@@ -64,7 +65,6 @@ def run(argv: Sequence[str]) -> int:
     opened = open_model(argv[0], trust_code="--trust-code" in argv)
     task = opened.task
     arguments = parse(with_parts(Predict, looks=task.looks(), telling=task.telling()), "predict", argv)
-    require_flag("--batch-size", 1 if arguments.batch_size is None else arguments.batch_size, 1)
     if arguments.size is not None:
         opened = opened.resized(sides(arguments.size))
     if opened.exported and arguments.precision == "bf16":

@@ -5,12 +5,14 @@ import socket
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, require_flag, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, whole, with_parts
 from gcvit.cli.output import complain, facts, say
 from gcvit.engine.device import Precision
+from gcvit.engine.fields import Range
 from gcvit.errors import UserError
 from gcvit.opening import open as open_model
 from gcvit.shell import install, typed
@@ -30,18 +32,18 @@ class Serve(ReadsPictures):
     name (its published weights are fetched)"""
     host: str = "127.0.0.1"
     """the address to listen at; 0.0.0.0 is every one: whoever reaches this machine may then use the model"""
-    port: int = 8000
+    port: Annotated[int, Range(0, 65_535)] = 8000
     """0: any that is free"""
     names: tuple[str, ...] = ()
     """other names by which browsers and programs call this machine, such as gpu3.example.org; none but its address and
     localhost are answered"""
-    max_upload: int = 32
+    max_upload: Annotated[int, Range(1, 2_047)] = 32
     """the largest request, in MiB"""
     page: bool = True
     """whether to offer the page, on which a person sees what the model looks at; exported files have none"""
-    at_once: int = 8
+    at_once: Annotated[int, Range(1, 1_024)] = 8
     """pictures that go through the model together"""
-    waiting: int = 128
+    waiting: Annotated[int, Range(1, 65_536)] = 128
     """pictures that may wait for it; whoever sends more is told to come again"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1; exported files run on the cpu"""
@@ -65,13 +67,6 @@ def run(argv: Sequence[str]) -> None:
     opened = open_model(argv[0], trust_code="--trust-code" in argv)
     task = opened.task
     arguments = parse(with_parts(Serve, looks=task.looks(), telling=task.telling()), "serve", argv)
-    for flag, value, least, most in (
-        ("--port", arguments.port, 0, 65_535),
-        ("--max-upload", arguments.max_upload, 1, 2_047),
-        ("--at-once", arguments.at_once, 1, 1_024),
-        ("--waiting", arguments.waiting, 1, 65_536),
-    ):
-        require_flag(flag, value, least, most)
     how = {
         "looks": whole(task.looks, arguments.looks),
         "telling": whole(task.telling, arguments.telling),

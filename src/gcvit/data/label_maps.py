@@ -17,7 +17,7 @@ from gcvit.data.formats.decoding import check_pixels, decode, kind_of
 from gcvit.data.formats.tags import XMP, orientation
 from gcvit.data.images import ImageError, Source, pixel_limit, read_safely
 from gcvit.data.pixels import upright_array
-from gcvit.errors import UserError
+from gcvit.errors import UserError, require
 from gcvit.files import write_atomically
 from gcvit.wording import listed
 
@@ -85,6 +85,11 @@ class LabelReading:
     """The value in label files of pixels that do not count, beside zero_is_ignored; none: every value is a class."""
     zero_is_ignored: bool | None = None
     """Label 0 does not count and classes start at 1, as in ADE20K; none: for ADE20K only."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what no label file can hold."""
+        label = self.ignore_label
+        require(label is None or -(2**31) <= label < 2**32, "ignore_label", label, "a value of 32 bits, or none")
 
 
 AS_USUAL = LabelReading()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import types
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -52,14 +53,26 @@ def check_fields(config: Any) -> None:
     """Raise UserError, naming the field, for a value of another type than annotated, a number outside its `Range`, and
     a text that is too long or has a null character; for a configuration's `__post_init__`."""
     kind: Any = type(config)
-    for name, (hint, limits) in _annotations(kind).items():
+    for name, (hint, _) in _annotations(kind).items():
         value = getattr(config, name)
         convert(value, hint, name)
         if isinstance(value, str):
             require(len(value) <= LONGEST_TEXT, name, value, f"a text of at most {LONGEST_TEXT:,} characters")
             require("\0" not in value, name, value, "a text without null characters")
+    check_ranges(config)
+
+
+def check_ranges(settings: Any, spelled: Callable[[str], str] = str) -> None:
+    """Raise UserError for a number outside its field's `Range`; `spelled` gives a field's name as a message has it."""
+    kind: Any = type(settings)
+    for name, (_, limits) in _annotations(kind).items():
         for limit in limits:
-            limit.check(name, value)
+            limit.check(spelled(name), getattr(settings, name))
+
+
+def flag(name: str) -> str:
+    """A field as the command line has it: --batch-size."""
+    return "--" + name.replace("_", "-")
 
 
 def convert(value: Any, hint: Any, key: str) -> Any:

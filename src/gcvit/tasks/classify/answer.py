@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gcvit.errors import require
+from gcvit.engine.fields import Range, check_ranges, flag
+from gcvit.model.config import MOST_CLASSES
 from gcvit.tasks.classify.model import require_classes
 from gcvit.tasks.classify.names import describe, readable
 from gcvit.tasks.opened import Answer, Opened, Prepared
@@ -30,11 +31,11 @@ class ClassifyLooks:
 class ClassifyTelling:
     """What is told of a picture."""
 
-    top_k: int = 5
+    top_k: Annotated[int, Range(1, MOST_CLASSES)] = 5
     """how many classes to give for each image"""
 
     def __post_init__(self) -> None:
-        require(self.top_k >= 1, "--top-k", self.top_k, "at least 1")
+        check_ranges(self, flag)
 
 
 @dataclass(frozen=True)

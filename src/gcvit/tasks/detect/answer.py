@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from PIL import Image
 from torch import Tensor, nn
 
 from gcvit.data.label_maps import RGB
-from gcvit.errors import require
-from gcvit.model.config import Pair
+from gcvit.engine.fields import Range, check_ranges, flag
+from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, Pair
 from gcvit.tasks.detect.inference import Found, find, find_in_tiles
 from gcvit.tasks.detect.pictures import mark, marked
 from gcvit.tasks.opened import Answer, Opened, Prepared
@@ -21,30 +21,28 @@ LARGEST = 5  # kinds of objects on a line
 class DetectLooks:
     """How a detector is shown a picture."""
 
-    tiles: int | None = None
+    tiles: Annotated[int | None, Range(SMALLEST_SIDE, LARGEST_SIDE)] = None
     """also look at large pictures in overlapping tiles of so many pixels a side, for small objects; none: whole only"""
-    proposals: int | None = None
+    proposals: Annotated[int | None, Range(1, 100_000)] = None
     """boxes looked into; fewer are faster on a CPU, and miss objects where there are many; none: the model's own"""
-    max_detections: int | None = None
+    max_detections: Annotated[int | None, Range(1, 100_000)] = None
     """detections of a picture at most; none: the model's own, 100 as COCO has it"""
 
     def __post_init__(self) -> None:
         """Raises UserError for what cannot be."""
-        for key, least in (("tiles", 32), ("proposals", 1), ("max_detections", 1)):
-            value = getattr(self, key)
-            require(value is None or value >= least, key, value, f"at least {least}, or none")
+        check_ranges(self, flag)
 
 
 @dataclass(frozen=True)
 class DetectTelling:
     """What is told of a picture."""
 
-    min_score: float = 0.3
+    min_score: Annotated[float, Range(0, 1)] = 0.3
     """least score of the objects that are told, 0 to 1"""
 
     def __post_init__(self) -> None:
         """Raises UserError for what cannot be."""
-        require(0 <= self.min_score <= 1, "min_score", self.min_score, "from 0 to 1")
+        check_ranges(self, flag)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
 from gcvit.data.label_maps import RGB, write_labels
+from gcvit.engine.fields import Range, check_ranges, flag
+from gcvit.errors import require
 from gcvit.files import write_atomically
 from gcvit.tasks.opened import Answer, Opened, Prepared
 from gcvit.tasks.segment.inference import Looks, Mode, segment_pixels
@@ -28,14 +30,15 @@ class SegmentLooks:
     mode: Mode | None = None
     """slide: in windows of the crops' size at two thirds of it, averaged where they overlap; needs less memory. none:
     whole, but slide in windows of an exported file's size, which is the largest that it takes"""
-    scales: tuple[float, ...] = (1.0,)
+    scales: Annotated[tuple[float, ...], Range(0.01, 100)] = (1.0,)
     """sizes at which pictures are shown, as factors; the softmax of several is averaged"""
     flip: bool = False
     """show the mirror images too"""
 
     def __post_init__(self) -> None:
         """Raises UserError for scales that cannot be."""
-        Looks(scales=self.scales)
+        require(len(self.scales) > 0, "--scales", self.scales, "one or more")
+        check_ranges(self, flag)
 
     def of(self, opened: Opened) -> Looks:
         """With the windows of a model."""

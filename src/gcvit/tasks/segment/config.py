@@ -107,8 +107,7 @@ class SegmentConfig(RunConfig):
     def __post_init__(self) -> None:
         """Raises UserError, naming the setting, for a value out of range."""
         super().__post_init__()
-        label, file = self.reading.ignore_label, self.reading.classes_file or ""
-        require(label is None or -(2**31) <= label < 2**32, "ignore_label", label, "a value of 32 bits, or none")
+        file = self.reading.classes_file or ""
         require(len(file) <= LONGEST_TEXT and "\0" not in file, "classes_file", file, "the name of a file")
         if self.steps is None:
             return
