@@ -116,7 +116,7 @@ def test_figure_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     families = [Point(line.method, 80, {}).family for line in quick]
     assert set(families) == {"GC ViT", "others", "Swin", "CSwin"}
     assert len(draw_points([Point("GC ViT-T", 83, {COSTS[0]: 4.7})]).axes) == 1
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="--batch-size must be at least 1"):
         bench_figure1.run(["--batch-size", "0"])
 
 
