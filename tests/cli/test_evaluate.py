@@ -64,7 +64,7 @@ def test_the_table_fits_80_columns(gcvit: Command, example: Example) -> None:
         (["--dat", "x"], "--data"),
         (["--bad-images", "drop"], "skip"),
         (["--data", "nowhere"], "nowhere: no such folder"),
-        (["--val-fraction", "1.5"], "val_fraction must be"),
+        (["--val-fraction", "1.5"], "--val-fraction must be above 0"),
         (["./nowhere"], "nowhere"),
         (["--out", "file"], "file is a file"),
         (["--out", "run"], "training run's folder"),
@@ -85,7 +85,7 @@ def test_a_mistake_in_the_flags(gcvit: Command, example: Example, flags: list[st
     ("model", "flags", "said"),
     [
         ("run_folder", ["--size", "31"], "at least 32"),
-        ("run_folder", ["--size", "64", "31"], "--size 31"),
+        ("run_folder", ["--size", "64", "31"], "--size must be at least 32 pixels"),
         ("run_folder", ["--tta", "crop"], "flip"),
         ("segment_model", ["--size", "64"], "sees pictures at their own size"),
         ("segment_model", ["--scales", "0"], "above 0"),

@@ -199,7 +199,7 @@ def test_any_kind_and_size_of_image(
         (["none"], "error: none"),  # a file's name, not "no value"
         (["empty"], "no images"),
         (["picture.png", "--size", "31"], "32"),
-        (["picture.png", "--batch-size", "0"], "--batch-size 0"),
+        (["picture.png", "--batch-size", "0"], "--batch-size must be at least 1, not 0"),
         (["picture.png", "--device", "cuda:99"], "cuda:99"),
         ([], "at least one image"),
         (["https://a.org/b.jpg"], "download the image"),

@@ -14,9 +14,9 @@ from gcvit.cli.output import complain, counter, facts, next_steps, say, table, w
 from gcvit.distributed import is_main, process_group
 from gcvit.engine.device import Precision, resolve_device
 from gcvit.engine.fields import Range
-from gcvit.errors import UserError
+from gcvit.errors import UserError, require
 from gcvit.files import write_atomically
-from gcvit.model.config import check_sides, sides
+from gcvit.model.config import SMALLEST_SIDE, sides
 from gcvit.opening import open as open_model
 from gcvit.tasks.config import BadImages
 from gcvit.tasks.evaluate import Measured, evaluate
@@ -138,8 +138,8 @@ def _check(arguments: Any, task: Task) -> list[Any]:
     if arguments.out is not None:
         check_results_folder(arguments.out)
     sizes = [sides(size) for size in arguments.size]
-    for size in sizes:
-        check_sides(*size)
+    for size, words in zip(sizes, arguments.size, strict=True):
+        require(min(size) >= SMALLEST_SIDE, "--size", words, f"at least {SMALLEST_SIDE} pixels a side")
     if sizes and not task.sized:
         raise UserError(f"--size: a model for the task {task.name} sees pictures at their own size; leave it out")
     return sizes

@@ -58,7 +58,7 @@ class ExportModel(ReadsPictures):
     """how many of them to take, spread evenly"""
     out: Path = Path("exported")
     """folder for the files"""
-    min_agreement: Annotated[float, Range(0, 1)] = 0.95
+    min_agreement: Annotated[float, Range(0, 1, said="a share, from 0 to 1")] = 0.95
     """for int8: the share of the pictures (of their pixels, in segmentation) that must keep their likeliest class, 0 to
     1; of a backbone the cosine between its maps and int8's"""
 

@@ -30,7 +30,7 @@ class SegmentLooks:
     mode: Mode | None = None
     """slide: in windows of the crops' size at two thirds of it, averaged where they overlap; needs less memory. none:
     whole, but slide in windows of an exported file's size, which is the largest that it takes"""
-    scales: Annotated[tuple[float, ...], Range(0.01, 100)] = (1.0,)
+    scales: Annotated[tuple[float, ...], Range(0.01, 100, said="factors above 0, from 0.01 to 100")] = (1.0,)
     """sizes at which pictures are shown, as factors; the softmax of several is averaged"""
     flip: bool = False
     """show the mirror images too"""
