@@ -18,13 +18,11 @@ from gcvit.cli.main import main
 from gcvit.engine.config import save_config
 from gcvit.engine.log import read_log
 from gcvit.engine.stopping import Stopped, StopRequest
-from gcvit.tasks import TASKS
-from gcvit.tasks.classify import CLASSIFY
+from gcvit.tasks import TASKS, task_named
 from gcvit.tasks.config import RunConfig
-from gcvit.tasks.segment import SEGMENT
 from gcvit.tasks.train import TrainingObjective, TrainResult
 from gcvit.tasks.train import train as train_task
-from tasks.tiny import TINY, TINY_SCENES
+from tasks.tiny import TINY, TINY_OBJECTS, TINY_SCENES
 
 from .killing import interrupt, same_bits
 
@@ -35,6 +33,7 @@ pytestmark = pytest.mark.usefixtures("without_report")
 RUNS: dict[str, RunConfig] = {
     "classify": TINY,
     "segment": TINY_SCENES,
+    "detect": TINY_OBJECTS,
     "classify, in steps": replace(TINY, epochs=None, steps=5, eval_every=2),
     "segment, in epochs": replace(TINY_SCENES, steps=None, epochs=3, eval_every=1),
 }
@@ -65,6 +64,7 @@ def evaluations(out: Path, unit: str) -> list[int]:
     [
         *(("classify", *fault) for fault in ((0, 1), (0, 4), (0, 6), (1, 10), (2, 3))),  # even: a step's second pass
         *(("segment", *fault) for fault in ((0, 1), (0, 4), (1, 5), (0, 9))),
+        *(("detect", *fault) for fault in ((0, 3), (1, 6))),
         ("classify, in steps", 0, 6),
         ("segment, in epochs", 1, 3),
     ],
@@ -189,12 +189,13 @@ def steps_done(log: Path) -> int:
     )
 
 
-def test_sigkill_of_the_real_command(whole: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", ["classify", "detect"])
+def test_sigkill_of_the_real_command(whole: Callable[[str], Path], tmp_path: Path, run: str) -> None:
     """Kill -9 as soon as the second step is done, wherever that is; then the same command at once, while the loader
     processes of the first may still live."""
-    save_config(every_step(TINY, workers=2), tmp_path / "train.json")
+    save_config(every_step(RUNS[run], workers=2), tmp_path / "train.json")
     out = tmp_path / "run"
-    words = ["train", "classify", "--config", str(tmp_path / "train.json"), "--out", str(out)]
+    words = ["train", run, "--config", str(tmp_path / "train.json"), "--out", str(out)]
     process = Apart(main, words)
     end = time.monotonic() + 120
     while steps_done(out / "log.jsonl") < 2:
@@ -206,7 +207,7 @@ def test_sigkill_of_the_real_command(whole: Callable[[str], Path], tmp_path: Pat
     again = Apart(main, words).done()
     assert again.returncode == 0, again.stderr
     assert "going on from step" in again.stderr
-    assert same_bits(out, whole("classify"))
+    assert same_bits(out, whole(run))
 
 
 def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
@@ -291,4 +292,4 @@ def test_a_dead_loader_worker_is_an_error_and_not_a_hang(tmp_path: Path, monkeyp
 
 def test_the_runs_here_are_of_the_tasks_that_they_are_called_by() -> None:
     for run, config in RUNS.items():
-        assert isinstance(config, (CLASSIFY if run.startswith("classify") else SEGMENT).config)
+        assert isinstance(config, task_named(run.partition(",")[0]).config)
