@@ -247,7 +247,7 @@ class Look:
         return self._passed("values")
 
     def _passed(self, through: Through) -> "_Pass":
-        with _evaluating(self.model), torch.inference_mode(False), torch.enable_grad():
+        with evaluating(self.model), torch.inference_mode(False), torch.enable_grad():
             image = self.image.clone().requires_grad_()
             trace = self.backbone.trace(image, "all", through=through)
             return _Pass(image, trace, self.opened.task.targets(self.opened, self.model, trace.maps, self.size))
@@ -277,7 +277,7 @@ def _gradients(score: Callable[[], Tensor], by: list[Tensor]) -> list[Tensor]:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode; each of its modules is put back."""
     modes = {module: module.training for module in model.modules() if module.training}
     if modes:
