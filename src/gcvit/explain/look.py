@@ -252,6 +252,11 @@ class Look:
             trace = self.backbone.trace(image, "all", through=through)
             return _Pass(image, trace, self.opened.task.targets(self.opened, self.model, trace.maps, self.size))
 
+    def forget(self) -> None:
+        """Let go of the passes, the largest part of what is kept; they are made again for what is asked next."""
+        for kept in ("_pass", "_through_values"):
+            self.__dict__.pop(kept, None)
+
     def check_stage(self, stage: int) -> None:
         """Raise UserError for a stage that is not there."""
         if not 0 <= stage < STAGES:
