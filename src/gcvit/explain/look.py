@@ -134,11 +134,16 @@ class Look:
             )
         return self._blocks[at]
 
-    def default_block(self) -> Position:
-        """The last global block of the last stage that has several windows at the size that the model is set up for;
-        where none has, of the first. Earlier stages light the background, before anything is learned too."""
+    def windowed_stage(self) -> int:
+        """The last stage that has several windows at the size that the model is set up for; where none has, the first.
+        Class maps are the finest there that say anything."""
         sizes, windows = self.config.map_sizes, self.config.stage_windows
-        stage = max((s for s in range(STAGES) if grid(sizes[s], windows[s]) != (1, 1)), default=0)
+        return max((s for s in range(STAGES) if grid(sizes[s], windows[s]) != (1, 1)), default=0)
+
+    def default_block(self) -> Position:
+        """The last global block of the stage after `windowed_stage`: the queries of earlier ones light what contrasts,
+        before anything is learned too, and after the last stage's nothing is asked any more (docs/results.md)."""
+        stage = min(self.windowed_stage() + 1, STAGES - 1)
         return stage, last_global(self.config, stage)
 
     def attention(

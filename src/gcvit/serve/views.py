@@ -80,7 +80,7 @@ class View:
         ]
         targets = [{"number": i, "label": name, "share": share} for i, (name, share) in enumerate(self.targets)]
         described = {"id": self.id, "name": self.name, "line": self.line, "size": list(self.look.size)}
-        return described | {"usual": list(self.look.default_block()), "stages": stages, "targets": targets}
+        return described | {"usual": self.look.windowed_stage(), "stages": stages, "targets": targets}
 
 
 class Explorer:
