@@ -56,6 +56,16 @@ def test_a_picture_in_which_nothing_is_found_spoils_none_of_the_others(
     assert Path("out/explained.png").is_file()
 
 
+def test_reach_is_measured_beside_other_models(gcvit: Command, best: Path, photos: Path) -> None:
+    result = gcvit("explain", best, photos / "0.png", "--out", "out", "--reach", "--beside", "timm/test_convnext")
+    assert result.code == 0, result.err
+    assert Image.open("out/reach.png").width > 400
+    numbers = np.load("out/reach.npz", allow_pickle=False)
+    names = {name.partition(":")[0] for name in numbers.files}
+    assert names == {"gcvit_pico", "gcvit_pico, random weights", "test_convnext, random weights"}
+    assert "stage 1 global" in result.out
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -65,6 +75,7 @@ def test_a_picture_in_which_nothing_is_found_spoils_none_of_the_others(
         (["--token", "999", "0"], "outside the image"),
         (["--class", "dog"], "there is no 'dog' to explain"),
         (["--size", "8"], "32"),
+        (["--reach", "--beside", "timm/resnet19"], "did you mean timm/resnet18"),
     ],
 )
 def test_what_is_not_there_is_told(gcvit: Command, best: Path, photos: Path, flags: list[str], message: str) -> None:

@@ -135,7 +135,7 @@ def test_other_names_of_this_machine_are_not_answered(client: TestClient, host: 
 
 
 def test_pages_of_other_sites_are_not_answered(client: TestClient) -> None:
-    for origin in ("http://evil.example", "null", "http://localhost:99"):
+    for origin in ("http://evil.example", "null", "http://localhost:99", "http://[::"):
         answer = client.post("/predict", content=png(), headers=PNG | {"origin": origin})
         assert answer.status_code == 403
     ours = client.post("/predict", content=png(), headers=PNG | {"origin": ADDRESS})

@@ -1,5 +1,6 @@
 """The page: its maps are what the model computed, and looking changes nothing."""
 
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -74,9 +75,34 @@ def test_memory_is_bounded(explorer: views.Explorer, monkeypatch: pytest.MonkeyP
     assert explorer.kept(made[0].id) is made[0]
     with pytest.raises(views.Gone):
         explorer.kept(made[1].id)
+    monkeypatch.setattr(views, "MOST_PIXELS", 100 * 132)  # of all that are kept together
+    newest = explorer.view(FileInMemory("x", png(colour=(11, 0, 0))))
+    assert explorer.kept(newest.id) is newest
+    with pytest.raises(views.Gone):
+        explorer.kept(made[0].id)
     monkeypatch.setattr(views, "MOST_PIXELS", 1000)
     with pytest.raises(ValueError, match="100×132 pixels would go through"):
         explorer.view(FileInMemory("x", png(colour=(10, 0, 0))))
+
+
+def test_passes_are_kept_of_the_newest_alone_and_made_again(
+    explorer: views.Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "HELD", 1)
+    first, second = (explorer.view(FileInMemory("x", png(colour=(i, 90, 0)))) for i in range(2))
+    passes = weakref.ref(second.look.trace.logits)
+    assert "_pass" not in first.look.__dict__
+    point = first.at_point((1, 1), None, 0.5, 0.5)  # needs none
+    assert "_pass" not in first.look.__dict__
+    assert set(point) == {"window", "readers", "image"}
+    maps = explorer.speaks(first, 3)
+    assert passes() is None  # nothing holds on to the other's
+    again = explorer.view(FileInMemory("x", png(colour=(0, 90, 0))))
+    assert again is first
+    other = views.Explorer(explorer.opened).view(FileInMemory("x", png(colour=(0, 90, 0)))).speaks(3)
+    for ours, theirs in zip(maps, other, strict=True):
+        for name, found in ours.items():
+            torch.testing.assert_close(found, theirs[name])
 
 
 @pytest.fixture(scope="module")

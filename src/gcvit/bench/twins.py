@@ -62,7 +62,7 @@ def _norm(outputs: Sequence[Tensor]) -> float:
 def share_weights(models: Sequence[nn.Module]) -> None:
     """timm's, if one is there, are the source: ours take any layout."""
     source = next((model for model in models if not isinstance(model, GCViT)), models[0])
-    _fill(source)
+    fill(source)
     state = source.state_dict()
     for model in models:
         if isinstance(model, GCViT):
@@ -77,7 +77,7 @@ def share_weights(models: Sequence[nn.Module]) -> None:
 
 
 @torch.no_grad()
-def _fill(model: nn.Module) -> None:
+def fill(model: nn.Module) -> None:
     """Random weights that matter: at initialisation even a wrong block would hardly move the logits. Matrices keep
     the variance of what they read, bias tables spread by 0.5, gains and layer scales lie around 1, biases around 0."""
     generator = torch.Generator().manual_seed(0)

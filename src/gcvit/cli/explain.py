@@ -2,13 +2,19 @@
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import torch
+from torch import nn
 from tyro.conf import Positional, arg
 
+from gcvit.bench.building import build
+from gcvit.bench.contenders import TIMM, Contender
+from gcvit.bench.contenders import parse as contender
+from gcvit.bench.twins import fill
 from gcvit.cli.arguments import ReadsPictures, leading, parse
 from gcvit.cli.output import complain, counter, next_steps, say, table, track
 from gcvit.cli.predict import find_images, result_names
@@ -18,15 +24,18 @@ from gcvit.engine.fields import Range
 from gcvit.engine.figures import save_figure
 from gcvit.errors import UserError
 from gcvit.explain.cam import Cam
-from gcvit.explain.figures import Column, Format, Row, draw_channels, draw_components, draw_maps
+from gcvit.explain.figures import Column, Format, Row, draw_channels, draw_components, draw_maps, draw_reach
 from gcvit.explain.look import look, require_visible
 from gcvit.explain.maps import Choice, Maps, Shown, maps_of
 from gcvit.explain.queries import principal_components
+from gcvit.explain.reach import measure_reach, save_reach
+from gcvit.explain.reach import table as reach_table
 from gcvit.explain.report_card import report_card
 from gcvit.explain.report_card import table as grades_table
 from gcvit.files import write_atomically
 from gcvit.model.config import LARGEST_SIDE, STAGES, sides
 from gcvit.opening import open as open_model
+from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.target import NothingFound
 
@@ -69,6 +78,11 @@ class Explain(ReadsPictures):
     """side of the model's input in pixels, or HEIGHTxWIDTH; none: the model's own"""
     report_card: bool = False
     """also grade the maps on built-in scenes, whose truth is known; the model must know their classes"""
+    reach: bool = False
+    """also measure how far each block reaches in these images, over depth; OUT gets reach.png and reach.npz"""
+    beside: tuple[str, ...] = ("timm/swin_tiny_patch4_window7_224", "timm/convnext_tiny")
+    """with --reach, other models, with random weights: timm/NAME, any of timm's, or one of ours; this one with random
+    weights is always there"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:1"""
 
@@ -82,6 +96,7 @@ def run(argv: Sequence[str]) -> int:
     opened = open_model(arguments.model)
     require_visible(opened)
     opened.model.to(resolve_device(arguments.device))
+    beside = [contender(name) for name in arguments.beside if arguments.reach]
     if arguments.size is not None:
         opened = opened.resized(sides(arguments.size))
     files = find_images(arguments.images, arguments.out)
@@ -111,6 +126,8 @@ def run(argv: Sequence[str]) -> int:
         for path in paths:
             say(f"figure: {path}")
         say(f"arrays: {arguments.out}/…npz")
+    if arguments.reach and found:
+        reaching(opened, list(found), beside, arguments.out, arguments.format)
     if arguments.report_card:
         grade(opened, arguments.out)
     if missing := len(files) - len(found):
@@ -129,6 +146,35 @@ def grade(opened: Opened, out: Path) -> None:
     path = out / "report-card.json"
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
     say(f"report card: {path}")
+
+
+def reaching(opened: Opened, files: list[Path], beside: list[Contender], out: Path, kind: Format) -> None:
+    """Measure how far blocks reach, of the model and of others with random weights; show, draw and write it.
+
+    Raises UserError for other models that cannot be given what the model sees.
+    """
+    backbone = backbone_of(opened.model)
+    others: dict[str, nn.Module] = {f"{opened.name}, random weights": deepcopy(backbone)}
+    if beside:
+        sizes = {look(opened, file).size for file in files}
+        if len(sizes) > 1 or backbone.config.in_chans != 3:
+            raise UserError(
+                "--beside compares on RGB pictures that go through the model at one size; give such alone, "
+                "or --beside without names"
+            )
+        for one, model in zip(beside, build(beside, *sizes, same_weights=False), strict=True):
+            others[f"{one.name.removeprefix(TIMM)}, random weights"] = model
+    for model in others.values():
+        fill(model)
+        model.to(next(backbone.parameters()).device)
+    with counter("measuring how far blocks reach") as progress:
+        found = measure_reach(opened, files, others, progress=progress)
+    table(*reach_table(found))
+    paths = out / f"reach.{kind}", out / "reach.npz"
+    save_figure(draw_reach(found), paths[0], dpi=200)
+    save_reach(found, paths[1])
+    say(f"figure: {paths[0]}")
+    say(f"arrays: {paths[1]}")
 
 
 def write_figures(found: dict[Path, Maps], choice: Choice, out: Path, kind: Format) -> list[Path]:

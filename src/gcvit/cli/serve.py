@@ -62,6 +62,7 @@ def run(argv: Sequence[str]) -> None:
         import uvicorn
 
         from gcvit.serve.app import LOOPBACK, Limits, Server, make_app
+        from gcvit.serve.draining import Draining
     except ImportError as error:
         raise UserError(f"serving needs {error.name}; {install('serve')}") from error
     opened = open_model(argv[0], trust_code="--trust-code" in argv)
@@ -91,7 +92,7 @@ def run(argv: Sequence[str]) -> None:
         )
         for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn takes them, and raises them once more at its end
             signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listener])
+        Draining(config).run(sockets=[listener])
     say("ended")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from gcvit.engine.figures import FAINT, MARKS
+from gcvit.explain.reach import Reach
+from gcvit.model.config import STAGES
 
 Format = Literal["png", "pdf", "svg"]
 
@@ -83,6 +88,55 @@ def draw_channels(rows: Sequence[Row], found: Sequence[NDArray[np.float32]], sta
     panels[0, 1].set_title(f"query of stage {stage}:\nchannel {chosen[0]}", fontsize=SMALL)
     _bar(figure, bar, ScalarMappable(norm, SIGNED_COLOURS), "value of a query token")
     return figure
+
+
+def draw_reach(found: Sequence[Reach]) -> Figure:
+    """How far blocks reach over depth: the reach, the share from outside the own window, and the distance of attention,
+    each beside what an even spread would be. Each stage has the same width; its blocks are spread over it. The first
+    model also by values alone, and its global blocks filled."""
+    first = found[0]
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    far, outside, attention = figure.subplots(1, 3)
+    for axes, what, scale in ((far, "reach", 1), (outside, "outside", 100)):
+        axes.plot(_depth(first), scale * first.numbers[f"even {what}"], ":", color="#8a8f98", label="an even field")
+        _line(axes, first, scale * first.numbers[what], first.name, MARKS[0])
+        _line(axes, first, scale * first.numbers[f"{what} by values"], f"{first.name}, by values alone", MARKS[1])
+        for one, mark in zip(found[1:], cycle(MARKS[2:])):
+            _line(axes, one, scale * one.numbers[what], one.name, mark)
+    attention.plot(_depth(first), first.numbers["even attention"], ":", color="#8a8f98")
+    _line(attention, first, first.numbers["attention"], first.name, MARKS[0])
+    for axes, title, unit in (
+        (far, "reach of a token's gradient", "pixels"),
+        (outside, "its share from outside the own window", "percent"),
+        (attention, "attention distance, within windows", "pixels"),
+    ):
+        axes.set_title(title, fontsize=SMALL + 1)
+        axes.set_ylabel(unit, fontsize=SMALL)
+        axes.set_xticks(np.arange(STAGES) + 0.5, [f"stage {s}\n{4 * 2**s} px" for s in range(STAGES)])
+        axes.tick_params(labelsize=SMALL - 1, length=2)
+        axes.set_xlim(0, STAGES)
+        axes.set_ylim(0, None)
+        axes.vlines(np.arange(1, STAGES), 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    far.plot([], [], "o", color="#8a8f98", markersize=4, label="filled: a global block")
+    handles, labels = far.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=SMALL, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _depth(one: Reach) -> NDArray[np.float64]:
+    """Where its blocks lie: each stage from its number to the next."""
+    stages = np.array(one.stages)
+    order = [int((stages[:n] == stage).sum()) for n, stage in enumerate(stages)]
+    return stages + (np.array(order) + 0.5) / np.array([(stages == stage).sum() for stage in stages])
+
+
+def _line(axes: Axes, one: Reach, values: NDArray[np.float64], name: str, mark: tuple[str, str, str]) -> None:
+    """Markers of global blocks are filled."""
+    (colour, marker, line), place = mark, _depth(one)
+    whole = np.array([kind == "global" for kind in one.kinds])
+    axes.plot(place, values, line, color=colour, marker=marker, markersize=4, markerfacecolor="w", label=name)
+    axes.plot(place[whole], values[whole], marker, color=colour, markersize=4)
 
 
 def _panels(rows: Sequence[Row], maps: int, bars: int) -> tuple[Figure, np.ndarray, list[Axes]]:

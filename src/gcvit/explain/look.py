@@ -134,11 +134,16 @@ class Look:
             )
         return self._blocks[at]
 
-    def default_block(self) -> Position:
-        """The last global block of the last stage that has several windows at the size that the model is set up for;
-        where none has, of the first. Earlier stages light the background, before anything is learned too."""
+    def windowed_stage(self) -> int:
+        """The last stage that has several windows at the size that the model is set up for; where none has, the first.
+        Class maps are the finest there that say anything."""
         sizes, windows = self.config.map_sizes, self.config.stage_windows
-        stage = max((s for s in range(STAGES) if grid(sizes[s], windows[s]) != (1, 1)), default=0)
+        return max((s for s in range(STAGES) if grid(sizes[s], windows[s]) != (1, 1)), default=0)
+
+    def default_block(self) -> Position:
+        """The last global block of the stage after `windowed_stage`: the queries of earlier ones light what contrasts,
+        before anything is learned too, and after the last stage's nothing is asked any more (docs/results.md)."""
+        stage = min(self.windowed_stage() + 1, STAGES - 1)
         return stage, last_global(self.config, stage)
 
     def attention(
@@ -247,10 +252,15 @@ class Look:
         return self._passed("values")
 
     def _passed(self, through: Through) -> "_Pass":
-        with _evaluating(self.model), torch.inference_mode(False), torch.enable_grad():
+        with evaluating(self.model), torch.inference_mode(False), torch.enable_grad():
             image = self.image.clone().requires_grad_()
             trace = self.backbone.trace(image, "all", through=through)
             return _Pass(image, trace, self.opened.task.targets(self.opened, self.model, trace.maps, self.size))
+
+    def forget(self) -> None:
+        """Let go of the passes, the largest part of what is kept; they are made again for what is asked next."""
+        for kept in ("_pass", "_through_values"):
+            self.__dict__.pop(kept, None)
 
     def check_stage(self, stage: int) -> None:
         """Raise UserError for a stage that is not there."""
@@ -277,7 +287,7 @@ def _gradients(score: Callable[[], Tensor], by: list[Tensor]) -> list[Tensor]:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode; each of its modules is put back."""
     modes = {module: module.training for module in model.modules() if module.training}
     if modes:

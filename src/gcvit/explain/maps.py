@@ -23,9 +23,10 @@ TOLD = 3  # targets
 class Choice:
     """Which maps are shown. Stages, blocks and heads are counted from 0; None: the usual one, or the mean of heads.
 
-    stage, block: of the attention; with none chosen, that of `Look.default_block` and the one after it. head: of it.
-    place: (x, y) in pixels of the image as the model sees it: what its query token finds. attention: which map. target:
-    class or object that is asked about. cam: its map at the attention's stage; Grad-CAM of the last stage is beside it.
+    stage, block: of the attention; with none chosen, that of `Look.windowed_stage` and `Look.default_block`. head: of
+    it. place: (x, y) in pixels of the image as the model sees it: what its query token finds. attention: which map.
+    target: class or object that is asked about. cam: its map at the chosen stage, or `Look.windowed_stage`; Grad-CAM of
+    the last stage is beside it.
     """
 
     stage: int | None = None
@@ -73,15 +74,13 @@ class Maps:
 def maps_of(seen: Look, choice: Choice) -> Maps:
     """Take what is shown from a `Look`. Raises UserError for what is not there."""
     target = seen.target(choice.target)
-    stage, block = seen.default_block()
+    stage = seen.windowed_stage()
     if choice.stage is not None or choice.block is not None:
         stage = stage if choice.stage is None else choice.stage
         seen.check_stage(stage)
         stages = [(stage, last_global(seen.config, stage) if choice.block is None else choice.block)]
     else:
-        stages = [(stage, block)]
-        if stage + 1 < STAGES:
-            stages.append((stage + 1, last_global(seen.config, stage + 1)))
+        stages = list(dict.fromkeys([(stage, last_global(seen.config, stage)), seen.default_block()]))
     maps = {}
     for at in stages:
         title, found = _attention(seen, at, choice)

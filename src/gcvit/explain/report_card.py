@@ -20,7 +20,7 @@ from torchvision.transforms.functional import gaussian_blur
 from gcvit.data.segment_transforms import normalised
 from gcvit.data.shapes import CLASSES, Scene, draw_scene, scene_seed
 from gcvit.errors import UserError
-from gcvit.explain.look import Look
+from gcvit.explain.look import Look, last_global
 from gcvit.model import GCViT
 from gcvit.model.config import STAGES
 from gcvit.tasks.backbone import backbone_of
@@ -67,12 +67,16 @@ class Graded(NamedTuple):
     of_class: bool
 
 
-def graded_maps(stage: int) -> dict[str, Graded]:
-    """By name; stage: that of `Look.default_block`, in whose map they are but for the last stage's Grad-CAM."""
+def graded_maps(seen: Look) -> dict[str, Graded]:
+    """By name. Attention is that of `Look.default_block`, and of the last global block of `Look.windowed_stage`, whose
+    stage all others but the last Grad-CAM have too."""
+    stage = seen.windowed_stage()
+    before = stage, last_global(seen.config, stage)
     return {
         "global attention, image": Graded(lambda seen, name: seen.attention(None, "image"), False),
         "global attention, window": Graded(lambda seen, name: seen.attention(None, "window"), False),
         "global attention, norm": Graded(lambda seen, name: seen.attention(None, "norm"), False),
+        f"global attention, image, stage {stage}": Graded(lambda seen, name: seen.attention(before, "image"), False),
         "value-path rollout": Graded(lambda seen, name: seen.rollout(stage), False),
         "value-path rollout of class": Graded(lambda seen, name: seen.rollout(stage, name, by_class=True), True),
         "element-wise Grad-CAM": Graded(lambda seen, name: seen.cam(name, stage, "element-wise"), True),
@@ -185,7 +189,7 @@ def auc(plane: Plane, truth: Truth) -> float:
 
 def _maps(seen: Look, name: str, *, of_class: bool = False) -> dict[str, Plane]:
     """All maps, or those alone that ask for a class."""
-    wanted = {title: one for title, one in graded_maps(seen.default_block()[0]).items() if one.of_class or not of_class}
+    wanted = {title: one for title, one in graded_maps(seen).items() if one.of_class or not of_class}
     return {title: _enlarged(one.make(seen, name), seen.size) for title, one in wanted.items()}
 
 

@@ -40,10 +40,10 @@ class Limited:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and _place(origin) != headers.get("host"):
             return _refuse(403, "requests from another site's page are not answered")
         announced = headers.get("content-length", "0")
-        if not announced.isdigit() or int(announced[:20]) > self.most:
+        if not announced.isdecimal() or int(announced[:20]) > self.most:
             return _refuse(413, self._too_large)
         return None
 
@@ -65,6 +65,14 @@ class Limited:
         return f"more than {self.most:,} bytes; whoever runs the server may raise --max-upload"
 
 
+def _place(origin: str) -> str | None:
+    """Host and port in the address of a page; None in what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
 def _with_headers(send: Send) -> Send:
     async def sent(message: Scope) -> None:
         if message["type"] == "http.response.start":
@@ -75,4 +83,6 @@ def _with_headers(send: Send) -> Send:
 
 
 def _refuse(status: int, why: str) -> JSONResponse:
-    return JSONResponse({"error": why}, status, {**HEADERS, "connection": "close"})
+    # The connection stays open, and what still comes is read and dropped: a sender whose connection ends before it has
+    # sent everything may never see the answer.
+    return JSONResponse({"error": why}, status, HEADERS)

@@ -4,6 +4,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from io import BytesIO
+from math import prod
 from threading import Lock
 from types import MappingProxyType
 from typing import Any
@@ -18,8 +19,9 @@ from gcvit.explain.look import require_visible
 from gcvit.model.gcvit import Position
 from gcvit.tasks.opened import Opened
 
-MOST_PIXELS = 2**20  # of what goes through the model: all attention is kept, and grows with them
+MOST_PIXELS = 2**20  # of one picture as it goes through the model, and of all that are kept: memory grows with them
 KEPT = 16  # pictures
+HELD = 2  # of these, with the passes that other classes are asked of: ten times the rest
 TARGETS = 20  # of a picture, the likeliest
 
 Map = Tensor  # (rows, columns) of a stage's map
@@ -35,7 +37,9 @@ class View:
     def __init__(self, identity: str, name: str, found: Look, line: str) -> None:
         self.id, self.name, self.look, self.line = identity, name, found, line
         self.stages = [tuple(x.shape[2:]) for x in found.trace.maps]
-        self.targets = found.targets[:TARGETS]
+        self.targets = [(target.name, target.confidence) for target in found.targets[:TARGETS]]
+        for block in found.blocks:  # what points ask for, without a pass
+            found.block(block)
         self._spoken: dict[int, list[dict[str, Map]]] = {}
 
     def at_point(self, block: Position, head: HeadOrMean, x: float, y: float) -> dict[str, Map]:
@@ -74,9 +78,9 @@ class View:
             {"map": list(size), "heads": config.heads[i], "blocks": list(config.block_kinds[i])}
             for i, size in enumerate(self.stages)
         ]
-        targets = [{"number": i, "label": t.name, "share": t.confidence} for i, t in enumerate(self.targets)]
+        targets = [{"number": i, "label": name, "share": share} for i, (name, share) in enumerate(self.targets)]
         described = {"id": self.id, "name": self.name, "line": self.line, "size": list(self.look.size)}
-        return described | {"usual": list(self.look.default_block()), "stages": stages, "targets": targets}
+        return described | {"usual": self.look.windowed_stage(), "stages": stages, "targets": targets}
 
 
 class Explorer:
@@ -101,15 +105,27 @@ class Explorer:
                 if height * width > MOST_PIXELS:
                     said = f"{height}×{width} pixels would go through the model; the page shows at most {MOST_PIXELS:,}"
                     raise UserError(said)
+                # Room is made before the pass, not after it.
+                while len(self._views) >= KEPT or self._pixels + height * width > MOST_PIXELS:
+                    self._views.popitem(last=False)
                 self._views[name] = View(name, file.name, found, self.opened.predict(file, **self.how).line())
-            self._views.move_to_end(name)
-            while len(self._views) > KEPT:
-                self._views.popitem(last=False)
+            self._newest(name)
             return self._views[name]
+
+    def _newest(self, name: str) -> None:
+        self._views.move_to_end(name)
+        for older in list(self._views.values())[:-HELD]:
+            older.look.forget()
+
+    @property
+    def _pixels(self) -> int:
+        return sum(prod(view.look.size) for view in self._views.values())
 
     def speaks(self, view: View, target: int) -> list[dict[str, Map]]:
         """`View.speaks`, one at a time."""
         with self._computing:
+            if view.id in self._views:
+                self._newest(view.id)
             return view.speaks(target)
 
     def kept(self, name: str) -> View:

@@ -39,7 +39,7 @@ function options(select, values, chosen) {
 
 function showChoices() {
   const stages = picture.stages;
-  view.stage = Math.min(view.stage ?? picture.usual[0], stages.length - 1);
+  view.stage = Math.min(view.stage ?? picture.usual, stages.length - 1);
   const stage = stages[view.stage];
   if (view.block === null || view.block >= stage.blocks.length) view.block = stage.blocks.length - 1;
   if (view.head !== "mean" && view.head >= stage.heads) view.head = "mean";
