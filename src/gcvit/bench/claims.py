@@ -209,8 +209,8 @@ class Line:
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """What a results file says, in the order of PUZZLES, ARMS and DISTANCES. The first arm is the first of these that is
-    there."""
+    """What a results file says, in the order of PUZZLES, ARMS and DISTANCES; the first arm is the first of these that
+    is there."""
     found = []
     for puzzle in PUZZLES:
         own = [row for row in rows if row["puzzle"] == puzzle]

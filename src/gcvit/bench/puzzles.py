@@ -1,7 +1,7 @@
 """Pictures of which one window says what is to be said at the others: how far a model sees, and what travels.
 
-A picture is 64×64 pixels, 4×4 windows of 16. One of them, anywhere, holds the cue, a large disc; each of the others is a
-target and may hold a red and a green blob, one light and one dark. What a target holds says nothing about the cue, so
+A picture is 64×64 pixels, 4×4 windows of 16. One of them, anywhere, holds the cue, a large disc; each of the others is
+a target and may hold a red and a green blob, one light and one dark. What a target holds says nothing about the cue, so
 what does not look beyond it is right in exactly one of as many cases as there are cues.
 """
 
@@ -56,8 +56,8 @@ class Scenes:
     3, the red blob lies, and the green one."""
 
     puzzle: Puzzle
-    cue: Int[Tensor, "pictures"]
-    place: Int[Tensor, "pictures"]
+    cue: Int[Tensor, " pictures"]
+    place: Int[Tensor, " pictures"]
     dark: Int[Tensor, "pictures windows"]
     quarters: Int[Tensor, "pictures windows 2"]
 

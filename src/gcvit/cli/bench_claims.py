@@ -97,11 +97,10 @@ def write(folder: Path, found: Sequence[Line]) -> None:
     for puzzle in dict.fromkeys(line.puzzle for line in found):
         parts += [f"### {puzzle}: {PUZZLES[puzzle].asks}", markdown_table(COLUMNS, rows_of(found, puzzle))]
     columns = ["puzzle", "arm", ">distance", ">accuracy", ">deviation", ">bits", ">p, chance", ">p, first arm"]
-    full = [
-        [line.puzzle, line.arm, str(line.distance), *map(_number, (line.accuracy, line.deviation, line.bits))]
-        + [_number(line.p), _number(line.p_first)]
-        for line in found
-    ]
+    full = []
+    for line in found:
+        figures = (line.accuracy, line.deviation, line.bits, line.p, line.p_first)
+        full.append([line.puzzle, line.arm, str(line.distance), *map(_number, figures)])
     parts += ["### Every figure", markdown_table(columns, full)]
     write_atomically(folder / "claims.md", ("\n\n".join(parts) + "\n").encode())
     say(f"written: {folder / 'claims.md'}")
