@@ -71,7 +71,7 @@ class Budget:
 
     steps: Annotated[int, Range(1, 10_000_000)] = 500
     """updates of the weights; all distances are learned at once, from new pictures in every step"""
-    batch_size: Annotated[int, Range(1, 65_536)] = 8
+    batch_size: Annotated[int, Range(1, 65_536)] = 4
     """pictures a step, with 15 targets each"""
     lr: Annotated[float, Range(0, 1000, but=(0,))] = 3e-3
     """peak learning rate of AdamW: 10% warm-up, then a cosine to 0"""
@@ -151,7 +151,7 @@ def one_run(
     start = perf_counter()
     seed_everything(seed)
     model = OneStage(arm, budget.dim, puzzle.answers).to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), budget.lr, BETAS, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(model.parameters(), budget.lr, BETAS, weight_decay=WEIGHT_DECAY, fused=True)
     warmup = round(WARMUP * budget.steps)
     with threads_for(model, budget.batch_size * SIDE**2, device):
         for step in range(budget.steps):
