@@ -112,5 +112,12 @@ def test_settings_out_of_range_are_named(setting: str, value: float) -> None:
         Budget(**{setting: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("flag", ["--puzzles", "--arms"])
+def test_at_least_one_is_asked_for(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench_claims.run([flag])
+    assert f"{flag} must be at least one" in capsys.readouterr().err
+
+
 def test_flags_offer_all_there_is() -> None:
     assert (PuzzleName.__args__, ArmName.__args__) == (tuple(PUZZLES), tuple(ARMS))

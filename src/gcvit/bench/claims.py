@@ -133,7 +133,7 @@ def run_claims(
     rows = Rows(folder / RESULTS, asdict(budget))
     done = {(row["puzzle"], row["arm"], row["seed"]) for row in rows.rows}
     order = [(puzzle, arm, seed) for seed in range(seeds) for puzzle in puzzles for arm in arms]
-    left = [run for run in order if run not in done]
+    left = [run for run in dict.fromkeys(order) if run not in done]
     pace = Pace(sum(ARMS[arm].depth for _, arm, _ in left) * budget.steps)
     for number, (puzzle, arm, seed) in enumerate(left, 1):
         remaining = pace.left()
