@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -120,4 +121,4 @@ def test_at_least_one_is_asked_for(flag: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_flags_offer_all_there_is() -> None:
-    assert (PuzzleName.__args__, ArmName.__args__) == (tuple(PUZZLES), tuple(ARMS))
+    assert (get_args(PuzzleName), get_args(ArmName)) == (tuple(PUZZLES), tuple(ARMS))

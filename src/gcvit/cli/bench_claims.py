@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from tyro.conf import OmitArgPrefixes
 
@@ -30,9 +30,9 @@ class Claims:
 
     out: Path = Path("claims")
     """a folder for results.jsonl, a line a run, and for what is made of it: claims.md and pictures"""
-    puzzles: tuple[PuzzleName, ...] = ("select", "copy", "copy_empty")
+    puzzles: tuple[PuzzleName, ...] = get_args(PuzzleName)
     """name one of the target's own two blobs; a far colour where there are blobs; the same where there is nothing"""
-    arms: tuple[ArmName, ...] = tuple(ARMS)  # type: ignore[assignment]
+    arms: tuple[ArmName, ...] = get_args(ArmName)
     """what the blocks attend with"""
     seeds: Annotated[int, Range(1, 1000)] = 3
     """runs of each arm on each puzzle"""
