@@ -1,6 +1,5 @@
 """A study is a few arms with a few seeds each. Its results survive a stop: started again, it does only what is left."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -15,14 +14,13 @@ from torch import nn
 
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.markdown import markdown_table
+from gcvit.bench.rows import Rows
 from gcvit.cli.output import say, table
-from gcvit.engine.config import differences
 from gcvit.engine.device import resolve_device
 from gcvit.engine.log import RunLog, read_log
 from gcvit.engine.loop import Plan, seed_everything, train_step
 from gcvit.engine.objective import Objective
 from gcvit.engine.state import State
-from gcvit.files import write_atomically
 from gcvit.model.config import Pair
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.task import Task
@@ -58,18 +56,13 @@ def run_study(
     in plain JSON types. Those that are there already are not run again. Raises ValueError when they had another budget.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "results.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    for row in rows:
-        if changes := differences(row["budget"], budget):
-            raise ValueError(f"{path} has results of another budget: {'; '.join(changes)}; give another folder")
-    found = {(row["arm"], row["seed"]): Result(**row["result"]) for row in rows}
+    rows = Rows(folder / "results.jsonl", budget)
+    found = {(row["arm"], row["seed"]): Result(**row["result"]) for row in rows.rows}
     left = [(arm, seed) for seed in range(seeds) for arm in arms if (arm, seed) not in found]
     for number, (arm, seed) in enumerate(left, 1):
         say(f"{arm}, seed {seed}: run {number} of {len(left)}")
         result = found[arm, seed] = run(arm, seed)
-        rows.append({"arm": arm, "seed": seed, "result": asdict(result), "budget": dict(budget)})
-        write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        rows.add({"arm": arm, "seed": seed, "result": asdict(result)})
         say(f"{arm}, seed {seed}: {result.score:.2%} after {result.seconds:.0f} s")
     return {arm: [found[arm, seed] for seed in range(seeds)] for arm in arms}
 

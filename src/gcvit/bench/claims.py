@@ -1,0 +1,234 @@
+"""How far does a block see, and what travels? One stage of each design learns puzzles whose answer lies in another
+window, all with the same budget, steps and recipe.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import log, log2
+from pathlib import Path
+from statistics import mean, stdev
+from time import perf_counter
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gcvit.bench.cost import macs, parameters
+from gcvit.bench.puzzles import DISTANCES, PATCH, PUZZLES, SIDE, WINDOW, Puzzle, Scenes, draw
+from gcvit.bench.rows import Rows
+from gcvit.engine.device import resolve_device, threads_for
+from gcvit.engine.fields import Range, check_fields
+from gcvit.engine.loop import seed_everything
+from gcvit.engine.pace import Pace
+from gcvit.engine.schedule import learning_rate
+from gcvit.errors import UserError, require
+from gcvit.metrics.significance import t_test
+from gcvit.model.ablations import PatchStem
+from gcvit.model.config import GCViTConfig
+from gcvit.model.gcvit import Stage
+from gcvit.model.windows import split
+
+Say = Callable[[str], None]
+RESULTS = "results.jsonl"
+TOKENS = WINDOW // PATCH  # a window's side
+WARMUP, CLIP, WEIGHT_DECAY, BETAS = 0.1, 1.0, 0.01, (0.9, 0.99)
+TRAINING, HELD_OUT = 0, 1  # in the keys of scenes
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A design. does: in a few words. changes: fields of `GCViTConfig`. depth: blocks."""
+
+    does: str
+    changes: Mapping[str, Any]
+    depth: int = 2
+
+
+NO_SQUEEZE = {"squeeze_excite": False}
+ARMS = {
+    "gcvit": Arm("a local block, then global queries", {}),
+    "gcvit_no_squeeze": Arm("the same, no squeeze-excite", NO_SQUEEZE),
+    "kv": Arm("a local block, then global keys and values", {"blocks": ("local", "global_kv")}),
+    "kv_no_squeeze": Arm("the same, no squeeze-excite", {"blocks": ("local", "global_kv")} | NO_SQUEEZE),
+    "v": Arm("a local block, then global values", {"blocks": ("local", "global_v")}),
+    "v_no_squeeze": Arm("the same, no squeeze-excite", {"blocks": ("local", "global_v")} | NO_SQUEEZE),
+    "swin_4": Arm("local and shifted windows, 4 blocks", {"blocks": ("local", "shifted")}, 4),
+    "swin_8": Arm("local and shifted windows, 8 blocks", {"blocks": ("local", "shifted")}, 8),
+    "full": Arm("every token attends to all", {"blocks": ("local", "local"), "windows": SIDE // PATCH}),
+    "local": Arm("two local blocks", {"blocks": ("local", "local")}),
+}
+PuzzleName = Literal["select", "copy", "copy_empty"]
+ArmName = Literal[
+    "gcvit", "gcvit_no_squeeze", "kv", "kv_no_squeeze", "v", "v_no_squeeze", "swin_4", "swin_8", "full", "local"
+]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every arm gets. Raises UserError, naming the setting, for a value out of range."""
+
+    steps: Annotated[int, Range(1, 10_000_000)] = 500
+    """updates of the weights; all distances are learned at once, from new pictures in every step"""
+    batch_size: Annotated[int, Range(1, 65_536)] = 4
+    """pictures a step, with 15 targets each"""
+    lr: Annotated[float, Range(0, 1000, but=(0,))] = 3e-3
+    """peak learning rate of AdamW: 10% warm-up, then a cosine to 0"""
+    dim: Annotated[int, Range(16, 1024)] = 32
+    """channels, a multiple of 16, which are a head's"""
+    scenes: Annotated[int, Range(1, 1_000_000)] = 256
+    """held-out scenes a run, each measured with every cue"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        require(self.dim % 16 == 0, "dim", self.dim, "a multiple of 16")
+
+
+class OneStage(nn.Module):
+    """Patches, one stage, and a linear answer from the mean of each window's tokens. Nothing before the stage, and
+    nothing behind it, sees beyond a window. Linear layers begin as torch makes them, by their inputs: at this width
+    GC ViT's 0.02 would be a tenth of that.
+    """
+
+    def __init__(self, arm: Arm, dim: int, answers: int) -> None:
+        super().__init__()
+        self.config = GCViTConfig(
+            **{"windows": TOKENS, **arm.changes},
+            dim=dim,
+            depths=(arm.depth, 2, 2, 2),
+            heads=(dim // 16,) * 4,
+            img_size=(SIDE, SIDE),
+        )
+        self.stem = PatchStem(3, dim)
+        self.stage = Stage(self.config, 0, [0.0] * arm.depth)
+        self.stage.downsample = nn.Identity()
+        self.norm = nn.LayerNorm(dim)
+        self.answer = nn.Linear(dim, answers)
+
+    def forward(self, pictures: Float[Tensor, "pictures 3 64 64"]) -> Float[Tensor, "pictures windows answers"]:
+        tokens = split(self.norm(self.stage(self.stem(pictures))), (TOKENS, TOKENS))
+        return self.answer(tokens.mean(2))
+
+
+def run_claims(
+    folder: Path,
+    budget: Budget,
+    *,
+    puzzles: Sequence[str] = tuple(PUZZLES),
+    arms: Sequence[str] = tuple(ARMS),
+    seeds: int = 3,
+    device: str = "auto",
+    progress: Say = lambda text: None,
+) -> list[dict[str, Any]]:
+    """Train each arm on each puzzle with seeds 0, 1, …, all of a seed before the next, so that a stop leaves whole
+    seeds; each run becomes a line of `folder`/results.jsonl, and what is there already is not run again. Returns all of
+    its lines. progress: told what is going on, with the time left.
+
+    A line has puzzle, arm, seed; parameters and macs (of one picture); accuracy (0 … 1) and bits, log2 of the answers
+    less the cross-entropy, at each of DISTANCES; seconds; budget.
+    Raises UserError for a file of another budget, and for a loss that is no number any more.
+    """
+    where = resolve_device(device)
+    rows = Rows(folder / RESULTS, asdict(budget))
+    done = {(row["puzzle"], row["arm"], row["seed"]) for row in rows.rows}
+    order = [(puzzle, arm, seed) for seed in range(seeds) for puzzle in puzzles for arm in arms]
+    left = [run for run in dict.fromkeys(order) if run not in done]
+    pace = Pace(sum(ARMS[arm].depth for _, arm, _ in left) * budget.steps)
+    for number, (puzzle, arm, seed) in enumerate(left, 1):
+        remaining = pace.left()
+        progress(f"run {number} of {len(left)}: {puzzle}, {arm}, seed {seed}{remaining and f'; {remaining}'}")
+        before, depth = pace.step, ARMS[arm].depth
+        row = one_run(PUZZLES[puzzle], ARMS[arm], budget, seed, where, lambda n: pace.stepped(before + n * depth))  # noqa: B023
+        rows.add({"puzzle": puzzle, "arm": arm, "seed": seed, **row})
+    return rows.rows
+
+
+def one_run(
+    puzzle: Puzzle, arm: Arm, budget: Budget, seed: int, device: torch.device, stepped: Callable[[int], None]
+) -> dict[str, Any]:
+    """Train and measure. stepped: called with the number of steps that are done."""
+    start = perf_counter()
+    seed_everything(seed)
+    model = OneStage(arm, budget.dim, puzzle.answers).to(device)
+    optimiser = torch.optim.AdamW(model.parameters(), budget.lr, BETAS, weight_decay=WEIGHT_DECAY, fused=True)
+    warmup = round(WARMUP * budget.steps)
+    with threads_for(model, budget.batch_size * SIDE**2, device):
+        for step in range(budget.steps):
+            rate = learning_rate(step + 1, steps=budget.steps + 1, peak=budget.lr, warmup_steps=warmup, floor=0.0)
+            optimiser.param_groups[0]["lr"] = rate
+            scenes = draw(puzzle, budget.batch_size, TRAINING, seed, step).to(device)
+            far = scenes.distances > 0
+            loss = F.cross_entropy(model(scenes.paint())[far], scenes.answers[far])
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+            optimiser.step()
+            stepped(step + 1)
+        if not loss.isfinite():
+            raise UserError(f"the loss became {loss.item()} ({arm.does}); lower --lr {budget.lr:g}")
+        found = measure(model, draw(puzzle, budget.scenes, HELD_OUT, seed), budget.batch_size, device)
+    size = {"parameters": parameters(model), "macs": macs(model, SIDE)}
+    return {**size, **found, "seconds": round(perf_counter() - start, 1)}
+
+
+@torch.no_grad()
+def measure(model: OneStage, scenes: Scenes, batch_size: int, device: torch.device) -> dict[str, list[float]]:
+    """Accuracy and bits at each distance, of scenes shown with every cue."""
+    kinds, right, nats, far = scenes.puzzle.answers, [], [], []
+    for part in scenes.with_every_cue().cut(batch_size):
+        part = part.to(device)
+        logits = model.eval()(part.paint())
+        right.append(logits.argmax(-1) == part.answers)
+        nats.append(F.cross_entropy(logits.double().transpose(1, 2), part.answers, reduction="none"))
+        far.append(part.distances)
+    hits, losses, distances = torch.cat(right).double(), torch.cat(nats), torch.cat(far)
+    at = [distances == distance for distance in DISTANCES]
+    return {
+        "accuracy": [hits[here].mean().item() for here in at],
+        "bits": [log2(kinds) - losses[here].mean().item() / log(2) for here in at],
+    }
+
+
+@dataclass(frozen=True)
+class Line:
+    """All seeds of one arm at one distance. accuracy, deviation (over seeds, None for one): shares. bits: mean. p: that
+    it is chance; p_first: that it is what the first arm reaches with the same seeds; None where that cannot be said."""
+
+    puzzle: str
+    arm: str
+    distance: int
+    seeds: int
+    parameters: int
+    macs: int
+    accuracy: float
+    deviation: float | None
+    bits: float
+    p: float | None
+    p_first: float | None
+
+
+def lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """What a results file says, in the order of PUZZLES, ARMS and DISTANCES; the first arm is the first of these that
+    is there."""
+    found = []
+    for puzzle in PUZZLES:
+        own = [row for row in rows if row["puzzle"] == puzzle]
+        arms = [arm for arm in ARMS if any(row["arm"] == arm for row in own)]
+        for arm in arms:
+            runs, first = ({row["seed"]: row for row in own if row["arm"] == name} for name in (arm, arms[0]))
+            for place, distance in enumerate(DISTANCES):
+                shares = {seed: row["accuracy"][place] for seed, row in runs.items()}
+                beyond = [share - first[seed]["accuracy"][place] for seed, share in shares.items() if seed in first]
+                row = next(iter(runs.values()))
+                found.append(
+                    Line(
+                        *(puzzle, arm, distance, len(runs), row["parameters"], row["macs"]),
+                        accuracy=mean(shares.values()),
+                        deviation=stdev(shares.values()) if len(shares) > 1 else None,
+                        bits=mean(row["bits"][place] for row in runs.values()),
+                        p=t_test([*shares.values()], 1 / PUZZLES[puzzle].answers),
+                        p_first=None if arm == arms[0] else t_test(beyond),
+                    )
+                )
+    return found

@@ -1,0 +1,122 @@
+"""`gcvit bench claims`: how far a block sees, and what travels between windows, tried on puzzles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, get_args
+
+from tyro.conf import OmitArgPrefixes
+
+from gcvit.bench.claims import ARMS, RESULTS, ArmName, Budget, Line, PuzzleName, lines, run_claims
+from gcvit.bench.markdown import markdown_table
+from gcvit.bench.puzzles import DISTANCES, PUZZLES
+from gcvit.bench.rows import read_rows
+from gcvit.cli.arguments import parse
+from gcvit.cli.output import facts, next_steps, say, status, table
+from gcvit.engine.fields import Range
+from gcvit.errors import require
+from gcvit.files import write_atomically
+
+SURE = 0.01
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Train one stage of each design on puzzles whose answer lies in another window, and compare what they learn.
+
+    As it stands it takes 20 minutes of one core, and --steps, --dim and --batch-size make that hours of a GPU. Started
+    again, it does what is left.
+    """
+
+    out: Path = Path("claims")
+    """a folder for results.jsonl, a line a run, and for what is made of it: claims.md and pictures"""
+    puzzles: tuple[PuzzleName, ...] = get_args(PuzzleName)
+    """name one of the target's own two blobs; a far colour where there are blobs; the same where there is nothing"""
+    arms: tuple[ArmName, ...] = get_args(ArmName)
+    """what the blocks attend with"""
+    seeds: Annotated[int, Range(1, 1000)] = 3
+    """runs of each arm on each puzzle"""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda or cuda:N"""
+    budget: OmitArgPrefixes[Budget] = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        """Raises UserError for no puzzle and for no arm."""
+        for flag, names in (("--puzzles", self.puzzles), ("--arms", self.arms)):
+            require(len(names) > 0, flag, names, "at least one")
+
+
+def run(argv: Sequence[str]) -> None:
+    """Train what is left, and show all that is in the results."""
+    arguments = parse(Claims, "bench claims", argv)
+    with status() as progress:
+        run_claims(
+            arguments.out,
+            arguments.budget,
+            puzzles=arguments.puzzles,
+            arms=arguments.arms,
+            seeds=arguments.seeds,
+            device=arguments.device,
+            progress=progress,
+        )
+    found = lines(read_rows(arguments.out / RESULTS))
+    for puzzle in dict.fromkeys(line.puzzle for line in found):
+        say(f"\n{puzzle}: {PUZZLES[puzzle].asks}; chance {100 / PUZZLES[puzzle].answers:.0f}%")
+        table(COLUMNS, rows_of(found, puzzle))
+    say(f"\naccuracy in %, mean ± deviation over seeds; *: not chance, †: not the first arm's (p < {SURE:g},")
+    say("Student's t, uncorrected); bits: log2 of the answers less the cross-entropy")
+    facts((name, ARMS[name].does) for name in dict.fromkeys(line.arm for line in found))
+    write(arguments.out, found)
+    more = ["gcvit", "bench", "claims", "--steps", 4 * arguments.budget.steps, "--seeds", 5, "--out", "claims-longer"]
+    next_steps(more, ["gcvit", "tables", "context"])
+
+
+COLUMNS = [
+    *("arm", ">parameters", ">MMACs", ">seeds"),
+    *(f">{distance} window{'s' * (distance > 1)} away" for distance in DISTANCES),
+    ">bits",
+]
+
+
+def rows_of(found: Sequence[Line], puzzle: str) -> list[list[str]]:
+    """The table of one puzzle, a row an arm."""
+    rows = []
+    for arm in ARMS:
+        own = [line for line in found if (line.puzzle, line.arm) == (puzzle, arm)]
+        if own:
+            size = [f"{own[0].parameters:,}", f"{own[0].macs / 1e6:.1f}", str(own[0].seeds)]
+            bits = " ".join(f"{line.bits:.2f}" for line in own)
+            rows.append([arm, *size, *map(_accuracy, own), bits])
+    return rows
+
+
+def _accuracy(line: Line) -> str:
+    spread = "" if line.deviation is None else f" ± {100 * line.deviation:.1f}"
+    differs = [mark for mark, p in (("*", line.p), ("†", line.p_first)) if p is not None and p < SURE]
+    return f"{100 * line.accuracy:.1f}{spread}{''.join(differs)}"
+
+
+def write(folder: Path, found: Sequence[Line]) -> None:
+    """claims.md, with every p value, and the figure."""
+    from gcvit.bench.claims_figure import draw  # a table alone needs no matplotlib
+    from gcvit.engine.figures import save_figure
+
+    parts = []
+    for puzzle in dict.fromkeys(line.puzzle for line in found):
+        parts += [f"### {puzzle}: {PUZZLES[puzzle].asks}", markdown_table(COLUMNS, rows_of(found, puzzle))]
+    columns = ["puzzle", "arm", ">distance", ">accuracy", ">deviation", ">bits", ">p, chance", ">p, first arm"]
+    full = []
+    for line in found:
+        figures = (line.accuracy, line.deviation, line.bits, line.p, line.p_first)
+        full.append([line.puzzle, line.arm, str(line.distance), *map(_number, figures)])
+    parts += ["### Every figure", markdown_table(columns, full)]
+    write_atomically(folder / "claims.md", ("\n\n".join(parts) + "\n").encode())
+    say(f"written: {folder / 'claims.md'}")
+    figure = draw(found)
+    for path in (folder / "claims.png", folder / "claims.svg"):
+        save_figure(figure, path, dpi=220)
+        say(f"written: {path}")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

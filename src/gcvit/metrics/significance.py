@@ -1,0 +1,27 @@
+"""Whether a few runs differ from a value by more than chance."""
+
+from collections.abc import Sequence
+from math import atan2, cos, inf, pi, sin, sqrt
+from statistics import mean, stdev
+
+
+def t_test(values: Sequence[float], expected: float = 0.0) -> float | None:
+    """The two-sided p value of Student's t test that the mean is `expected`, 0 … 1; None for fewer than two values. Of
+    values that are all alike it is 0, or 1 where they are what was expected.
+
+    The distribution function is Abramowitz and Stegun's 26.7.3 and 26.7.4, a finite sum for whole degrees of freedom;
+    below 1e-15 it is rounding.
+    """
+    if len(values) < 2:
+        return None
+    away, spread, freedom = abs(mean(values) - expected), stdev(values) / sqrt(len(values)), len(values) - 1
+    t = away / spread if spread else inf if away else 0.0
+    angle = pi / 2 if t == inf else atan2(t, sqrt(freedom))
+    odd = freedom % 2
+    term = cos(angle) if odd else 1.0
+    total = 0.0
+    for k in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= cos(angle) ** 2 * (k - 1) / k
+    within = 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
+    return min(max(1 - within, 0.0), 1.0)
