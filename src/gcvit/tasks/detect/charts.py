@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from gcvit.data.pixels import as_rgb
 from gcvit.engine.figures import FAINT, HELD_OUT_COLOUR, TRAIN_COLOUR
-from gcvit.metrics.detection import DetectionFigures, Result
+from gcvit.metrics.detection import SURE, DetectionFigures, Result
 from gcvit.tasks.detect.pictures import Marked, mark, marked
 from gcvit.wording import harmless
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 COLOURS = {"box": TRAIN_COLOUR, "mask": HELD_OUT_COLOUR}
 PANEL = 420  # pixels of a picture's longer side on a sheet
-TOLD = 0.3  # score from which a detection is drawn
 MEANINGS = {
     "class": "right place, wrong class",
     "place": "right class, box too far off",
@@ -41,7 +40,7 @@ def draw_sheet(evaluation: "DetectEvaluation", shown: Sequence[tuple[str, Result
         axes.set_axis_off()
     for place, (said, result) in enumerate(shown):
         image = as_rgb(evaluation.pictures[result.position][0])
-        truth, told = result.truth, result.scores >= TOLD
+        truth, told = result.truth, result.scores >= SURE
         rows = zip(
             _corners(result.xywh), result.labels, result.scores, result.masks or [None] * len(told), told, strict=True
         )
