@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 import gcvit as library
 from gcvit.data import masks as run_lengths
 
-from .conftest import SHORT_DETECT, Command
+from .conftest import SHORT_DETECT, Command, Fake
 
 
 def test_from_the_doctor_to_predictions(gcvit: Command, detect_scenes: Path) -> None:
@@ -97,8 +97,74 @@ def test_mistakes(gcvit: Command, words: list[str], said: str) -> None:
     assert said in result.message
 
 
-def test_whole_detectors_are_not_exported_yet(gcvit: Command, detect_run: Path) -> None:
-    assert "--part backbone" in gcvit("export", detect_run, "--to", "torch-export").message
+@pytest.fixture
+def exported(gcvit: Command, fake: Fake, detect_run: Path) -> Path:
+    """What stands for the short run's best model as an OpenVINO file; real ones are in
+    tests/tasks/detect/test_exported.py."""
+    result = gcvit("export", detect_run, "--to", "openvino")
+    assert result.code == 0, result.err
+    return Path("exported/gcvit_pico-detect-64x64.xml")
+
+
+def test_an_exported_file_says_what_its_run_says(
+    gcvit: Command, detect_run: Path, detect_scenes: Path, exported: Path
+) -> None:
+    """Of pictures of the file's shape the same; of others something, within the picture."""
+    words = [detect_scenes / "val", "--min-score", "0", "--json", "--device", "cpu"]
+    theirs, ours = (gcvit("predict", model, *words) for model in (detect_run, exported))
+    assert (ours.code, len(ours.rows)) == (0, 6), ours.err
+    told = 0
+    for row, other in zip(ours.rows, theirs.rows, strict=True):
+        assert row["file"] == other["file"]
+        where = np.array([one["box"] for one in other["objects"]])
+        for one in row["objects"]:  # those that are equally sure may change places
+            apart = np.abs(where - one["box"]).max(1)
+            alike = [other["objects"][number]["label"] for number in np.nonzero(apart < 0.02)[0]]
+            assert one["label"] in alike
+            told += 1
+    assert told > 100
+    words = ["--data", detect_scenes, "--json", "--device", "cpu"]
+    expected, found = (json.loads(gcvit("eval", model, *words).out) for model in (detect_run, exported))
+    for name in ("box_ap", "box_ap50", "mask_ap", "box_ar100"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-6)
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 33, 3), dtype=np.uint8)).save("long.png")
+    for flags in ([], ["--tiles", "48"], ["--max-detections", "3"]):
+        result = gcvit("predict", exported, "long.png", "--min-score", "0", "--json", *flags)
+        assert result.code == 0, result.err
+        (row,) = result.rows
+        assert row["objects"]
+        assert all(one["box"][2] <= 33 and one["box"][3] <= 90 for one in row["objects"])
+        assert len(row["objects"]) <= (3 if "3" in flags else 100)
+    assert "looks into" in gcvit("predict", exported, "long.png", "--proposals", "7").message
+    assert "at most" in gcvit("predict", exported, "long.png", "--max-detections", "101").message
+    assert library.open(exported).predict("long.png").size == (90, 33)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"settings": {"detections": 3}}, "does not give what its sidecar says"),
+        ({"settings": {"detections": "many"}}, "detections"),
+        ({"palette": None}, "each class a colour"),
+        ({"preprocessing": {"mean": [0.0]}}, "as many as mean"),
+    ],
+)
+def test_a_damaged_sidecar_of_a_detector(gcvit: Command, exported: Path, values: dict[str, object], said: str) -> None:
+    sidecar = exported.with_name(f"{exported.name}.json")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | values))
+    Image.new("RGB", (64, 64)).save("picture.png")
+    result = gcvit("predict", exported, "picture.png")
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert said in result.message
+
+
+def test_what_detectors_are_not_written_as(gcvit: Command, fake: Fake, detect_run: Path, detect_scenes: Path) -> None:
+    assert "take onnx" in gcvit("export", detect_run, "--to", "aot").message
+    int8 = gcvit("export", detect_run, "--to", "onnx", "--int8", "--calibration", detect_scenes / "val").message
+    assert "not written as onnx in int8" in int8
+    backbone = gcvit("export", detect_run, "--to", "onnx", "--part", "backbone")
+    assert (backbone.code, backbone.err.count("Traceback")) == (0, 0)
 
 
 def test_long_pictures_and_other_orders_of_classes(gcvit: Command, detect_run: Path, detect_scenes: Path) -> None:
