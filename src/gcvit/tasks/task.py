@@ -210,6 +210,11 @@ class Task(ABC):
         metadata: for the head of the weights' file.
         """
 
+    def adopted(self, checkpoint: Checkpoint) -> Checkpoint:
+        """A file of another program with a model of this task as if we had written it; any other as it is. Raises
+        UserError, naming it, for one that is damaged."""
+        return checkpoint
+
     @abstractmethod
     def open(self, checkpoint: Checkpoint) -> Opened:
         """Make the model of a checkpoint, in eval mode. Raises UserError for what is none of this task's."""

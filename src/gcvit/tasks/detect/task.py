@@ -29,6 +29,7 @@ from gcvit.tasks.detect.config import DetectConfig
 from gcvit.tasks.detect.detector import Counted, Detector
 from gcvit.tasks.detect.exported import OUTPUTS, ExportedDetector, PaddedDetections, filled, misfit, paired
 from gcvit.tasks.detect.loss import collate, detection_loss
+from gcvit.tasks.detect.mmdet import adopted
 from gcvit.tasks.detect.recipes import RECIPES
 from gcvit.tasks.detect.saving import DetectPreprocessing, build_detector
 from gcvit.tasks.detect.settings import HeadConfig
@@ -109,6 +110,9 @@ class Detect(Task):
 
     def save(self, opened: Opened, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
         save_headed(opened, model, folder, metadata)
+
+    def adopted(self, checkpoint: Checkpoint) -> Checkpoint:
+        return adopted(self, checkpoint)
 
     def open(self, checkpoint: Checkpoint) -> Opened:
         return open_headed(self, checkpoint, Detector, HeadConfig())
