@@ -14,7 +14,17 @@ from gcvit.model.config import SMALLEST_SIDE, STAGES, Pair, Windows
 from gcvit.model.variants import nearest_variant
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
 from gcvit.weights.hub import labels_of, model_config, preprocessing_of, states_windows
-from gcvit.weights.loading import TABLE, Weights, check_described, check_named, classes_in, find, load_weights, ours
+from gcvit.weights.loading import (
+    MAP_NORMS,
+    TABLE,
+    Weights,
+    check_described,
+    check_named,
+    classes_in,
+    find,
+    load_weights,
+    ours,
+)
 from gcvit.weights.names import shapes_of
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
@@ -138,13 +148,16 @@ def configuration(checkpoint: Checkpoint) -> GCViTConfig:
     return config
 
 
-def read_off(checkpoint: Checkpoint) -> GCViTConfig:
-    """The configuration of a bare state dict, from its names and shapes. Raises UserError when no variant fits."""
+def read_off(checkpoint: Checkpoint, *, head: bool = True) -> GCViTConfig:
+    """The configuration of a bare state dict, from its names and shapes. head: whether it is a classifier's, or a
+    backbone's, with norms of its maps or without. Raises UserError when no variant fits."""
     origin = checkpoint.origin
     _, state = ours(checkpoint)
+    if not head:
+        state = {name: tensor for name, tensor in state.items() if name not in MAP_NORMS}
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     windows, stem = _square_windows(state), shapes["stem.conv.weight"]
-    for row in VARIANTS.values():
+    for row in (replace(row, head=head) for row in VARIANTS.values()):
         if len(stem) != 4 or stem[0] != row.dim or shapes.keys() != shapes_of(row).keys():
             continue
         config = _checked(row, origin, num_classes=classes_in(state), in_chans=stem[1])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gcvit.export.opening import open_exported
-from gcvit.tasks import task_of
+from gcvit.tasks import open_checkpoint
 from gcvit.tasks.opened import Opened
 from gcvit.weights.loading import find
 from gcvit.weights.resolve import Source, resolve
@@ -22,5 +22,4 @@ def open(source: str | Path | Source, *, ema: bool = False, trust_code: bool = F
     source = resolve(source)
     if source.kind == "exported file":
         return open_exported(source.name, trust_code=trust_code)
-    checkpoint = find(source, ema=ema)
-    return task_of(checkpoint).open(checkpoint)
+    return open_checkpoint(find(source, ema=ema))

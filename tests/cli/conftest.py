@@ -200,7 +200,7 @@ class Fake:
         self.models: dict[str, nn.Module] = {}
         self.calibrated: list[list[Tensor]] = []
 
-    def convert(self, model: nn.Module, path: Path, to: Any, size: Any) -> None:
+    def convert(self, model: nn.Module, path: Path, to: Any, size: Any, outputs: Any = ()) -> None:
         self.models[path.name] = model
         for part in parts(path, to):
             part.write_text(f"{to} {size} {self.factor}")

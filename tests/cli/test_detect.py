@@ -5,14 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from safetensors.torch import save_file
 
 import gcvit as library
 from gcvit.data import masks as run_lengths
+from gcvit.data.detect_scenes import write_coco_folders
+from gcvit.data.label_maps import default_palette
+from gcvit.data.shapes import CLASSES as SCENE_CLASSES
+from gcvit.factory import create_model
+from gcvit.tasks.detect import DETECT, Detector, HeadConfig
+from gcvit.tasks.detect.mmdet import to_mmdet
+from gcvit.tasks.detect.saving import DetectPreprocessing
+from gcvit.tasks.opened import Opened
 
-from .conftest import SHORT_DETECT, Command
+from .conftest import SHORT_DETECT, Command, Fake
 
 
 def test_from_the_doctor_to_predictions(gcvit: Command, detect_scenes: Path) -> None:
@@ -97,8 +107,74 @@ def test_mistakes(gcvit: Command, words: list[str], said: str) -> None:
     assert said in result.message
 
 
-def test_whole_detectors_are_not_exported_yet(gcvit: Command, detect_run: Path) -> None:
-    assert "--part backbone" in gcvit("export", detect_run, "--to", "torch-export").message
+@pytest.fixture
+def exported(gcvit: Command, fake: Fake, detect_run: Path) -> Path:
+    """What stands for the short run's best model as an OpenVINO file; real ones are in
+    tests/tasks/detect/test_exported.py."""
+    result = gcvit("export", detect_run, "--to", "openvino")
+    assert result.code == 0, result.err
+    return Path("exported/gcvit_pico-detect-64x64.xml")
+
+
+def test_an_exported_file_says_what_its_run_says(
+    gcvit: Command, detect_run: Path, detect_scenes: Path, exported: Path
+) -> None:
+    """Of pictures of the file's shape the same; of others something, within the picture."""
+    words = [detect_scenes / "val", "--min-score", "0", "--json", "--device", "cpu"]
+    theirs, ours = (gcvit("predict", model, *words) for model in (detect_run, exported))
+    assert (ours.code, len(ours.rows)) == (0, 6), ours.err
+    told = 0
+    for row, other in zip(ours.rows, theirs.rows, strict=True):
+        assert row["file"] == other["file"]
+        where = np.array([one["box"] for one in other["objects"]])
+        for one in row["objects"]:  # those that are equally sure may change places
+            apart = np.abs(where - one["box"]).max(1)
+            alike = [other["objects"][number]["label"] for number in np.nonzero(apart < 0.02)[0]]
+            assert one["label"] in alike
+            told += 1
+    assert told > 100
+    words = ["--data", detect_scenes, "--json", "--device", "cpu"]
+    expected, found = (json.loads(gcvit("eval", model, *words).out) for model in (detect_run, exported))
+    for name in ("box_ap", "box_ap50", "mask_ap", "box_ar100"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-6)
+
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 33, 3), dtype=np.uint8)).save("long.png")
+    for flags in ([], ["--tiles", "48"], ["--max-detections", "3"]):
+        result = gcvit("predict", exported, "long.png", "--min-score", "0", "--json", *flags)
+        assert result.code == 0, result.err
+        (row,) = result.rows
+        assert row["objects"]
+        assert all(one["box"][2] <= 33 and one["box"][3] <= 90 for one in row["objects"])
+        assert len(row["objects"]) <= (3 if "3" in flags else 100)
+    assert "looks into" in gcvit("predict", exported, "long.png", "--proposals", "7").message
+    assert "at most" in gcvit("predict", exported, "long.png", "--max-detections", "101").message
+    assert library.open(exported).predict("long.png").size == (90, 33)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"settings": {"detections": 3}}, "does not give what its sidecar says"),
+        ({"settings": {"detections": "many"}}, "detections"),
+        ({"palette": None}, "each class a colour"),
+        ({"preprocessing": {"mean": [0.0]}}, "as many as mean"),
+    ],
+)
+def test_a_damaged_sidecar_of_a_detector(gcvit: Command, exported: Path, values: dict[str, object], said: str) -> None:
+    sidecar = exported.with_name(f"{exported.name}.json")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | values))
+    Image.new("RGB", (64, 64)).save("picture.png")
+    result = gcvit("predict", exported, "picture.png")
+    assert (result.code, "Traceback" in result.err) == (2, False)
+    assert said in result.message
+
+
+def test_what_detectors_are_not_written_as(gcvit: Command, fake: Fake, detect_run: Path, detect_scenes: Path) -> None:
+    assert "take onnx" in gcvit("export", detect_run, "--to", "aot").message
+    int8 = gcvit("export", detect_run, "--to", "onnx", "--int8", "--calibration", detect_scenes / "val").message
+    assert "not written as onnx in int8" in int8
+    backbone = gcvit("export", detect_run, "--to", "onnx", "--part", "backbone")
+    assert (backbone.code, backbone.err.count("Traceback")) == (0, 0)
 
 
 def test_long_pictures_and_other_orders_of_classes(gcvit: Command, detect_run: Path, detect_scenes: Path) -> None:
@@ -117,3 +193,66 @@ def test_long_pictures_and_other_orders_of_classes(gcvit: Command, detect_run: P
     same, turned = (json.loads(Path(out, "boxes.json").read_text()) for out in ("same", "turned"))
     assert same
     assert [row["category_id"] + 100 for row in same] == [row["category_id"] for row in turned]
+
+
+def of_mmdetection(head: str, wrapped: bool) -> tuple[Path, Path]:
+    """The same small detector as we save it and as mmdetection does."""
+    torch.manual_seed(0)
+    config = HeadConfig(head, channels=8, hidden=16)  # type: ignore[arg-type]
+    model = Detector(create_model("gcvit_pico", img_size=64, head=False), len(SCENE_CLASSES), config).eval()
+    names, palette = list(SCENE_CLASSES), default_palette(len(SCENE_CLASSES))
+    opened = Opened(DETECT, model, "gcvit_pico", DetectPreprocessing(), names, palette=palette)
+    DETECT.save(opened, model, Path("ours"), {})
+    state = to_mmdet(model)
+    if not wrapped:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, "theirs.safetensors")
+        return Path("ours"), Path("theirs.safetensors")
+    meta = {"dataset_meta": {"CLASSES": tuple(names)}, "epoch": 36}
+    state = {f"module.{name}": tensor for name, tensor in state.items()}
+    torch.save({"meta": meta, "state_dict": state, "optimizer": {"state": {}}}, "theirs.pth")
+    return Path("ours"), Path("theirs.pth")
+
+
+@pytest.mark.parametrize(("head", "wrapped"), [("mask-rcnn", False), ("cascade", True)])
+def test_files_of_mmdetection_are_taken_as_any_other(gcvit: Command, head: str, wrapped: bool) -> None:
+    ours, theirs = of_mmdetection(head, wrapped)
+    for one, other in zip(
+        library.open(ours).model.state_dict().items(), library.open(theirs).model.state_dict().items(), strict=True
+    ):
+        assert one[0] == other[0]
+        assert torch.equal(one[1], other[1])
+    expected = list(SCENE_CLASSES) if wrapped else [f"class {label}" for label in range(len(SCENE_CLASSES))]
+    assert library.open(theirs).classes == expected
+    described = gcvit("info", theirs)
+    assert (described.code, "detect" in described.out) == (0, True), described.err
+    Image.new("RGB", (80, 64), (90, 40, 60)).save("picture.png")
+    flags = ["--json", "--device", "cpu", "--min-score", "0", "--proposals", "20"]
+    rows = [gcvit("predict", model, "picture.png", *flags).rows[0] for model in (ours, theirs)]
+    assert [one["box"] for one in rows[0]["objects"]] == [one["box"] for one in rows[1]["objects"]]
+    assert rows[0]["objects"]
+    if wrapped:
+        return
+    write_coco_folders(Path("two"), {"train": 2, "val": 1}, 64)
+    measured = gcvit("eval", theirs, "--data", "two", "--json", "--device", "cpu", "--proposals", "5")
+    assert measured.code == 0, measured.err
+    words = ["train", "detect", *SHORT_DETECT, "--steps", "1", "--norm", "batch", "--anchor-scale", "8", "--out", "run"]
+    trained = gcvit(*words, "--train-images", "2", "--val-images", "1", "--weights", theirs, "--head", head)
+    assert trained.code == 0, trained.err
+    assert "FRESH" in trained.out + trained.err, "by name: the file has none"
+
+
+def test_a_file_of_mmdetection_with_something_missing(gcvit: Command) -> None:
+    _, file = of_mmdetection("mask-rcnn", wrapped=True)
+    content = torch.load(file, weights_only=True)
+    name = "module.neck.fpn_convs.0.conv.weight"
+    for change, said in (("missing", "missing (1): neck.fpn_convs.0"), ("nan", "finite")):
+        state = dict(content["state_dict"])
+        if change == "missing":
+            del state[name]
+        else:
+            state[name] = torch.full_like(state[name], torch.nan)
+        torch.save({"state_dict": state}, "bad.pth")
+        for words in (["info", "bad.pth"], ["train", "detect", "--weights", "bad.pth", "--channels", "8"]):
+            result = gcvit(*words)
+            assert (result.code, "Traceback" in result.err) == (2, False)
+            assert said in result.message

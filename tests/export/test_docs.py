@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gcvit.data.augment import eval_transform
+from gcvit.tasks.detect.pasting import paste
 
+CODE = "```python\n"
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 
@@ -29,3 +32,20 @@ def test_pictures_become_the_same_images(
     with Image.open("photo.jpg") as picture:
         expected = eval_transform(size=64, crop_pct=crop_pct, mean=MEAN, std=STD)(picture.convert("RGB"))
     np.testing.assert_allclose(found["images"][0], expected.numpy(), atol=1e-6)
+
+
+def test_masks_are_pasted_as_here() -> None:
+    code = next(part for part in PAGE.read_text("utf8").split(CODE) if "def paste" in part).split("```")[0]
+    found: dict = {}
+    exec(code, found)
+    generator = torch.Generator().manual_seed(0)
+    ends = torch.rand(40, 2, 2, generator=generator).sort(1).values
+    boxes, masks = (ends * 1.4 - 0.2).flatten(1) * 50, torch.rand(40, 28, 28, generator=generator)
+    outputs = [x[None].numpy() for x in (boxes, torch.ones(40), torch.arange(40), torch.tensor(30), masks)]
+    objects = list(found["objects"](outputs, (41, 57), (50, 50)))
+    assert [label for label, *_ in objects] == list(range(30))
+    own = boxes[:30] * torch.tensor([57 / 50, 41 / 50, 57 / 50, 41 / 50])
+    expected = paste(masks[:30], own, (41, 57)).numpy()
+    assert expected.any((1, 2)).sum() > 20
+    different = np.stack([pixels for *_, pixels in objects]) != expected
+    assert different.mean() < 1e-4  # where rounding decides

@@ -34,6 +34,7 @@ def sidecar(path: Path, to: Format) -> Sidecar:
         classes=["Straße", "New\u00a0York"],
         palette=[(0, 1, 2), (253, 254, 255)],
         preprocessing={"crop": [64, 96], "mean": [0.5, 0.5, 0.5]},
+        settings={},
         files=hashes(path, to),
         software={"torch": "2.11"},
         source="runs/best",

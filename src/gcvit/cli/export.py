@@ -154,7 +154,7 @@ def _built_in(trained: Trained) -> Iterator[Tensor]:
 
 
 def _show(export: Export, trained: Trained) -> None:
-    _tables(export.check, "same class" if trained.part == "model" else "cosine")
+    _tables(export.check, "same class" if trained.part == "model" and not trained.outputs else "cosine")
     if export.problem is not None:
         complain(f"{export.path} was not written: {export.problem}")
         return

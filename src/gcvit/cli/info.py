@@ -104,7 +104,7 @@ def _trained(source: str, size: int | None) -> None:
     next_steps(
         ["gcvit", "predict", Path(source), "photo.jpg"],
         ["gcvit", "eval", Path(source), *([] if _is_of_a_run(source, task) else ["--data", "YOUR_IMAGES"])],
-        ["gcvit", "export", Path(source), "--to", "onnx", *([] if task.is_exported else ["--part", "backbone"])],
+        ["gcvit", "export", Path(source), "--to", "onnx"],
     )
 
 

@@ -24,6 +24,13 @@ def seen_at(size: Sequence[int], short: int, long: int) -> Size:
     return max(height, SMALLEST), max(width, SMALLEST)
 
 
+def seen_within(size: Sequence[int], room: Size) -> Size:
+    """The same where its height and width are up to those of `room`."""
+    scale = min(room[0] / size[0], room[1] / size[1])
+    height, width = (min(max(int(side * scale + 0.5), SMALLEST), most) for side, most in zip(size, room, strict=True))
+    return height, width
+
+
 class Detectable(NamedTuple):
     """A picture and its objects as a detector learns from them.
 
@@ -43,19 +50,24 @@ class EvalDetection:
     """A picture as a detector sees it in evaluation: resized, normalised, whole.
 
     short, long: the picture is as large as may be with its short and its long side up to these, in pixels.
+    room: or with its height and its width up to these; None: as `short` and `long` say.
     mean, std: per channel, on a scale of 0 to 1.
     """
 
     short: int = 800
     long: int = LONGEST
+    room: Size | None = None
     mean: Channels = IMAGENET_DEFAULT_MEAN
     std: Channels = IMAGENET_DEFAULT_STD
 
     def __call__(self, picture: Picture) -> Tensor:
         """A picture as float32 (channels, height, width)."""
         pixels = pixels_of(picture)
-        size = seen_at(pixels.shape[1:], self.short, self.long)
-        return normalised(resized_pixels(pixels, size), self.mean, self.std)
+        return normalised(resized_pixels(pixels, self.seen(pixels.shape[1:])), self.mean, self.std)
+
+    def seen(self, size: Sequence[int]) -> Size:
+        """The size at which a picture of `size` is seen."""
+        return seen_at(size, self.short, self.long) if self.room is None else seen_within(size, self.room)
 
 
 @dataclass(frozen=True)

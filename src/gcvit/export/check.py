@@ -18,6 +18,7 @@ TOLERANCE = 1e-4  # relative, of what computes in fp32
 BATCHES = (1, 3)
 REPEATS = 5
 NOISE = "noise"
+Pairing = Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -83,20 +84,24 @@ def check(
     in_chans: int,
     pictures: Mapping[str, Iterable[Tensor]],
     fp32: Program | None = None,
+    paired: Pairing = lambda *both: both,
 ) -> Check:
     """Compare an export with its model, on the CPU in fp32.
 
     size: (height, width) of the images. pictures: batches of preprocessed ones, by what they are called.
-    fp32: of an int8 export, the same file in fp32, to see which is faster.
+    fp32: of an int8 export, the same file in fp32, to see which is faster. paired: puts the file's outputs and the
+    model's into one order, see `Task.paired`.
     """
     generator = torch.Generator().manual_seed(0)
     noise = [torch.randn(batch, in_chans, *size, generator=generator) for batch in BATCHES]
-    differences = [compare(model, program, NOISE, [images]) for images in noise]
-    differences += [compare(model, program, name, batches) for name, batches in pictures.items()]
+    differences = [compare(model, program, NOISE, [images], paired) for images in noise]
+    differences += [compare(model, program, name, batches, paired) for name, batches in pictures.items()]
     return Check(differences, [_speed(model, program, fp32, images) for images in noise])
 
 
-def compare(model: nn.Module, program: Program, name: str, batches: Iterable[Tensor]) -> Difference:
+def compare(
+    model: nn.Module, program: Program, name: str, batches: Iterable[Tensor], paired: Pairing = lambda *both: both
+) -> Difference:
     """The difference on all these images, which are called `name`."""
     count, batch = 0, 0
     largest, sums, agreed = torch.zeros(()), torch.zeros(()), []
@@ -105,6 +110,7 @@ def compare(model: nn.Module, program: Program, name: str, batches: Iterable[Ten
         expected, found = _outputs(model, images), program(images)
         if [x.shape for x in expected] != [x.shape for x in found]:
             return Difference(name, count, batch, inf, inf, 0.0)
+        found, expected = paired(found, expected)
         largest = torch.stack([largest, *((a - b).abs().max() for a, b in zip(found, expected, strict=True))]).max()
         sums = sums + torch.stack([_squares(a, b) for a, b in zip(found, expected, strict=True)])
         agreed.append((found[0].argmax(1) == expected[0].argmax(1)).double().mean() * len(images))
@@ -114,6 +120,7 @@ def compare(model: nn.Module, program: Program, name: str, batches: Iterable[Ten
     difference, ours, theirs = sums.unbind(1)
     tiny = torch.finfo(torch.float64).tiny
     cosine = (ours + theirs - difference) / (2 * (ours * theirs).sqrt()).clamp_min(tiny)
+    cosine = torch.where(difference == 0, 1.0, cosine)  # of zeros, too
     relative = (difference / ours.clamp_min(tiny)).sqrt().max()
     agreement = sum(agreed, torch.zeros(())) / count if len(sums) == 1 and classes > 1 else cosine.min()
     return Difference(name, count, batch, float(largest), float(relative), float(agreement))

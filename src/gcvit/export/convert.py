@@ -1,7 +1,7 @@
 """Writes a model as one file of another runtime. What is written is not checked here (see `gcvit.export.check`)."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +14,7 @@ from gcvit.errors import UserError
 from gcvit.export.channels_first import ChannelsFirst, channels_first
 from gcvit.export.formats import IMAGES, INT8, Format
 from gcvit.export.int8 import quantise
+from gcvit.export.operators import has_ours, translations
 from gcvit.export.packages import package
 from gcvit.internals import compile_package, get_cpp_compiler
 from gcvit.model.config import Pair, check_sides
@@ -23,13 +24,20 @@ EXAMPLES = 2  # a batch of 1 would be taken for a constant
 
 
 def convert(
-    model: nn.Module, path: Path, to: Format, size: Pair, *, calibration: Iterable[Tensor] | None = None
+    model: nn.Module,
+    path: Path,
+    to: Format,
+    size: Pair,
+    *,
+    outputs: Sequence[str] = (),
+    calibration: Iterable[Tensor] | None = None,
 ) -> None:
     """Write `model` as `path`: any batch of at least 1, images of `size` (height, width) in pixels.
 
-    The model maps images (batch, channels, *size) in fp32 to a tensor or a list of them; they are named logits, or
-    stage1 … stage4. A GC ViT in it is folded; a model without one takes 3 channels. calibration: batches of
-    preprocessed images, for int8 (onnx and openvino, see `gcvit.export.int8`). openvino writes a .bin beside its .xml.
+    The model maps images (batch, channels, *size) in fp32 to a tensor or a list of them. outputs: their names, or the
+    first of these; none: logits, or stage1 … stage4. A GC ViT in it is folded; a model without one takes 3 channels.
+    calibration: batches of preprocessed images, for int8 (onnx and openvino, see `gcvit.export.int8`). openvino writes
+    a .bin beside its .xml.
 
     Raises UserError for a format without int8, a missing package or compiler, and a size that the model does not take.
     """
@@ -46,11 +54,11 @@ def convert(
     if calibration is not None:
         with TemporaryDirectory(dir=path.parent, prefix=".fp32-") as folder:
             whole = Path(folder) / path.name
-            convert(model, whole, to, size)
+            convert(model, whole, to, size, outputs=outputs)
             quantise(whole, path, to, calibration)
         return
     program = _trace(channels_first(model), size)
-    (_openvino if to == "openvino" else _onnx)(program, path)
+    (_openvino if to == "openvino" else _onnx)(program, path, _names(program, outputs))
 
 
 @torch.no_grad()
@@ -88,29 +96,38 @@ def _compile(program: ExportedProgram, path: Path) -> None:
     compile_package(program, str(path), {"freezing": True, "aot_inductor.metadata": {IMAGES: shape}})
 
 
-def _onnx(program: ExportedProgram, path: Path) -> None:
+def _onnx(program: ExportedProgram, path: Path, outputs: list[str], *, optimize: bool = True) -> None:
     package("onnxscript")
     made: Any = torch.onnx.export(
         program,
         (),
         dynamo=True,
         input_names=[IMAGES],
-        output_names=_outputs(program),
+        output_names=outputs,
         dynamic_shapes=({0: "batch"},),
+        custom_translation_table=translations() if has_ours(program) else None,
+        optimize=optimize,
         verbose=False,
     )
     made.save(path)
 
 
-def _openvino(program: ExportedProgram, path: Path) -> None:
+def _openvino(program: ExportedProgram, path: Path, outputs: list[str]) -> None:
     openvino = package("openvino")
-    model = openvino.convert_model(program)
-    model.reshape([-1, *program.example_inputs[0][0].shape[1:]])
-    for port, name in zip([*model.inputs, *model.outputs], [IMAGES, *_outputs(program)], strict=True):
-        port.get_tensor().set_names({name})
-    openvino.save_model(model, path, compress_to_fp16=False)
+    with TemporaryDirectory(dir=path.parent, prefix=".onnx-") as folder:
+        source: Any = program
+        if has_ours(program):  # which it knows by ONNX's names only; it optimises by itself
+            source = Path(folder) / "model.onnx"
+            _onnx(program, source, outputs, optimize=False)
+        model = openvino.convert_model(source)
+        model.reshape([-1, *program.example_inputs[0][0].shape[1:]])
+        for port, name in zip([*model.inputs, *model.outputs], [IMAGES, *outputs], strict=True):
+            port.get_tensor().set_names({name})
+        openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def _outputs(program: ExportedProgram) -> list[str]:
+def _names(program: ExportedProgram, outputs: Sequence[str]) -> list[str]:
     count = len(program.graph_signature.user_outputs)
+    if outputs:
+        return list(outputs[:count])
     return ["logits"] if count == 1 else [f"stage{number + 1}" for number in range(count)]

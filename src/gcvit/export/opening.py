@@ -35,14 +35,10 @@ def open_exported(path: str | Path, *, trust_code: bool = False) -> Opened:
         )
     program = load(path, sidecar.format)
     images = torch.zeros(()).expand(1, sidecar.in_chans, *sidecar.size)  # no memory before the file has agreed
-    output, *others = program(images)
-    check_answers(output, str(path))
-    if others or output.ndim != task.output_axes:
-        raise UserError(f"{path} does not give what its sidecar says; export the model again")
-    if sidecar.classes is not None and output.shape[1] != len(sidecar.classes):
-        raise UserError(
-            f"{path} gives {output.shape[1]} classes, its sidecar names {len(sidecar.classes)}; export the model again"
-        )
+    outputs = program(images)
+    check_answers(outputs[0], str(path))
+    if misfit := task.misfit(outputs, sidecar.classes, sidecar.settings):
+        raise UserError(f"{path} {misfit}; export the model again")
     try:
         preprocessing = task.resized(override(task.preprocessing(), sidecar.preprocessing), sidecar.size)
         opened = Opened(
@@ -60,5 +56,5 @@ def open_exported(path: str | Path, *, trust_code: bool = False) -> Opened:
         require(channels == sidecar.in_chans, "mean", f"{channels} numbers", f"{sidecar.in_chans}, as many as channels")
     except UserError as error:
         raise UserError(f"{path}: the preprocessing in its sidecar: {error}; export the model again") from error
-    opened.model = task.from_export(program, opened, sidecar.size)
+    opened.model = task.from_export(program, opened, sidecar.size, sidecar.settings)
     return opened

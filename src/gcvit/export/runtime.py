@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gcvit.errors import UserError
+from gcvit.export import operators  # noqa: F401  # files of torch may call them
 from gcvit.export.formats import IMAGES, Format
 from gcvit.export.packages import openvino_core, package
 from gcvit.internals import load_package, onnx_refusals

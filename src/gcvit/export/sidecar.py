@@ -28,7 +28,8 @@ class Sidecar:
     in_chans: the images' channels. classes: names in the order of the logits, if known. palette: their colours, of
     segmentation models. preprocessing: how pictures become images, the task's own dataclass as JSON.
     files: SHA-256 of each of its files, by their names. software: versions that it was made with. source: the
-    checkpoint. checked: what was found when it was compared with the model.
+    checkpoint. settings: what whoever runs the file must know of the model, the task's own. checked: what was found
+    when it was compared with the model.
 
     Raises UserError for values that cannot be, and for texts that a terminal would obey.
     """
@@ -42,6 +43,7 @@ class Sidecar:
     classes: list[str] | None
     palette: list[RGB] | None
     preprocessing: dict[str, Any]
+    settings: dict[str, Any]
     files: dict[str, str]
     software: dict[str, str]
     source: str
@@ -155,6 +157,7 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "classes": (lambda value: value is None or _is_list(value, is_harmless), "a list of names, or null"),
     "palette": (lambda value: value is None or _is_list(value, is_colour), "a list of colours 0…255, or null"),
     "preprocessing": (lambda value: isinstance(value, dict), "a JSON object"),
+    "settings": (lambda value: isinstance(value, dict), "a JSON object"),
     "files": (_are_texts, "file names with their SHA-256"),
     "software": (_are_texts, "packages with their versions"),
     "source": (is_harmless, "a text"),

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from gcvit.data.label_maps import RGB
 from gcvit.errors import UserError
+from gcvit.export.formats import Format
 from gcvit.model import GCViT
 from gcvit.model.config import Pair
 from gcvit.tasks.backbone import backbone_of
@@ -45,6 +46,25 @@ class Trained:
     @property
     def palette(self) -> list[RGB] | None:
         return self.opened.palette if self.part == "model" else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What whoever runs the file must know of the model."""
+        return self.opened.task.exported_settings(self.opened.model) if self.part == "model" else {}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What they are called, as far as the model has them; none: as usual."""
+        return self.opened.task.outputs if self.part == "model" else ()
+
+    def paired(self, found: list[Tensor], expected: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """A file's outputs and the model's, so that they can be compared."""
+        return self.opened.task.paired(found, expected) if self.part == "model" else (found, expected)
+
+    def require(self, to: Format, *, int8: bool) -> None:
+        """Raise UserError for a format that such models are not written in."""
+        if self.part == "model" and (reason := self.opened.task.not_exported_as(to, int8=int8)):
+            raise UserError(f"a model that {self.opened.task.does} is not written as {to}{' in int8' * int8}: {reason}")
 
     @property
     def preprocessing(self) -> Any:

@@ -73,10 +73,12 @@ def write_export(
     """Convert, run and compare, and only then put the file and its sidecar in their places.
 
     calibration: batches of preprocessed images, for int8. pictures: what to compare on, see `check`.
-    Raises UserError and OSError as `convert` and `load` do, and UserError for what a sidecar cannot say and where
-    another model's export lies; whatever happens, what was at `path` stays usable, or is refused by its sidecar's hash.
+    Raises UserError and OSError as `convert` and `load` do, and UserError for a format that the task's models are not
+    written in, for what a sidecar cannot say and where another model's export lies; whatever happens, what was at
+    `path` stays usable, or is refused by its sidecar's hash.
     """
     size: Pair = trained.size
+    trained.require(to, int8=calibration is not None)
     sidecar = _sidecar(trained, to, int8=calibration is not None)
     _refuse_to_replace(path, trained)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,14 +86,15 @@ def write_export(
         aside = Path(folder) / path.name
         whole = aside if calibration is None else Path(folder) / f"fp32{SUFFIXES[to]}"
         progress(f"{path.name}: converting")
-        convert(trained.model, whole, to, size)
+        convert(trained.model, whole, to, size, outputs=trained.outputs)
         fp32 = None
         if calibration is not None:
             progress(f"{path.name}: quantising")
             quantise(whole, aside, to, calibration)
             fp32 = load(whole, to)
         progress(f"{path.name}: comparing")
-        found = check(trained.model, load(aside, to), size, trained.in_chans, pictures, fp32)
+        program = load(aside, to)
+        found = check(trained.model, program, size, trained.in_chans, pictures, fp32, trained.paired)
         problem = found.problem(int8=calibration is not None, min_agreement=min_agreement)
         if problem is None:
             write_sidecar(aside, replace(sidecar, files=hashes(aside, to), checked=asdict(found)))
@@ -126,6 +129,7 @@ def _sidecar(trained: Trained, to: Format, *, int8: bool) -> Sidecar:
         classes=trained.classes,
         palette=trained.palette,
         preprocessing=as_dict(trained.preprocessing),
+        settings=trained.settings,
         files={},
         software=versions() | {name: version(name) for name in _packages(to, int8)},
         source=trained.opened.source,

@@ -7,6 +7,7 @@ from gcvit.errors import UserError
 from gcvit.tasks.classify import CLASSIFY
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.detect import DETECT
+from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment import SEGMENT
 from gcvit.tasks.task import Task
 from gcvit.weights.reading import Checkpoint
@@ -49,3 +50,10 @@ def task_of(checkpoint: Checkpoint) -> Task:
         return CLASSIFY if checkpoint.task is None else task_named(checkpoint.task)
     except UserError as error:
         raise UserError(f"{checkpoint.origin}: {error}") from error
+
+
+def open_checkpoint(checkpoint: Checkpoint) -> Opened:
+    """Make the model of a checkpoint, which may be a file of another program that a task knows; see `task_of`."""
+    for task in TASKS:
+        checkpoint = task.adopted(checkpoint)
+    return task_of(checkpoint).open(checkpoint)

@@ -1,7 +1,7 @@
 """Models of a GC ViT with heads on disk: a folder with `config.json` and `model.safetensors`, which nothing has to be
 run for. What segmentation's and detection's folders have in common."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gcvit.data.label_maps import MOST_CLASSES, RGB, is_colour
 from gcvit.engine.config import as_dict, override
 from gcvit.errors import UserError, require
-from gcvit.model import GCViT
+from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.variants import nearest_variant
 from gcvit.tasks.backbone import backbone_of, check_same_model
 from gcvit.tasks.config import RunConfig
@@ -47,17 +47,23 @@ def save_headed(opened: Opened, model: Any, folder: Path, metadata: Mapping[str,
     config = backbone.config
     if len(preprocessing.mean) != config.in_chans:
         raise UserError(f"mean and std of {len(preprocessing.mean)} channels for a model of {config.in_chans}")
+    content = description(opened.task, config, model.head_config, classes, palette, preprocessing)
+    return write_model(model, folder, content, metadata)
+
+
+def description(
+    task: Task, backbone: GCViTConfig, head: Any, classes: Sequence[str], palette: Sequence[RGB], preprocessing: Any
+) -> dict[str, Any]:
+    """The content of a model's config.json."""
     kept = {key: getattr(preprocessing, key) for key in ("mean", "std", "value_range")}
-    prepared = Preprocessing(config.img_size, **kept)
-    content = {
-        "task": opened.task.name,
-        "backbone": hub_config(config, prepared, None),
-        "head": as_dict(model.head_config),
+    return {
+        "task": task.name,
+        "backbone": hub_config(backbone, Preprocessing(backbone.img_size, **kept), None),
+        "head": as_dict(head),
         "classes": list(classes),
         "palette": [list(colour) for colour in palette],
         "preprocessing": as_dict(preprocessing),
     }
-    return write_model(model, folder, content, metadata)
 
 
 def open_headed(task: Task, checkpoint: Checkpoint, make: Make, head: Any) -> Opened:
@@ -101,7 +107,7 @@ def start_from(
     shared = {name: weight for name, weight in checkpoint.state.items() if name in target}
     check_values(shared, checkpoint.origin, target)
     found, notes = heads()
-    report = load_weights(backbone, replace(backbone_in(checkpoint), beside=()))  # the heads are taken, too
+    report = load_weights(backbone, replace(backbone_in(checkpoint), beside={}))  # the heads are taken, too
     model.load_state_dict(model.state_dict() | found)
     return [*report.lines(), *notes]
 

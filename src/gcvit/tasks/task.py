@@ -26,6 +26,7 @@ from gcvit.tasks.recipe import Recipe
 from gcvit.tasks.target import Target
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
+from gcvit.weights.resolve import Format
 from gcvit.wording import by, classes_named
 
 
@@ -209,6 +210,11 @@ class Task(ABC):
         metadata: for the head of the weights' file.
         """
 
+    def adopted(self, checkpoint: Checkpoint) -> Checkpoint:
+        """A file of another program with a model of this task as if we had written it; any other as it is. Raises
+        UserError, naming it, for one that is damaged."""
+        return checkpoint
+
     @abstractmethod
     def open(self, checkpoint: Checkpoint) -> Opened:
         """Make the model of a checkpoint, in eval mode. Raises UserError for what is none of this task's."""
@@ -300,26 +306,44 @@ class Task(ABC):
 
     # Export.
 
-    is_exported: ClassVar[bool] = True
-    """Whether whole models are; else their backbones alone."""
     output_axes: ClassVar[int] = 2
-    """Of the tensor that an exported model gives."""
+    """Of the tensor that an exported model gives, where it gives one."""
+    outputs: ClassVar[tuple[str, ...]] = ()
+    """Names of what an exported model gives, as far as it has them; none: as usual."""
 
     def exported(self, model: nn.Module) -> nn.Module:
-        """Make of a folded model a function of images to a tensor, or a list of them, as it is exported.
-
-        Raises UserError where whole models are not.
-        """
-        if not self.is_exported:
-            raise UserError(f"a model that {self.does} is not exported yet; --part backbone exports what it stands on")
+        """Make of a folded model a function of images to a tensor, or a list of them, as it is exported."""
         return model
 
-    def from_export(self, program: Callable[[Tensor], list[Tensor]], opened: Opened, size: Pair) -> nn.Module:
+    def exported_settings(self, model: Any) -> dict[str, Any]:
+        """What `from_export` must know of a model, as plain JSON types."""
+        return {}
+
+    def not_exported_as(self, to: Format, *, int8: bool) -> str | None:
+        """Why models are not written in a format, or None."""
+        return None
+
+    def paired(self, found: list[Tensor], expected: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """An exported file's outputs and those of its model, of the same images, so that they can be compared."""
+        return found, expected
+
+    def from_export(
+        self, program: Callable[[Tensor], list[Tensor]], opened: Opened, size: Pair, settings: Mapping[str, Any]
+    ) -> nn.Module:
         """Make of an exported function, which takes images of `size`, what takes the model's place in `opened`.
 
-        Raises UserError where `opened` lacks what the task needs.
+        Raises UserError where `opened` or `settings` lack what the task needs.
         """
         return Program(program)
+
+    def misfit(self, outputs: list[Tensor], classes: list[str] | None, settings: Mapping[str, Any]) -> str | None:
+        """What is wrong with what an exported file gives of one image, by the classes and settings in its sidecar."""
+        if len(outputs) != 1 or outputs[0].ndim != self.output_axes:
+            return "does not give what its sidecar says"
+        number = outputs[0].shape[1]
+        if classes is not None and number != len(classes):
+            return f"gives {number} classes, its sidecar names {len(classes)}"
+        return None
 
     def size(self, preprocessing: Any) -> Pair:
         """(height, width) in pixels of what goes through the model at once, or through an exported one."""

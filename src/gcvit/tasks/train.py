@@ -138,6 +138,7 @@ def _start(task: Task, config: RunConfig, device: torch.device, check: Callable[
     check: see `check_out`.
     """
     checkpoint = starting_weights(config)
+    checkpoint = checkpoint and task.adopted(checkpoint)
     config = task.settled(config, checkpoint)
     resume = check(config)
     data = task.open_data(config)

@@ -169,7 +169,7 @@ def backbone_of(checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
     prefix = f"{BACKBONE}."
     state = {name.removeprefix(prefix): x for name, x in checkpoint.state.items() if name.startswith(prefix)}
-    beside = tuple(name for name in checkpoint.state if not name.startswith(prefix))
+    beside = {name: x for name, x in checkpoint.state.items() if not name.startswith(prefix)}
     config = object_in(checkpoint.hub_config, BACKBONE, checkpoint.origin)
     return replace(checkpoint, state=state, hub_config=config, beside=beside)
 

@@ -4,7 +4,8 @@ import pickle
 import re
 import struct
 import zipfile
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -45,13 +46,15 @@ class Checkpoint:
     state: names, shapes and types are at hand; the values are mapped from the file and read when they are used, once.
         Of a GC ViT's file its weights alone; of a hub folder of another task than classification all that is in it.
     origin: the file or folder. hub_config: the content of its config.json, if it has one: typed by nothing yet.
-    beside: names in the file that are no part of the state. entry: its row in the catalogue of published checkpoints.
+    beside: what is in the file beside the state, by name. meta: what other programs say of their files.
+    entry: its row in the catalogue of published checkpoints.
     """
 
     state: State
     origin: str
     hub_config: dict | None = None
-    beside: tuple[str, ...] = ()
+    beside: Mapping[str, object] = field(default_factory=dict)
+    meta: object = None
     entry: CatalogueEntry | None = None
 
     @property
@@ -73,8 +76,9 @@ def read_checkpoint(path: Path, *, ema: bool = False) -> Checkpoint:
         return _read_folder(path, ema)
     if not path.exists():
         raise UserError(f"{path}: no such file or directory")
-    state, beside = unwrap(_content(path), str(path), ema=ema)
-    return Checkpoint(state, str(path), beside=beside)
+    content = _content(path)
+    state, beside = unwrap(content, str(path), ema=ema)
+    return Checkpoint(state, str(path), beside=beside, meta=content.get("meta") if isinstance(content, dict) else None)
 
 
 def read_hub_config(directory: Path) -> dict:

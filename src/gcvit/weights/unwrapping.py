@@ -34,14 +34,14 @@ class Candidate:
     prefix: str
     averaged: bool
     state: State
-    beside: tuple[str, ...]
+    beside: dict[str, object]
 
     def __str__(self) -> str:
         return ".".join(filter(None, (self.where, self.prefix.rstrip(".")))) or "those without a prefix"
 
 
-def unwrap(content: object, origin: str, *, ema: bool = False) -> tuple[State, tuple[str, ...]]:
-    """The state dict of a GC ViT inside what a training run saved, and the names beside it that are no part of it.
+def unwrap(content: object, origin: str, *, ema: bool = False) -> tuple[State, dict[str, object]]:
+    """The state dict of a GC ViT inside what a training run saved, and what is beside it and no part of it, by name.
 
     The prefixes of wrappers are gone, in whatever order they were, and so is one that all its names share, such as
     `model.`, `backbone.` or `student.`. ema: the averaged weights; otherwise these are taken only where no others are.
@@ -57,9 +57,9 @@ def unwrap(content: object, origin: str, *, ema: bool = False) -> tuple[State, t
     if ema and not wanted:
         raise UserError(f"{origin}: no averaged weights (such as state_dict_ema) in it, only {listed(found)}")
     chosen = _choose(wanted or found, origin)
-    state = {_bare(name)[len(chosen.prefix) :]: tensor for name, tensor in chosen.state.items()}
+    state = {bare(name)[len(chosen.prefix) :]: tensor for name, tensor in chosen.state.items()}
     if len(state) < len(chosen.state):
-        ((twice, _),) = Counter(map(_bare, chosen.state)).most_common(1)
+        ((twice, _),) = Counter(map(bare, chosen.state)).most_common(1)
         raise UserError(f"{origin}: two tensors in it are called {twice} when the prefixes of wrappers are left out")
     check_dense(state, origin)
     return state, chosen.beside
@@ -82,22 +82,22 @@ def _mappings(content: Mapping) -> Iterator[tuple[str, Mapping]]:
 def _candidates(where: str, mapping: Mapping) -> Iterator[Candidate]:
     """Every GC ViT in one mapping, told by the name that only one of the layouts has."""
     tensors = {name: x for name, x in mapping.items() if isinstance(name, str) and isinstance(x, Tensor)}
-    names = {name: _bare(name) for name in tensors}
+    names = {name: bare(name) for name in tensors}
     found = {
-        bare.removesuffix(mark)
-        for bare in names.values()
+        name.removesuffix(mark)
+        for name in names.values()
         for mark in MARKS.values()
-        if bare == mark or bare.endswith(f".{mark}")
+        if name == mark or name.endswith(f".{mark}")
     }
     prefixes = sorted(found)[:MOST_PREFIXES]
     for prefix in prefixes:
         inner = tuple(other for other in prefixes if other != prefix and other.startswith(prefix))
-        own = [n for n, bare in names.items() if bare.startswith(prefix) and not (inner and bare.startswith(inner))]
+        own = [n for n, name in names.items() if name.startswith(prefix) and not (inner and name.startswith(inner))]
         counters = {name for name in own if COUNTERS.search(name)}
         words = re.split(r"[\W_]+", f"{where}.{prefix}".lower())
         averaged = not AVERAGED.isdisjoint(words) or any(name.endswith("n_averaged") for name in counters)
         state = {name: tensors[name] for name in own if name not in counters}
-        beside = tuple(str(n) for n in mapping if n not in state and not COUNTERS.search(str(n)))
+        beside = {str(n): x for n, x in mapping.items() if n not in state and not COUNTERS.search(str(n))}
         yield Candidate(where, prefix, averaged, state, beside)
 
 
@@ -116,12 +116,13 @@ def _choose(candidates: list[Candidate], origin: str) -> Candidate:
 
 
 def _is_gcvit(candidate: Candidate) -> bool:
-    names = [_bare(name)[len(candidate.prefix) :] for name in candidate.state]
+    names = [bare(name)[len(candidate.prefix) :] for name in candidate.state]
     layout = layout_of(names)
     return layout is not None and 2 * sum(name in renaming(layout) for name in names) > len(names)
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
+    """Without the prefixes of wrappers."""
     return WRAPPERS.sub("", name)
 
 

@@ -1,14 +1,17 @@
 """Small detectors, pictures and objects."""
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from gcvit.factory import create_model
-from gcvit.tasks.detect.detector import Detector
+from gcvit.tasks.detect.detector import Detector, PyramidDetector
 from gcvit.tasks.detect.objects import Targets
 from gcvit.tasks.detect.settings import HeadConfig
 
 CLASSES = 3
+Model = TypeVar("Model", bound=PyramidDetector)
 SMALL = {"channels": 8, "hidden": 16, "box_samples": 32, "proposals": 40, "anchor_samples": 64}
 
 
@@ -36,10 +39,14 @@ def random_objects(number: int, size: tuple[int, int], seed: int = 0, dtype: tor
 
 
 def detector(seed: int = 0, **head: object) -> Detector:
-    """Untrained, with outputs that are far enough from each other for decisions that rounding does not change."""
+    """Untrained, with the outputs of `decided`."""
     torch.manual_seed(seed)
     config = HeadConfig(**(SMALL | head))  # type: ignore[arg-type]
-    model = Detector(create_model("gcvit_pico", head=False), CLASSES, config)
+    return decided(Detector(create_model("gcvit_pico", head=False), CLASSES, config))
+
+
+def decided(model: Model) -> Model:
+    """With outputs that are far enough from each other for decisions that rounding does not change."""
     for part in (model.rpn, *model.roi_heads.box_heads):
         torch.nn.init.normal_(part.classifier.weight, std=0.3)
         torch.nn.init.normal_(part.regressor.weight, std=0.1)

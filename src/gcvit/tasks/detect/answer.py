@@ -108,8 +108,8 @@ def found_in(opened: Opened, model: nn.Module, images: Tensor, size: Pair, looks
     """What a folded detector finds in pictures of one size (height, width)."""
     model.limit(looks.proposals, looks.max_detections)  # type: ignore[operator]
     if looks.tiles is not None:
-        limits = opened.preprocessing.short, opened.preprocessing.long
-        return find_in_tiles(model, images, size, looks.tiles, limits)
+        seen = opened.preprocessing.transform(exported=opened.exported).seen
+        return find_in_tiles(model, images, size, looks.tiles, seen)
     return find(model, images, size)
 
 

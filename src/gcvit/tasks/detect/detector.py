@@ -99,6 +99,11 @@ class PyramidDetector(nn.Module):
             for at, levels in enumerate(self.rpn(pyramid))
         ]
 
+    @property
+    def used(self) -> HeadConfig:
+        """The settings, as `limit` has left them."""
+        return self.roi_heads.config
+
     def limit(self, proposals: int | None, detections: int | None) -> None:
         """Look into so many boxes of a picture from now on, and tell so many objects at most; None: as the head's
         settings say. Training stays as it is."""

@@ -1,6 +1,6 @@
 """From pictures to what a detector finds in them, at their own size; large pictures also tile by tile."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from gcvit.data import masks as run_lengths
-from gcvit.data.detect_transforms import seen_at
 from gcvit.model.config import Pair
 from gcvit.tasks.detect.boxes import class_wise_nms
 from gcvit.tasks.detect.objects import Detections
@@ -17,6 +16,8 @@ from gcvit.tasks.detect.pasting import AT_ONCE, paste
 
 OVERLAP = 0.25  # of a tile's side, of neighbouring tiles
 CUT = 2.0  # pixels from a tile's inner edge, within which a box counts as cut off
+
+Seen = Callable[[Pair], Pair]
 
 
 class Found(NamedTuple):
@@ -38,20 +39,20 @@ def find(model: nn.Module, images: Tensor, size: Pair) -> list[Found]:
     return [at_size(_scaled(found, seen, size), size) for found in model(images)]
 
 
-def find_in_tiles(model: nn.Module, images: Tensor, size: Pair, tile: int, limits: Pair) -> list[Found]:
-    """The same of pictures that were not resized, seen as a whole, within `limits` (short, long), and in overlapping
-    tiles, which show small objects. What a tile's inner edge may have cut off is left to its neighbour or the whole;
-    one class-wise NMS makes objects of all.
+def find_in_tiles(model: nn.Module, images: Tensor, size: Pair, tile: int, seen: Seen) -> list[Found]:
+    """The same of pictures that were not resized, seen as a whole and in overlapping tiles, which show small objects.
+    What a tile's inner edge may have cut off is left to its neighbour or the whole; one class-wise NMS makes objects of
+    all.
 
-    model: a folded `Detector`. tile: their side in pixels.
+    model: a folded `Detector`. tile: their side in pixels. seen: the size at which the model sees one of another.
     """
-    return [at_size(_merged(model, list(_views(model, image, tile, limits))), size) for image in images]
+    return [at_size(_merged(model, list(_views(model, image, tile, seen))), size) for image in images]
 
 
-def _views(model: nn.Module, image: Tensor, tile: int, limits: Pair) -> Iterator[Detections]:
+def _views(model: nn.Module, image: Tensor, tile: int, seen: Seen) -> Iterator[Detections]:
     """What is found in the whole picture and in each tile, in the picture's pixels."""
     height, width = image.shape[1], image.shape[2]
-    small = seen_at((height, width), *limits)
+    small = seen((height, width))
     (found,) = model(interpolate(image[None], small, mode="bilinear", antialias=True, align_corners=False))
     yield _scaled(found, small, (height, width))
     rows, columns = (_starts(side, tile) for side in (height, width))
@@ -60,13 +61,14 @@ def _views(model: nn.Module, image: Tensor, tile: int, limits: Pair) -> Iterator
     for top in rows:
         for left in columns:
             part = image[:, top : top + tile, left : left + tile]
-            shown = seen_at((part.shape[1], part.shape[2]), *limits)
+            shown = seen((part.shape[1], part.shape[2]))
             (found,) = model(interpolate(part[None], shown, mode="bilinear", antialias=True, align_corners=False))
             found = _scaled(found, shown, (part.shape[1], part.shape[2]))
             boxes = found.boxes + found.boxes.new_tensor([left, top, left, top])
             inner = [left > 0, top > 0, left + tile < width, top + tile < height]
             edges = boxes.new_tensor([left, top, left + part.shape[2], top + part.shape[1]])
-            cut = ((boxes - edges).abs() < CUT) & torch.tensor(inner, device=boxes.device)
+            inwards = boxes.new_tensor([1, 1, -1, -1])
+            cut = (inwards * (boxes - edges) < CUT) & torch.tensor(inner, device=boxes.device)
             yield _chosen(found._replace(boxes=boxes), ~cut.any(1))
 
 
@@ -79,7 +81,7 @@ def _starts(side: int, tile: int) -> list[int]:
 
 
 def _merged(model: Any, views: Sequence[Detections]) -> Detections:
-    config = model.roi_heads.config
+    config = model.used
     boxes, scores, labels = (torch.cat([getattr(one, key) for one in views]) for key in ("boxes", "scores", "labels"))
     masks = torch.cat([one.masks for one in views if one.masks is not None]) if config.masks else None
     kept = class_wise_nms(boxes, scores, labels, config.nms)[: config.detections]
@@ -97,11 +99,13 @@ def _scaled(found: Detections, seen: Pair, size: Pair) -> Detections:
 
 
 def at_size(found: Detections, size: Pair) -> Found:
-    """With masks as run lengths of a picture of `size`, in whose pixels the boxes are."""
+    """With masks as run lengths of a picture of `size`, in whose pixels the boxes are; what of a box lies outside is
+    cut off."""
     boxes, scores, labels = (part.cpu().numpy() for part in found[:3])
     masks: tuple[bytes, ...] | None = None
     if found.masks is not None:
         parts = zip(found.masks.split(AT_ONCE), found.boxes.split(AT_ONCE), strict=True)
         pasted = (paste(mask.float(), box.float(), size).cpu().numpy() for mask, box in parts if len(box))
         masks = tuple(counts for some in pasted for counts in run_lengths.encode(some.astype(np.uint8)))
-    return Found(boxes.astype(np.float64), scores.astype(np.float64), labels, masks)
+    boxes = boxes.astype(np.float64).clip(0, [size[1], size[0], size[1], size[0]])
+    return Found(boxes, scores.astype(np.float64), labels, masks)

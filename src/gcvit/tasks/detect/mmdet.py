@@ -5,26 +5,62 @@ Both count the background last, and lay out anchors, deltas and masks in the sam
 
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor
 
+from gcvit.data.label_maps import default_palette
+from gcvit.data.segment_folders import generic_names
 from gcvit.errors import UserError
-from gcvit.model import GCViTConfig
+from gcvit.factory import read_off
+from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.config import MOST_CLASSES
 from gcvit.tasks.detect.detector import Detector, PyramidDetector
 from gcvit.tasks.detect.heads import MASK_CONVS
 from gcvit.tasks.detect.pooler import STRIDES
 from gcvit.tasks.detect.settings import HeadConfig, Kind
+from gcvit.tasks.headed import description
+from gcvit.tasks.task import Task
 from gcvit.weights.loading import check_named
 from gcvit.weights.names import DERIVED, table
-from gcvit.weights.unwrapping import State
+from gcvit.weights.reading import Checkpoint
+from gcvit.weights.unwrapping import State, bare
 from gcvit.weights.values import check_dense, check_values
-from gcvit.wording import listed
+from gcvit.wording import composed, is_harmless, listed
 
 MARK = "rpn_head.rpn_conv.weight"  # a name that only these files have
 BACKBONE = "backbone."
 LEARNED = ("weight", "bias")
 BATCH_NORM = (*LEARNED, "running_mean", "running_var", "num_batches_tracked")
 Layer = tuple[str, str, tuple[str, ...]]  # our name, theirs, and of what it has its tensors
+
+
+def adopted(task: Task, checkpoint: Checkpoint) -> Checkpoint:
+    """A detector's file of mmdetection as if we had written it, with its class names where it says them; anything else
+    as it is. Raises UserError, naming it, for one that holds anything but a GC ViT's detector, whole and finite."""
+    heads = {bare(name): x for name, x in checkpoint.beside.items() if isinstance(x, Tensor)}
+    if checkpoint.task is not None or MARK not in heads:
+        return checkpoint
+    origin = checkpoint.origin
+    state = heads | {f"{BACKBONE}{name}": x for name, x in checkpoint.state.items()}
+    head, number = read_off_heads(state, origin)
+    config = read_off(checkpoint, head=False)
+    with torch.device("meta"):
+        model = Detector(GCViT(config), number, head)
+    found = from_mmdet(state, model, origin)
+    names = _class_names(checkpoint.meta, number)
+    content = description(task, config, head, names, default_palette(number), task.preprocessing())
+    return Checkpoint(found, origin, content)
+
+
+def _class_names(meta: object, number: int) -> list[str]:
+    """Those that mmdetection 2 and 3 keep beside the weights; numbers where there are none that fit."""
+    said = meta if isinstance(meta, Mapping) else {}
+    inner = said.get("dataset_meta")
+    places = [said, inner] if isinstance(inner, Mapping) else [said]
+    for names in (place.get(key) for place in places for key in ("CLASSES", "classes")):
+        if isinstance(names, list | tuple) and len(names) == number and all(map(is_harmless, names)):
+            return list(map(composed, names))
+    return generic_names(number)
 
 
 def from_mmdet(state: Mapping[str, Tensor], model: Detector, origin: str) -> State:

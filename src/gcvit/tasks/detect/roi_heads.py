@@ -154,7 +154,7 @@ class RoIHeads(nn.Module):
 
     def moved(self, number: int, boxes: Boxes, deltas: Tensor, label: Tensor, size: Pair) -> Boxes:
         """Boxes moved by their label's deltas (boxes, classes, 4), within the picture."""
-        deltas = deltas[torch.arange(len(label), device=label.device), label]
+        deltas = deltas[torch.arange(label.shape[0], device=label.device), label]
         return clip_boxes_to_image(decode(boxes, deltas, self.stages[number].stds), size)
 
     def _masks(self, maps: Maps, boxes: Boxes, label: Tensor) -> Float[Tensor, "boxes 28 28"]:

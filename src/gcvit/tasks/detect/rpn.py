@@ -27,11 +27,11 @@ OVERLAP = 0.7  # IoU of proposals from one level
 
 
 class Level(NamedTuple):
-    """What the RPN says of one level of one picture: for each anchor how likely an object is, as a logit, and what
-    leads from the anchor to it."""
+    """What the RPN says of one level of one picture, or of each of a batch: for each anchor how likely an object is, as
+    a logit, and what leads from the anchor to it."""
 
     anchors: Boxes
-    logits: Float[Tensor, "anchors"]
+    logits: Float[Tensor, "*batch anchors"]
     deltas: Deltas
 
 
@@ -52,14 +52,19 @@ class RPN(nn.Module):
 
     def forward(self, maps: Sequence[Map]) -> list[list[Level]]:
         """The levels of each picture of a batch; maps: (batch, channels, rows, columns), strides 4 to 64."""
+        each = [[Level(start, *found) for found in zip(*said, strict=True)] for start, *said in self.levels(maps)]
+        return [list(picture) for picture in zip(*each, strict=True)]
+
+    def levels(self, maps: Sequence[Map]) -> list[Level]:
+        """The levels of all pictures at once, a batch of logits and of deltas each."""
         levels = []
         for x, stride in zip(maps, STRIDES, strict=True):
             hidden = F.relu(self.conv(x))
             logits = fp32(self.classifier(hidden)).permute(0, 2, 3, 1).flatten(1)
-            deltas = fp32(self.regressor(hidden)).permute(0, 2, 3, 1).reshape(len(x), -1, 4)
+            deltas = fp32(self.regressor(hidden)).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4)
             start = anchors((x.shape[2], x.shape[3]), stride, self.config.anchor_scale, logits)
-            levels.append([Level(start, *found) for found in zip(logits, deltas, strict=True)])
-        return [list(picture) for picture in zip(*levels, strict=True)]
+            levels.append(Level(start, logits, deltas))
+        return levels
 
     @torch.no_grad()
     def proposals(self, levels: Sequence[Level], size: Pair, *, training: bool) -> Boxes:

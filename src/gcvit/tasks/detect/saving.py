@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from gcvit.data.detect_transforms import LONGEST
+from gcvit.data.detect_transforms import LONGEST, EvalDetection
 from gcvit.data.pixels import PixelFormat
 from gcvit.engine.loop import Plan
 from gcvit.errors import require
@@ -39,23 +39,31 @@ class DetectPreprocessing:
     """How a detector's pictures are prepared.
 
     short, long: the picture is as large as may be with its short and its long side up to these, in pixels.
+    size: (height, width) in pixels of an exported file's images, in which the picture is as large as may be; None: as
+        `short` says, squares.
     mean, std: per channel, of values in 0..1; as many as the pictures have channels.
     value_range: the numbers in picture files that are black and white; None: 0 and the greatest of their type.
     """
 
     short: int = 800
     long: int = LONGEST
+    size: tuple[int, int] | None = None
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError, naming the field, for a value out of range."""
-        for key in ("short", "long"):
-            side = getattr(self, key)
-            require(1 <= side <= LARGEST_SIDE, key, side, f"from 1 to {LARGEST_SIDE} pixels")
+        sides = {"short": (self.short,), "long": (self.long,), "size": self.size or ()}
+        for key, values in sides.items():
+            fit = all(1 <= side <= LARGEST_SIDE for side in values)
+            require(fit, key, getattr(self, key), f"from 1 to {LARGEST_SIDE} pixels")
         check_statistics(self.mean, self.std)
         PixelFormat(len(self.mean), self.value_range)  # refuses what cannot be
+
+    def transform(self, *, exported: bool) -> EvalDetection:
+        """What turns a picture into what goes through the model, or through an exported file, at its upper left."""
+        return EvalDetection(self.short, self.long, self.size if exported else None, self.mean, self.std)
 
 
 def build_detector(

@@ -14,12 +14,12 @@ from gcvit.data.coco_folders import find_coco
 from gcvit.data.coco_pictures import CocoReading, is_divided
 from gcvit.data.coco_repair import repair
 from gcvit.data.detect_scenes import write_coco_folders
-from gcvit.data.detect_transforms import EvalDetection
 from gcvit.data.health import Health
 from gcvit.data.objects import Objects
 from gcvit.data.pixels import PixelFormat
 from gcvit.data.segment_transforms import EvalScene
 from gcvit.data.shapes import Track
+from gcvit.engine.config import as_dict, override
 from gcvit.engine.loop import Plan
 from gcvit.errors import UserError
 from gcvit.model.config import Pair
@@ -27,7 +27,9 @@ from gcvit.tasks.detect import data as pictures
 from gcvit.tasks.detect.answer import DetectLooks, DetectTelling, detect
 from gcvit.tasks.detect.config import DetectConfig
 from gcvit.tasks.detect.detector import Counted, Detector
+from gcvit.tasks.detect.exported import OUTPUTS, ExportedDetector, PaddedDetections, filled, misfit, paired
 from gcvit.tasks.detect.loss import collate, detection_loss
+from gcvit.tasks.detect.mmdet import adopted
 from gcvit.tasks.detect.recipes import RECIPES
 from gcvit.tasks.detect.saving import DetectPreprocessing, build_detector
 from gcvit.tasks.detect.settings import HeadConfig
@@ -37,6 +39,7 @@ from gcvit.tasks.opened import Opened
 from gcvit.tasks.target import Target
 from gcvit.tasks.task import Data, HeldOut, Loss, Pictures, Task, Transform
 from gcvit.weights.reading import Checkpoint
+from gcvit.weights.resolve import Format
 from gcvit.wording import listed
 
 
@@ -54,7 +57,7 @@ class Detect(Task):
     needs = "a folder in COCO's format, or its annotation file"
     at_once = 2
     example_pictures = "val"
-    is_exported = False
+    outputs = OUTPUTS
 
     def write_examples(self, folder: Path, counts: Mapping[str, int], size: int, seed: int, track: Track) -> None:
         write_coco_folders(folder, counts, size, seed, track)
@@ -108,6 +111,9 @@ class Detect(Task):
     def save(self, opened: Opened, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
         save_headed(opened, model, folder, metadata)
 
+    def adopted(self, checkpoint: Checkpoint) -> Checkpoint:
+        return adopted(self, checkpoint)
+
     def open(self, checkpoint: Checkpoint) -> Opened:
         return open_headed(self, checkpoint, Detector, HeadConfig())
 
@@ -143,7 +149,7 @@ class Detect(Task):
         prepared = opened.preprocessing
         if looks.tiles:  # which are cut from the picture as it is
             return EvalScene(None, prepared.mean, prepared.std)
-        return EvalDetection(prepared.short, prepared.long, prepared.mean, prepared.std)
+        return prepared.transform(exported=opened.exported)
 
     def target(self, target: Objects, columns: Sequence[int] | None) -> Objects:
         return pictures.numbered(target, columns)
@@ -172,8 +178,37 @@ class Detect(Task):
             for number, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
         ]
 
+    def exported(self, model: nn.Module) -> nn.Module:
+        assert isinstance(model, Detector)
+        return PaddedDetections(model)
+
+    def exported_settings(self, model: Any) -> dict[str, Any]:
+        return as_dict(model.head_config)
+
+    def not_exported_as(self, to: Format, *, int8: bool) -> str | None:
+        if to == "aot":
+            return "torch computes its non-maximum suppression in Python, which such a file goes without; take onnx"
+        return "boxes that are sorted, cut off and counted are not compared as numbers are" if int8 else None
+
+    def paired(self, found: list[Tensor], expected: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        return paired(found, expected)
+
+    def from_export(
+        self, program: Callable[[Tensor], list[Tensor]], opened: Opened, size: Pair, settings: Mapping[str, Any]
+    ) -> nn.Module:
+        if opened.classes is None or opened.palette is None or len(opened.classes) != len(opened.palette):
+            raise UserError("its sidecar does not give each class a colour")
+        return ExportedDetector(program, size, override(HeadConfig(), settings), len(opened.classes))
+
+    def misfit(self, outputs: list[Tensor], classes: list[str] | None, settings: Mapping[str, Any]) -> str | None:
+        return misfit(outputs, override(HeadConfig(), settings))
+
     def size(self, preprocessing: DetectPreprocessing) -> Pair:
-        return preprocessing.short, preprocessing.short
+        return preprocessing.size or (preprocessing.short, preprocessing.short)
 
     def resized(self, preprocessing: DetectPreprocessing, size: Pair) -> DetectPreprocessing:
-        return replace(preprocessing, short=min(size), long=max(max(size), preprocessing.long))
+        return replace(preprocessing, short=min(size), long=max(max(size), preprocessing.long), size=size)
+
+    def fitted(self, opened: Opened) -> Transform:
+        seen, size = opened.preprocessing.transform(exported=True), self.size(opened.preprocessing)
+        return lambda picture: filled(seen(picture), size)

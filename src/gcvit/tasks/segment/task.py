@@ -158,7 +158,9 @@ class Segment(Task):
     def exported(self, model: nn.Module) -> nn.Module:
         return Logits(model)
 
-    def from_export(self, program: Callable[[Tensor], list[Tensor]], opened: Opened, size: Pair) -> nn.Module:
+    def from_export(
+        self, program: Callable[[Tensor], list[Tensor]], opened: Opened, size: Pair, settings: Mapping[str, Any]
+    ) -> nn.Module:
         if opened.classes is None or opened.palette is None or len(opened.classes) != len(opened.palette):
             raise UserError(f"{opened.source}: its sidecar does not give each class a colour; export the model again")
         return ExportedSegmenter(program, size)
