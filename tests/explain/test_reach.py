@@ -161,7 +161,7 @@ def test_beside_any_model_of_timms(tmp_path: Path) -> None:
     assert np.array_equal(saved["small: reach by values"], ours.numbers["reach by values"])
     assert list(saved["small: kind"]) == ours.kinds
     headings, rows = table(found)
-    assert len(rows) == 8 + 1 + 4 * 3
+    assert len(rows) == 5 + 8 + 1 + 4 * 3  # a line for each model, and for its stages and kinds
     assert all(len(row) == len(headings) for row in rows)
     assert len(draw_reach(found).axes) == 3
 
