@@ -98,7 +98,7 @@ def test_by_values_a_stage_reaches_exactly_its_window_and_with_queries_everythin
 
 
 def test_a_shift_widens_by_half_a_window() -> None:
-    """Swin's second block: the windows that its shifted window touches, which end half a window further on."""
+    """Swin's second block alone: its shifted window, half of one further; with the first the windows this touches."""
     run, x, _ = in_stage(1, 2, windows=4, blocks=("local", "shifted"))
     place = torch.tensor([[0.46, 0.46]])  # token 5 of 12: window 4 to 7, shifted window 2 to 5
     (found,) = fields(run, x, place)
@@ -161,7 +161,7 @@ def test_beside_any_model_of_timms(tmp_path: Path) -> None:
     assert np.array_equal(saved["small: reach by values"], ours.numbers["reach by values"])
     assert list(saved["small: kind"]) == ours.kinds
     headings, rows = table(found)
-    assert len(rows) == 8 + 1 + 4 * 3
+    assert len(rows) == 5 + 8 + 1 + 4 * 3  # a line for each model, and for its stages and kinds
     assert all(len(row) == len(headings) for row in rows)
     assert len(draw_reach(found).axes) == 3
 

@@ -41,7 +41,7 @@ NUMBERS = {
     "attention": "mean distance from a token to what it attends to, in pixels",
     "even attention": "the same of weights that are all alike",
 }
-SHOWN = {what: ".0%" if "outside" in what else ".1f" for what in NUMBERS}
+SHOWN = {what: ".0%" if "outside" in what else ".1f" for what in NUMBERS if not what.startswith("even ")}
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,15 @@ def measure_reach(
 
 
 def table(found: Sequence[Reach]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows, for a person: means over the blocks of a stage, those of a kind together."""
+    """Headings and rows, for a person: each model's stages, means over their blocks, those of a kind together."""
     rows = []
     for one in found:
+        rows.append([one.name, *("" for _ in SHOWN)])
         for stage, kind in dict.fromkeys(zip(one.stages, one.kinds, strict=True)):
             at = [pair == (stage, kind) for pair in zip(one.stages, one.kinds, strict=True)]
             told = {what: f"{one.numbers[what][at].mean():{how}}" for what, how in SHOWN.items() if what in one.numbers}
-            rows.append([one.name, f"stage {stage} {kind}".rstrip(), *(told.get(what, "") for what in SHOWN)])
-    return ["model", "blocks", *(f">{what}" for what in SHOWN)], rows
+            rows.append([f"  stage {stage} {kind}".rstrip(), *(told.get(what, "") for what in SHOWN)])
+    return ["blocks", *(f">{what}" for what in SHOWN)], rows
 
 
 def save_reach(found: Sequence[Reach], path: Path) -> None:
