@@ -43,15 +43,13 @@ def _picture(axes: Axes, puzzle: str) -> None:
 
 def _fields(axes: Axes, found: Sequence[Line], arms: Sequence[str]) -> None:
     chance = 1 / PUZZLES[found[0].puzzle].answers
-    table = [[float("nan")] * len(DISTANCES) for _ in arms]
+    gained = [[float("nan")] * len(DISTANCES) for _ in arms]
     for line in found:
-        table[arms.index(line.arm)][DISTANCES.index(line.distance)] = line.accuracy
-    axes.imshow(table, cmap="Blues", vmin=chance, vmax=1.15, aspect="auto")
-    for line in found:
-        dark = (line.accuracy - chance) / (1.15 - chance) > 0.55
         at = DISTANCES.index(line.distance), arms.index(line.arm)
-        text, colour = f"{100 * line.accuracy:.0f}", "white" if dark else "black"
+        gained[at[1]][at[0]] = share = (line.accuracy - chance) / (1 - chance)
+        text, colour = f"{100 * line.accuracy:.0f}", "white" if share > 0.65 else "black"
         axes.text(*at, text, fontsize=6.5, color=colour, horizontalalignment="center", verticalalignment="center")
+    axes.imshow(gained, cmap="Blues", vmin=0, vmax=1.3, aspect="auto")  # all right is dark, and not black
     axes.set_xticks(range(len(DISTANCES)), map(str, DISTANCES), fontsize=6.5)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
