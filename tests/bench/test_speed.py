@@ -1,12 +1,15 @@
 """Timing: whole runs on small models, and the arithmetic on a clock of our own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from gcvit.bench import speed, timing
+from gcvit.bench import detectors, speed, timing
 from gcvit.bench.contenders import PEERS
 from gcvit.bench.forms import Conditions
 from gcvit.bench.speed import Prepared, SpeedConfig, describe, run
+from gcvit.tasks.detect.settings import HeadConfig
 
 BRIEF = {"size": 64, "batch_sizes": (2,), "rounds": 2, "turn_seconds": 0.01, "device": "cpu", "threads": 1}
 A, B = "gcvit_pico", "gcvit_pico:channels_last"
@@ -197,3 +200,45 @@ def test_memory_on_a_gpu():
     first, second = run(config)
     assert first.peak_memory > 4 * first.parameters
     assert first.peak_memory == pytest.approx(second.peak_memory, rel=0.2)
+
+
+DETECTORS = ("gcvit_pico", "timm/resnet18", "torchvision/maskrcnn_resnet50_fpn_v2")
+
+
+@pytest.mark.parametrize("mode", ["inference", "train"])
+def test_detectors_run(mode, monkeypatch):
+    """On small heads; each looks into boxes and masks, and learns from objects."""
+    small = HeadConfig(channels=8, hidden=16, proposals=8, detections=4, box_samples=8)
+    monkeypatch.setattr(detectors, "HeadConfig", lambda kind: replace(small, head=kind))
+    models = DETECTORS if mode == "train" else (*DETECTORS, "gcvit_pico:folded")
+    rows = run(SpeedConfig(models, part="mask-rcnn", mode=mode, **BRIEF | {"batch_sizes": (1,), "rounds": 1}))
+    assert [row.model for row in rows] == list(models)
+    assert all(row.images_per_second > 0 for row in rows)
+    assert all(row.macs > 0 for row in rows)
+
+
+@pytest.mark.parametrize("name", ["gcvit_pico", "timm/resnet18", "torchvision/maskrcnn_resnet50_fpn_v2"])
+def test_untrained_detectors_find_as_many_objects_as_trained_ones_may(name, monkeypatch):
+    small = HeadConfig(channels=8, hidden=16, proposals=50, detections=20)
+    monkeypatch.setattr(detectors, "HeadConfig", lambda kind: replace(small, head=kind))
+    model = detectors.build_detector(name, "mask-rcnn", (64, 96), None, None)
+    with torch.no_grad():
+        (found,) = model(torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+    masks = found["masks"] if isinstance(found, dict) else found.masks
+    assert len(masks) == 20
+
+
+def test_what_is_compared_of_detectors():
+    config = SpeedConfig(part="cascade")
+    assert config.sides == (800, 1344)
+    assert str(config.contenders[0]) == "gcvit_tiny"
+    assert "torchvision/maskrcnn_resnet50_fpn_v2" in [str(one) for one in config.contenders]
+    assert SpeedConfig().sides == (224, 224)
+    for settings, said in (
+        ({"models": ("torchvision/maskrcnn_resnet50_fpn_v2",)}, "mask-rcnn or cascade"),
+        ({"models": ("gcvit_pico:compiled",), "part": "cascade"}, "not compared compiled"),
+        ({"part": "cascade", "precision": "pure-bf16"}, "fp32 or bf16"),
+        ({"models": ("torchvision/maskrcnn_resnet50_fpn_v2:folded",), "part": "cascade"}, "our own models"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            SpeedConfig(**settings)

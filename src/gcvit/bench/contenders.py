@@ -13,6 +13,11 @@ from gcvit.factory import variant
 from gcvit.model.variants import VARIANTS
 
 TIMM = "timm/"
+TORCHVISION = "torchvision/maskrcnn_resnet50_fpn_v2"
+SWIN = {
+    f"{TIMM}swin_{size}_patch4_window7_224": f"swin_{size}" for size in ("tiny", "small", "base")
+}  # of which detectors have a form that takes any size
+DETECTORS = ("gcvit_tiny", f"{TIMM}swin_tiny_patch4_window7_224", TORCHVISION)
 PEERS = ("timm/gcvit_tiny", "timm/swin_tiny_patch4_window7_224", "timm/convnext_tiny", "timm/vit_small_patch16_224")
 
 FORMS: Mapping[str, str] = {
@@ -35,7 +40,8 @@ INT8 = {"onnx", "openvino"}
 class Contender:
     """A model and the form it is run in, written NAME[:FORM]…, with forms of `FORMS`.
 
-    name: one of ours ("gcvit_tiny") or, after "timm/", any of timm's ("timm/swin_tiny_patch4_window7_224").
+    name: one of ours ("gcvit_tiny") or, after "timm/", any of timm's ("timm/swin_tiny_patch4_window7_224"); or, of
+        detectors, torchvision's.
 
     Raises UserError for forms that do not exist, do not go together or are not for this model.
     """
@@ -46,7 +52,7 @@ class Contender:
     def __post_init__(self) -> None:
         if unknown := sorted(self.forms - set(FORMS)):
             raise UserError(f"{self.name}: there is no form {unknown[0]!r}; there are {', '.join(FORMS)}")
-        if self.from_timm and (ours := self.forms & OURS_ONLY):
+        if not self.ours and (ours := self.forms & OURS_ONLY):
             raise UserError(f"{self}: {_list(ours)} is for our own models; leave it out")
         runtimes = self.forms & {*RUNTIMES}
         if len(runtimes) > 1 or {"compiled", "blocks"} <= self.forms:
@@ -65,6 +71,10 @@ class Contender:
         return self.name.startswith(TIMM)
 
     @property
+    def ours(self) -> bool:
+        return not self.from_timm and self.name != TORCHVISION
+
+    @property
     def runtime(self) -> Format | None:
         """What it is exported to, if it is."""
         return next((cast(Format, name) for name in RUNTIMES if name in self.forms), None)
@@ -72,7 +82,7 @@ class Contender:
     @property
     def folded(self) -> bool:
         """Whether it runs what `fold()` gives: a GC ViT of ours that is asked to, or exported."""
-        return not self.from_timm and ("folded" in self.forms or self.runtime is not None)
+        return self.ours and ("folded" in self.forms or self.runtime is not None)
 
     @property
     def architecture(self) -> str | None:
@@ -85,6 +95,8 @@ def parse(text: str, forms: Sequence[str] = ()) -> Contender:
     """A contender from its notation and further `forms`. Raises UserError, with near names, for a model or a form
     that does not exist."""
     name, *own = text.split(":")
+    if name == TORCHVISION:
+        return Contender(name, frozenset([*own, *forms]))
     if not name.startswith(TIMM):
         variant(name)
     elif not timm.is_model(name.removeprefix(TIMM)):

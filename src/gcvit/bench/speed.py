@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gcvit.bench.building import build
-from gcvit.bench.contenders import PEERS, Contender, parse
+from gcvit.bench.contenders import DETECTORS, PEERS, TORCHVISION, Contender, parse
 from gcvit.bench.cost import macs, parameters
+from gcvit.bench.detectors import Learning, counted, is_detector, objects
 from gcvit.bench.forms import Conditions, Forward, prepare
 from gcvit.bench.machine import machine
 from gcvit.bench.timing import Step, Turn, energy_meter, take_turn
@@ -23,8 +24,10 @@ from gcvit.engine.device import resolve_device
 from gcvit.engine.fields import Range, check_fields
 from gcvit.errors import UserError, require
 from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, Pair, sides
+from gcvit.tasks.detect.settings import Kind
 
 WARM_UP_STEPS = 3
+DETECTOR_FORMS = {"folded", "channels_last", "sdpa"}
 Say = Callable[[str], None]
 
 
@@ -45,12 +48,14 @@ class SpeedConfig:
     """Forms for every model, such as compiled."""
     batch_sizes: Annotated[tuple[int, ...], Range(1, 65_536)] = (1, 8)
     """Images in a batch, each of these in turn."""
-    size: int | str = 224
-    """Pixels: a side, or HEIGHTxWIDTH such as 800x1344; at least 32 a side."""
-    part: Literal["model", "backbone"] = "model"
-    """backbone: without final norm and head, the stages' maps, as detectors take them."""
+    size: int | str | None = None
+    """Pixels: a side, or HEIGHTxWIDTH; at least 32 a side. Left out: 224, of detectors 800x1344."""
+    part: Literal["model", "backbone", "mask-rcnn", "cascade"] = "model"
+    """backbone: without final norm and head, the stages' maps. mask-rcnn, cascade: detectors, our heads on each model,
+    and torchvision/maskrcnn_resnet50_fpn_v2 as it is; 1,000 boxes and 100 objects a picture."""
     windows: Annotated[tuple[int, int, int, int] | None, Range(1, LARGEST_SIDE)] = None
-    """Our models' windows in tokens a side, stage by stage; left out: the published share of the size."""
+    """Our models' windows in tokens a side, stage by stage; left out: the published share of the size, of detectors
+    that of 512."""
     mode: Literal["inference", "train"] = "inference"
     """A forward pass, or a training step: forward, loss, backward, AdamW; without drop path."""
     precision: Literal["fp32", "bf16", "pure-bf16"] = "fp32"
@@ -70,24 +75,35 @@ class SpeedConfig:
         check_fields(self)
         require(len(self.batch_sizes) > 0, "batch_sizes", self.batch_sizes, "one or more")
         require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
+        if torchvision := [contender for contender in self.contenders if contender.name == TORCHVISION]:
+            require(self.heads is not None, "part", self.part, f"mask-rcnn or cascade, with {torchvision[0]}")
+        if self.heads is not None and self.precision == "pure-bf16":
+            raise UserError("detectors compute losses and boxes in fp32: --precision fp32 or bf16")
         if self.mode == "train" and (self.part == "backbone" or self.precision == "pure-bf16"):
             raise UserError("training is measured on whole models over fp32 weights: --part model, fp32 or bf16")
         conditions = Conditions(resolve_device(self.device), self.precision, self.mode == "train")
         for contender in self.contenders:
             conditions.check(contender)
+            if self.heads is not None and (forms := contender.forms - DETECTOR_FORMS):
+                raise UserError(f"{contender}: detectors are not compared {' and '.join(sorted(forms))}; leave it out")
+
+    @property
+    def heads(self) -> Kind | None:
+        """Of detectors, if it is them that are compared."""
+        return self.part if self.part in ("mask-rcnn", "cascade") else None
 
     @property
     def sides(self) -> Pair:
         """(height, width) in pixels."""
-        return sides(self.size)
+        return sides(self.size or (224 if self.heads is None else "800x1344"))
 
     @property
     def contenders(self) -> list[Contender]:
         """The models, read; those to compare by default when none are named."""
-        named = self.models or ("timm/gcvit_tiny", "gcvit_tiny")
+        named = self.models or (("timm/gcvit_tiny", "gcvit_tiny") if self.heads is None else DETECTORS)
         if not self.models and self.mode == "inference":
             named = (*named, "gcvit_tiny:folded")
-        if self.peers:
+        if self.peers and self.heads is None:
             named = (*named, *(peer for peer in PEERS if peer not in {name.split(":")[0] for name in named}))
         return [parse(name, self.forms) for name in named]
 
@@ -149,6 +165,7 @@ def describe(config: SpeedConfig) -> dict[str, str]:
 
 def _compare(config: SpeedConfig, batch_size: int, device: torch.device, say: Say) -> list[Row]:
     contenders, training = config.contenders, config.mode == "train"
+    same_weights = config.same_weights and config.heads is None  # what detectors find is no tensor
     torch.compiler.reset()  # each batch size compiled for itself; torch gives up after a number of variants
     say(f"batch {batch_size}: building the models")
     models = build(
@@ -156,13 +173,13 @@ def _compare(config: SpeedConfig, batch_size: int, device: torch.device, say: Sa
         config.sides,
         part=config.part,
         windows=config.windows,
-        same_weights=config.same_weights,
+        same_weights=same_weights,
         no_drop_path=training,
     )
     costs = [_cost(contender, model, config.sides) for contender, model in zip(contenders, models, strict=True)]
 
     conditions = Conditions(device, config.precision, training)
-    twins = Twins(config.part, tolerance(config.precision, device)) if config.same_weights else None
+    twins = Twins(config.part, tolerance(config.precision, device)) if same_weights else None
     ready = []
     for contender, model in zip(contenders, models, strict=True):
         way = next((w for w in ("compiled", "blocks") if w in contender.forms), contender.runtime)
@@ -187,7 +204,7 @@ def _compare(config: SpeedConfig, batch_size: int, device: torch.device, say: Sa
 def _cost(contender: Contender, model: nn.Module, size: Pair) -> tuple[int, int]:
     """Parameters and MACs; finds out, before any time is spent, whether the model takes such images."""
     try:
-        return parameters(model), macs(model, size)
+        return parameters(model), macs(counted(model) if is_detector(model) else model, size)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(f"{contender} does not take images of {size[0]}×{size[1]} px: {error}") from error
 
@@ -217,10 +234,14 @@ def _prepare(
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.mm(*torch.ones(2, 8, 8, device=device))  # the library's workspace, lest the first model pay for it
+    if training_detector := config.heads is not None and conditions.training:
+        model = Learning(model, objects(batch_size, config.sides, device))
     held = torch.cuda.memory_allocated(device) if on_gpu else 0
     model, forward = prepare(contender, model, images, conditions)
     difference = twins.difference(contender, forward()) if twins else None
-    step = _training_step(forward, list(model.parameters()), labels.to(device)) if conditions.training else forward
+    step: Step = forward
+    if conditions.training:
+        step = _training_step(forward, list(model.parameters()), None if training_detector else labels.to(device))
     for _ in range(WARM_UP_STEPS):
         step()
     if not on_gpu or "cudagraph" in contender.forms:
@@ -233,14 +254,15 @@ def _prepare(
     return Prepared(step, torch.cuda.max_memory_allocated(device) - held, difference)
 
 
-def _training_step(forward: Forward, weights: list[nn.Parameter], labels: Tensor) -> Step:
+def _training_step(forward: Forward, weights: list[nn.Parameter], labels: Tensor | None) -> Step:
+    """labels: of what gives logits; None where the loss is given."""
     # So small a rate that the weights stay what they are, however long it runs.
     optimizer = torch.optim.AdamW(weights, lr=1e-8, weight_decay=0.05, fused=True)
 
     def step() -> None:
-        logits = forward()
-        assert isinstance(logits, Tensor)
-        F.cross_entropy(logits.float(), labels).backward()
+        found = forward()
+        assert isinstance(found, Tensor)
+        (found if labels is None else F.cross_entropy(found.float(), labels)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

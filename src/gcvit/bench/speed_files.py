@@ -39,7 +39,7 @@ def measured(config: SpeedConfig) -> str:
     """What was measured, in one line."""
     what = "a training step" if config.mode == "train" else "inference"
     height, width = config.sides
-    part = " of backbones" if config.part == "backbone" else ""
+    part = "" if config.part == "model" else f" of {'backbones' if config.heads is None else config.part}"
     return f"{what}{part} at {height}×{width} px, {config.precision}, {config.rounds} turns each"
 
 

@@ -52,7 +52,7 @@ COMMANDS = {
     "bench complexity": Command("gcvit.cli.bench_complexity", "appendix F: cost over the size of the image"),
     "bench speed": Command("gcvit.cli.bench_speed", "compare the speed of models"),
     "bench queries": Command("gcvit.cli.bench_queries", "what a trained model uses its global queries for"),
-    "bench claims": Command("gcvit.cli.bench_claims", "how far a block sees, and what travels, tried on puzzles"),
+    "bench claims": Command("gcvit.cli.bench_claims", "how far a block sees, what travels: tried on puzzles"),
     "bench budget": Command("gcvit.cli.bench_budget", "what bounds a model's speed here, and where time goes"),
 }
 
