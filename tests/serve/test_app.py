@@ -103,6 +103,27 @@ def test_bad_input_is_one_line(client: TestClient, sent: dict[str, Any], status:
     assert client.get("/healthz").json() == {"status": "ready", "model": "gcvit_halves", "task": "classify"}
 
 
+@pytest.mark.parametrize(
+    ("size", "mode", "kind"),
+    [
+        ((1, 1), "RGB", "PNG"),
+        ((1, 900), "RGB", "PNG"),
+        ((40, 30), "I;16", "PNG"),
+        ((40, 30), "1", "PNG"),
+        ((40, 30), "LA", "PNG"),
+        ((40, 30), "RGBA", "WEBP"),
+        ((40, 30), "P", "GIF"),
+        ((40, 30), "CMYK", "JPEG"),
+        ((40, 30), "RGB", "TIFF"),
+    ],
+)
+def test_odd_pictures_are_answered(client: TestClient, size: tuple[int, int], mode: str, kind: str) -> None:
+    content = BytesIO()
+    Image.new(mode, size).save(content, kind)
+    answer = client.post("/predict", content=content.getvalue(), headers=PNG)  # whatever its type is said to be
+    assert (answer.status_code, len(answer.json()["predictions"]) > 0) == (200, True), answer.text
+
+
 def test_one_bad_picture_spoils_none_of_the_others(client: TestClient) -> None:
     sent = [png(), b"nothing", png(mode="L", colour=3)]
     answer = client.post("/predict", files=[("image", ("picture", one)) for one in sent])

@@ -1,5 +1,6 @@
 """A trained model that is ready for use, whatever its task and runtime, and what it says of pictures."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -233,7 +234,7 @@ def read_ahead(
             return Failure(source, str(error))
         return Prepared(source, transform(picture), size_of(picture)[::-1])
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # no more: each may hold a large picture, several times over
         waiting: list[Future[Prepared | Failure]] = []
         for start in range(0, len(pictures), batch_size):
             ready, waiting = waiting, [pool.submit(prepare, item) for item in pictures[start : start + batch_size]]
