@@ -100,7 +100,7 @@ def table(found: Sequence[Reach]) -> tuple[list[str], list[list[str]]]:
 
 def save_reach(found: Sequence[Reach], path: Path) -> None:
     """Write the numbers as one .npz: "MODEL: NUMBER", "MODEL: stage" and "MODEL: kind", a value for each block."""
-    arrays = {}
+    arrays: dict[str, NDArray] = {}
     for one in found:
         every = {"stage": np.array(one.stages), "kind": np.array(one.kinds), **one.numbers}
         arrays |= {f"{one.name}: {what}": values for what, values in every.items()}
@@ -237,7 +237,8 @@ def _of(
     seen: Look, name: str, model: nn.Module, places: Places, run: Callable[[Tensor], object] | None = None
 ) -> Reach:
     """Of any model, in one picture. run: what computes its blocks; None: the model."""
-    maps, sizes = block_maps(model, run or model), []
+    maps = block_maps(model, run or model)
+    sizes: list[Pair] = []
 
     def noted(x: Tensor) -> Sequence[Tensor]:
         found = maps(x)
@@ -255,7 +256,9 @@ def _of(
             [measure for one in (found, even) for measure in (reach_of(one, centres), outside_of(one, centres, window))]
         )
         stages.append(stage)
-    kinds = [k for row in model.config.block_kinds for k in row] if isinstance(model, GCViT) else [""] * len(stages)
+    kinds = [""] * len(stages)
+    if isinstance(model, GCViT):
+        kinds = [kind for row in model.config.block_kinds for kind in row]
     measured = np.array(rows).T
     return Reach(
         name, stages, kinds, dict(zip(("reach", "outside", "even reach", "even outside"), measured, strict=True))
