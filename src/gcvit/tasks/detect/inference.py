@@ -1,21 +1,24 @@
 """From pictures to what a detector finds in them, at their own size; large pictures also tile by tile."""
 
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import grid_sample, interpolate
 
 from gcvit.data import masks as run_lengths
 from gcvit.model.config import Pair
-from gcvit.tasks.detect.boxes import class_wise_nms
+from gcvit.tasks.detect.boxes import Boxes, class_wise_nms
 from gcvit.tasks.detect.objects import Detections
-from gcvit.tasks.detect.pasting import AT_ONCE, paste
+from gcvit.tasks.detect.pasting import AT_ONCE, HALF, paste
 
 OVERLAP = 0.25  # of a tile's side, of neighbouring tiles
 CUT = 2.0  # pixels from a tile's inner edge, within which a box counts as cut off
+WITHIN = 0.8  # share of a part's box, and of its mask, that lies on the object
 
 Seen = Callable[[Pair], Pair]
 
@@ -41,20 +44,28 @@ def find(model: nn.Module, images: Tensor, size: Pair) -> list[Found]:
 
 def find_in_tiles(model: nn.Module, images: Tensor, size: Pair, tile: int, seen: Seen) -> list[Found]:
     """The same of pictures that were not resized, seen as a whole and in overlapping tiles, which show small objects.
-    What a tile's inner edge may have cut off is left to its neighbour or the whole; one class-wise NMS makes objects of
-    all.
+    What a tile's inner edge may have cut off is left to its neighbour or the whole, parts that something hides at that
+    edge go with the object; one class-wise NMS makes objects of all.
 
     model: a folded `Detector`. tile: their side in pixels. seen: the size at which the model sees one of another.
     """
     return [at_size(_merged(model, list(_views(model, image, tile, seen))), size) for image in images]
 
 
-def _views(model: nn.Module, image: Tensor, tile: int, seen: Seen) -> Iterator[Detections]:
-    """What is found in the whole picture and in each tile, in the picture's pixels."""
+class View(NamedTuple):
+    """What is found in a picture or a tile, in the picture's pixels. window: how far it shows the picture: left, top,
+    right and lower edge, infinite where the picture ends."""
+
+    found: Detections
+    window: tuple[float, float, float, float]
+
+
+def _views(model: nn.Module, image: Tensor, tile: int, seen: Seen) -> Iterator[View]:
+    """The whole picture and each tile, without what a tile's inner edge may have cut off."""
     height, width = image.shape[1], image.shape[2]
     small = seen((height, width))
     (found,) = model(interpolate(image[None], small, mode="bilinear", antialias=True, align_corners=False))
-    yield _scaled(found, small, (height, width))
+    yield View(_scaled(found, small, (height, width)), (-inf, -inf, inf, inf))
     rows, columns = (_starts(side, tile) for side in (height, width))
     if len(rows) == len(columns) == 1:
         return
@@ -65,11 +76,10 @@ def _views(model: nn.Module, image: Tensor, tile: int, seen: Seen) -> Iterator[D
             (found,) = model(interpolate(part[None], shown, mode="bilinear", antialias=True, align_corners=False))
             found = _scaled(found, shown, (part.shape[1], part.shape[2]))
             boxes = found.boxes + found.boxes.new_tensor([left, top, left, top])
-            inner = [left > 0, top > 0, left + tile < width, top + tile < height]
-            edges = boxes.new_tensor([left, top, left + part.shape[2], top + part.shape[1]])
-            inwards = boxes.new_tensor([1, 1, -1, -1])
-            cut = (inwards * (boxes - edges) < CUT) & torch.tensor(inner, device=boxes.device)
-            yield _chosen(found._replace(boxes=boxes), ~cut.any(1))
+            right, below = left + tile, top + tile
+            window = (left or -inf, top or -inf, right if right < width else inf, below if below < height else inf)
+            whole = ~_sticks_out(boxes, boxes.new_tensor([window]) + boxes.new_tensor([CUT, CUT, -CUT, -CUT]))[:, 0]
+            yield View(_chosen(found._replace(boxes=boxes), whole), window)
 
 
 def _starts(side: int, tile: int) -> list[int]:
@@ -80,12 +90,43 @@ def _starts(side: int, tile: int) -> list[int]:
     return [round(place * (side - tile) / (number - 1)) for place in range(number)]
 
 
-def _merged(model: Any, views: Sequence[Detections]) -> Detections:
-    config = model.used
-    boxes, scores, labels = (torch.cat([getattr(one, key) for one in views]) for key in ("boxes", "scores", "labels"))
-    masks = torch.cat([one.masks for one in views if one.masks is not None]) if config.masks else None
-    kept = class_wise_nms(boxes, scores, labels, config.nms)[: config.detections]
-    return _chosen(Detections(boxes, scores, labels, masks), kept)
+def _sticks_out(boxes: Boxes, windows: Boxes) -> Bool[Tensor, "boxes windows"]:
+    """Whether each box goes beyond each window."""
+    return ((boxes[:, None, :2] < windows[:, :2]) | (boxes[:, None, 2:] > windows[:, 2:])).any(2)
+
+
+def _merged(model: Any, views: Sequence[View]) -> Detections:
+    config, every = model.used, [view.found for view in views]
+    boxes, scores, labels = (torch.cat([getattr(one, key) for one in every]) for key in ("boxes", "scores", "labels"))
+    masks = torch.cat([one.masks for one in every if one.masks is not None]) if config.masks else None
+    found = Detections(boxes, scores, labels, masks)
+    windows = torch.cat([boxes.new_tensor([view.window]).expand(len(view.found.boxes), 4) for view in views])
+    found = _chosen(found, ~_parts(found, windows))
+    return _chosen(found, class_wise_nms(*found[:3], config.nms)[: config.detections])
+
+
+def _parts(found: Detections, windows: Boxes) -> Bool[Tensor, "detections"]:  # noqa: F821
+    """Which detections are parts of another one of their class that goes on beyond what their tile shows, and that
+    something hides at its edge: in its box, and on its mask. Without masks nobody can tell."""
+    part = torch.zeros(len(windows), dtype=torch.bool, device=windows.device)
+    if found.masks is None:
+        return part
+    boxes, labels = found.boxes, found.labels
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    common = (
+        torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - torch.maximum(boxes[:, None, :2], boxes[:, :2])
+    ).clamp_min(0)
+    inside = (common.prod(2) > WITHIN * area) & (area > 0)
+    for whole, one in (_sticks_out(boxes, windows) & inside & (labels[:, None] == labels)).nonzero().tolist():
+        start, step = boxes[whole, :2], boxes[whole, 2:] - boxes[whole, :2]
+        cells = found.masks.shape[-1]
+        middle = (torch.arange(cells, device=boxes.device) + 0.5) / cells
+        at = (boxes[one, :2] + (boxes[one, 2:] - boxes[one, :2]) * middle[:, None] - start) / step  # x, y of each cell
+        grid = torch.stack(torch.meshgrid(at[:, 0], at[:, 1], indexing="xy"), -1)[None] * 2 - 1
+        under = grid_sample(found.masks[whole][None, None].float(), grid.float(), align_corners=False)[0, 0] >= HALF
+        own = found.masks[one] >= HALF
+        part[one] |= bool((own & under).sum() > WITHIN * own.sum())
+    return part
 
 
 def _chosen(found: Detections, which: Tensor) -> Detections:
