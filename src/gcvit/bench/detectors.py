@@ -39,7 +39,7 @@ class TorchvisionDetector(nn.Module):
             box_batch_size_per_image=head.box_samples,
             **sides,
         )
-        self.model.transform.postprocess = lambda found, *_: found  # type: ignore[method-assign]
+        self.model.transform.postprocess = lambda found, *_: found
 
     def forward(self, images: Images, objects: Sequence[Targets] | None = None) -> Any:
         if objects is None:
@@ -88,7 +88,7 @@ def build_detector(name: str, kind: Kind, size: Pair, windows: Windows | None, d
         layers = [model.model.roi_heads.box_predictor.cls_score]
     else:
         model = _on_pyramid(name, head, windows, drop_path)
-        layers = [box_head.classifier for box_head in model.roi_heads.box_heads]  # type: ignore[attr-defined]
+        layers = [box_head.classifier for box_head in model.roi_heads.box_heads]
     for layer in layers:
         with torch.no_grad():
             layer.bias.copy_(2 * torch.randn(CLASSES + 1, generator=torch.Generator().manual_seed(0)))

@@ -73,7 +73,7 @@ class PaddedDetections(nn.Module):
         )
         maps = [fp32(x) for x in pyramid[: len(STRIDES)]]
         boxes, real = self._proposals(pyramid, size)
-        number, total = boxes.shape[1], 0.0
+        number, total = boxes.shape[1], boxes.new_zeros(())
         for stage, head in enumerate(heads.box_heads):
             logits, deltas = (fp32(output) for output in head(_pool(maps, boxes, BOX_CELLS)))
             total = total + logits

@@ -18,7 +18,7 @@ from gcvit.tasks.detect.pasting import AT_ONCE, HALF, paste
 
 OVERLAP = 0.25  # of a tile's side, of neighbouring tiles
 CUT = 2.0  # pixels from a tile's inner edge, within which a box counts as cut off
-WITHIN = 0.8  # share of a part's box, and of its mask, that lies on the object
+WITHIN = 0.8  # share of a part's box that lies in the object's
 
 Seen = Callable[[Pair], Pair]
 
@@ -107,7 +107,7 @@ def _merged(model: Any, views: Sequence[View]) -> Detections:
 
 def _parts(found: Detections, windows: Boxes) -> Bool[Tensor, "detections"]:  # noqa: F821
     """Which detections are parts of another one of their class that goes on beyond what their tile shows, and that
-    something hides at its edge: in its box, and on its mask. Without masks nobody can tell."""
+    something hides at its edge: in its box, and by half on its mask. Without masks nobody can tell."""
     part = torch.zeros(len(windows), dtype=torch.bool, device=windows.device)
     if found.masks is None:
         return part
@@ -125,7 +125,7 @@ def _parts(found: Detections, windows: Boxes) -> Bool[Tensor, "detections"]:  # 
         grid = torch.stack(torch.meshgrid(at[:, 0], at[:, 1], indexing="xy"), -1)[None] * 2 - 1
         under = grid_sample(found.masks[whole][None, None].float(), grid.float(), align_corners=False)[0, 0] >= HALF
         own = found.masks[one] >= HALF
-        part[one] |= bool((own & under).sum() > WITHIN * own.sum())
+        part[one] |= bool(2 * (own & under).sum() > own.sum())
     return part
 
 
