@@ -43,9 +43,9 @@ function showChoices() {
   const stage = stages[view.stage];
   if (view.block === null || view.block >= stage.blocks.length) view.block = stage.blocks.length - 1;
   if (view.head !== "mean" && view.head >= stage.heads) view.head = "mean";
-  options($("stage-choice"), stages.map((s, i) => [i, `${i + 1}: ${s.map.join("×")}`]), view.stage);
-  options($("block"), stage.blocks.map((kind, i) => [i, `${i + 1}, ${kind}`]), view.block);
-  options($("head"), [["mean", "mean of all"], ...Array.from({ length: stage.heads }, (_, i) => [i, i + 1])], view.head);
+  options($("stage-choice"), stages.map((s, i) => [i, `${i}: ${s.map.join("×")}`]), view.stage);
+  options($("block"), stage.blocks.map((kind, i) => [i, `${i}, ${kind}`]), view.block);
+  options($("head"), [["mean", "mean of all"], ...Array.from({ length: stage.heads }, (_, i) => [i, i])], view.head);
 }
 
 function showAnswer() {
