@@ -50,15 +50,15 @@ class EvalDetection:
     """A picture as a detector sees it in evaluation: resized, normalised, whole.
 
     short, long: the picture is as large as may be with its short and its long side up to these, in pixels.
-    room: or with its height and its width up to these; None: as `short` and `long` say.
     mean, std: per channel, on a scale of 0 to 1.
+    room: the picture is as large as its height and width go into this instead; None: as `short` and `long` say.
     """
 
     short: int = 800
     long: int = LONGEST
-    room: Size | None = None
     mean: Channels = IMAGENET_DEFAULT_MEAN
     std: Channels = IMAGENET_DEFAULT_STD
+    room: Size | None = None
 
     def __call__(self, picture: Picture) -> Tensor:
         """A picture as float32 (channels, height, width)."""

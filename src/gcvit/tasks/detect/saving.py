@@ -63,7 +63,7 @@ class DetectPreprocessing:
 
     def transform(self, *, exported: bool) -> EvalDetection:
         """What turns a picture into what goes through the model, or through an exported file, at its upper left."""
-        return EvalDetection(self.short, self.long, self.size if exported else None, self.mean, self.std)
+        return EvalDetection(self.short, self.long, self.mean, self.std, self.size if exported else None)
 
 
 def build_detector(
