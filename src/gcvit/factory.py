@@ -172,7 +172,7 @@ def read_off(checkpoint: Checkpoint, *, head: bool = True) -> GCViTConfig:
         side = SMALLEST_SIDE * windows[-1][0]
         published, square = config, _checked(config, origin, img_size=(side, side))
         fitting = (sized for sized in (published, square) if sized.stage_windows == windows)
-        config = next(fitting, None) or _checked(config, origin, windows=windows)
+        config = next(fitting, None) or _checked(square, origin, windows=windows)
         check_named(shapes_of(config), state, f"{origin}: a GC ViT whose blocks have different windows")
         return config
     raise UserError(f"{origin}: a GC ViT, but of none of the sizes we know; use load_weights on a model of its size")

@@ -14,7 +14,7 @@ from gcvit.bench.rows import read_rows
 from gcvit.cli import bench_claims
 from gcvit.errors import UserError
 
-TINY = ["--steps", "2", "--batch-size", "2", "--scenes", "4", "--dim", "16", "--seeds", "2", "--device", "cpu"]
+TINY = ["--steps", "2", "--batch-size", "2", "--scenes", "16", "--dim", "16", "--seeds", "2", "--device", "cpu"]
 
 
 def row(arm: str, seed: int, accuracy: list[float], puzzle: str = "select") -> dict:
@@ -53,11 +53,11 @@ def test_the_command_trains_resumes_and_shows(
     assert read_rows(tmp_path / "out/results.jsonl")[:4] == rows
 
     with pytest.raises(UserError, match="another budget: steps: 2 → 3"):
-        run_claims(tmp_path / "out", Budget(3, 2, dim=16, scenes=4))
+        run_claims(tmp_path / "out", Budget(3, 2, dim=16, scenes=16))
 
 
 def test_the_same_run_is_the_same() -> None:
-    budget = Budget(3, 2, dim=16, scenes=4)
+    budget = Budget(3, 2, dim=16, scenes=16)
     first, again, other = (
         claims.one_run(PUZZLES["select"], ARMS["gcvit"], budget, seed, torch.device("cpu"), lambda n: None)
         for seed in (0, 0, 1)
@@ -88,7 +88,7 @@ def test_lines_are_what_the_file_says() -> None:
 
 def test_tables_are_made_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever it says: nothing is trained that is there."""
-    budget = {"steps": 2, "batch_size": 2, "lr": 3e-3, "dim": 16, "scenes": 4}
+    budget = {"steps": 2, "batch_size": 2, "lr": 3e-3, "dim": 16, "scenes": 16}
     rows = [row("full", seed, [0.99, 0.98 - seed / 500, 0.5]) | {"budget": budget} for seed in range(2)]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     bench_claims.run(["--out", str(tmp_path), "--puzzles", "select", "--arms", "full", *TINY])
@@ -107,7 +107,7 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
         run_claims(tmp_path, Budget())
 
 
-@pytest.mark.parametrize(("setting", "value"), [("steps", 0), ("dim", 40), ("lr", 0.0), ("scenes", 0)])
+@pytest.mark.parametrize(("setting", "value"), [("steps", 0), ("dim", 40), ("lr", 0.0), ("scenes", 15)])
 def test_settings_out_of_range_are_named(setting: str, value: float) -> None:
     with pytest.raises(UserError, match=f"^{setting} must be"):
         Budget(**{setting: value})  # type: ignore[arg-type]

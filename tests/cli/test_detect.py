@@ -199,7 +199,8 @@ def of_mmdetection(head: str, wrapped: bool) -> tuple[Path, Path]:
     """The same small detector as we save it and as mmdetection does."""
     torch.manual_seed(0)
     config = HeadConfig(head, channels=8, hidden=16)  # type: ignore[arg-type]
-    model = Detector(create_model("gcvit_pico", img_size=64, head=False), len(SCENE_CLASSES), config).eval()
+    size = {"img_size": 512, "windows": (16,) * 4} if wrapped else {"img_size": 64}  # of the paper's; of a small one
+    model = Detector(create_model("gcvit_pico", **size, head=False), len(SCENE_CLASSES), config).eval()
     names, palette = list(SCENE_CLASSES), default_palette(len(SCENE_CLASSES))
     opened = Opened(DETECT, model, "gcvit_pico", DetectPreprocessing(), names, palette=palette)
     DETECT.save(opened, model, Path("ours"), {})
@@ -216,6 +217,8 @@ def of_mmdetection(head: str, wrapped: bool) -> tuple[Path, Path]:
 @pytest.mark.parametrize(("head", "wrapped"), [("mask-rcnn", False), ("cascade", True)])
 def test_files_of_mmdetection_are_taken_as_any_other(gcvit: Command, head: str, wrapped: bool) -> None:
     ours, theirs = of_mmdetection(head, wrapped)
+    poolings = [library.open(path).model.backbone.config.poolings for path in (ours, theirs)]
+    assert poolings[0] == poolings[1] == ((3, 2, 1, 0) if wrapped else (2, 1, 0, 0))
     for one, other in zip(
         library.open(ours).model.state_dict().items(), library.open(theirs).model.state_dict().items(), strict=True
     ):

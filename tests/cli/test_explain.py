@@ -62,7 +62,7 @@ def test_reach_is_measured_beside_other_models(gcvit: Command, best: Path, photo
     assert Image.open("out/reach.png").width > 400
     numbers = np.load("out/reach.npz", allow_pickle=False)
     names = {name.partition(":")[0] for name in numbers.files}
-    assert names == {"gcvit_pico", "gcvit_pico, random weights", "test_convnext, random weights"}
+    assert names == {"gcvit_pico", "gcvit_pico, random weights", "timm/test_convnext, random weights"}
     assert "stage 1 global" in result.out
 
 

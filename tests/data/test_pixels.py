@@ -322,6 +322,10 @@ def test_the_doctor_takes_rare_numbers_for_what_they_are(tmp_path):
         written(tmp_path / "hot", values, f"{name}.tif")
         written(tmp_path / "dark", numbers("u2", 0, 500 if name == "cat/1" else 65_000), f"{name}.tif")
     assert [finding.kind for finding in examine(tmp_path / "hot").faults] == [NARROW]
+    assert examine(tmp_path / "hot").faults[0].read_with == {"value_range": (0, 4095)}
+    written(tmp_path / "hot", numbers("u1", 0, 255), "dog/3.tif")  # which that range would darken
+    assert examine(tmp_path / "hot").faults[0].read_with == {}
+    (tmp_path / "hot" / "dog" / "3.tif").unlink()
     assert examine(tmp_path / "hot").faults[0].detail.endswith("--value-range 0 4095")
     assert examine(tmp_path / "dark").faults == []
 
@@ -371,4 +375,7 @@ def test_the_doctor_says_with_which_pixels_it_is_right(tmp_path):
     assert examine(tmp_path, pixels=PixelFormat(**ways[0])).faults == []
     (tmp_path / "cat" / "3.png").write_bytes(b"no picture")
     bands = {"channels": 5}
+    written(tmp_path, numbers("u1", 0, 255), "cat/4.tif")  # which five channels could not be read from
+    assert not any(fault.read_with for fault in examine(tmp_path).faults)
+    (tmp_path / "cat" / "4.tif").unlink()
     assert [fault.read_with for fault in examine(tmp_path).faults] == [bands, bands, {}, bands, bands]

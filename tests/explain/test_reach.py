@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from explain.models import classifier, image
 from gcvit.errors import UserError
-from gcvit.explain import Look, measure_reach
+from gcvit.explain import Look, measure_reach, reach
 from gcvit.explain.figures import draw_reach
 from gcvit.explain.reach import attention_distance, block_maps, fields, outside_of, reach_of, save_reach, table
 from gcvit.model.gcvit import StageRecord
@@ -95,6 +95,16 @@ def test_by_values_a_stage_reaches_exactly_its_window_and_with_queries_everythin
         (found,) = fields(run, x, PLACES)
         for place, field in zip(PLACES, found, strict=True):
             assert torch.equal(field > 0, windows(place, 4) if by_values else torch.ones(12, 12, dtype=torch.bool))
+
+
+def test_tokens_lie_a_stride_apart_where_the_last_ones_stick_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Tensor] = []
+    monkeypatch.setattr(reach, "outside_of", lambda found, centres, window: asked.append(centres) or 0.0)
+    places = torch.tensor([[0.99, 0.99]])
+    reach._of(Look(classifier(), image(70, 70)), "ours", classifier().model, places)
+    last = [torch.tensor([[side, side]]) for side in (70.0, 68.0, 72.0, 80.0)]  # of 18, 9, 5 and 3 tokens
+    assert len(asked) == 16
+    assert all(torch.equal(one, last[at // 4]) for at, one in enumerate(asked))
 
 
 def test_a_shift_widens_by_half_a_window() -> None:

@@ -86,8 +86,8 @@ def test_what_does_not_fit_its_sidecar_is_refused(written: Written, make: Any, t
         ({"in_chans": 1}, "takes fp32 images of shape"),
         ({"task": "backbone"}, "is a backbone, which gives maps of features and names nothing"),
         ({"task": "segment" if task == "classify" else "classify"}, "does not give what its sidecar says"),
-        ({"preprocessing": {"depth": 3}}, "the preprocessing in its sidecar: unknown key 'depth'"),
-        ({"preprocessing": {"mean": [0.0, 0.0, 0.0], "std": [0.0, 1.0, 1.0]}}, "the preprocessing in its sidecar: "),
+        ({"preprocessing": {"depth": 3}}, "does not go with its sidecar: unknown key 'depth'"),
+        ({"preprocessing": {"mean": [0.0, 0.0, 0.0], "std": [0.0, 1.0, 1.0]}}, "does not go with its sidecar: "),
     ]
     for change, message in changes:
         write_sidecar(path, replace(sidecar, **change))

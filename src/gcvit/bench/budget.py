@@ -102,11 +102,11 @@ class Budget:
 def run(model: str, config: BudgetConfig, progress: Callable[[str], None] | None = None) -> Budget:
     """Measure `model`, one of ours written NAME[:FORM]….
 
-    Raises UserError for a model of timm's and a form that cannot run on the device.
+    Raises UserError for another's model and a form that cannot run on the device.
     """
     say = progress or (lambda text: None)
     contender, device = parse(model), resolve_device(config.device)
-    if contender.from_timm:
+    if not contender.ours:
         raise UserError(f"{contender}: a budget is made of our models' parts; take {contender.architecture or 'ours'}")
     conditions = Conditions(device, config.precision)
     conditions.check(contender)

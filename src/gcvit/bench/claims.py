@@ -77,8 +77,8 @@ class Budget:
     """peak learning rate of AdamW: 10% warm-up, then a cosine to 0"""
     dim: Annotated[int, Range(16, 1024)] = 32
     """channels, a multiple of 16, which are a head's"""
-    scenes: Annotated[int, Range(1, 1_000_000)] = 256
-    """held-out scenes a run, each measured with every cue"""
+    scenes: Annotated[int, Range(16, 1_000_000)] = 256
+    """held-out scenes a run, each measured with every cue; with few none may have a target three windows away"""
 
     def __post_init__(self) -> None:
         check_fields(self)

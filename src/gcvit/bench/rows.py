@@ -27,7 +27,9 @@ class Rows:
                 )
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """One more, on the disk when this returns."""
+        """One more, on the disk when this returns. Raises UserError when another process has added some."""
+        if len(read_rows(self.path)) != len(self.rows):
+            raise UserError(f"{self.path}: another process adds results to it; give each a folder of its own")
         self.rows.append({**row, "budget": self.budget})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())

@@ -95,7 +95,8 @@ class SpeedConfig:
     @property
     def sides(self) -> Pair:
         """(height, width) in pixels."""
-        return sides(self.size or (224 if self.heads is None else "800x1344"))
+        usual = 224 if self.heads is None else "800x1344"
+        return sides(usual if self.size is None else self.size)
 
     @property
     def contenders(self) -> list[Contender]:

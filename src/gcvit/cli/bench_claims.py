@@ -7,10 +7,9 @@ from typing import Annotated, get_args
 
 from tyro.conf import OmitArgPrefixes
 
-from gcvit.bench.claims import ARMS, RESULTS, ArmName, Budget, Line, PuzzleName, lines, run_claims
+from gcvit.bench.claims import ARMS, ArmName, Budget, Line, PuzzleName, lines, run_claims
 from gcvit.bench.markdown import markdown_table
 from gcvit.bench.puzzles import DISTANCES, PUZZLES
-from gcvit.bench.rows import read_rows
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table
 from gcvit.engine.fields import Range
@@ -50,7 +49,7 @@ def run(argv: Sequence[str]) -> None:
     """Train what is left, and show all that is in the results."""
     arguments = parse(Claims, "bench claims", argv)
     with status() as progress:
-        run_claims(
+        rows = run_claims(
             arguments.out,
             arguments.budget,
             puzzles=arguments.puzzles,
@@ -59,7 +58,7 @@ def run(argv: Sequence[str]) -> None:
             device=arguments.device,
             progress=progress,
         )
-    found = lines(read_rows(arguments.out / RESULTS))
+    found = lines(rows)
     for puzzle in dict.fromkeys(line.puzzle for line in found):
         say(f"\n{puzzle}: {PUZZLES[puzzle].asks}; chance {100 / PUZZLES[puzzle].answers:.0f}%")
         table(COLUMNS, rows_of(found, puzzle))

@@ -1,7 +1,8 @@
 """`gcvit explain MODEL IMAGES…`: what a model looks at, as figures and arrays."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from torch import nn
 from tyro.conf import Positional, arg
 
 from gcvit.bench.building import build
-from gcvit.bench.contenders import TIMM, Contender
 from gcvit.bench.contenders import parse as contender
 from gcvit.bench.twins import fill
 from gcvit.cli.arguments import ReadsPictures, leading, parse
@@ -22,7 +22,7 @@ from gcvit.data.images import ImageError
 from gcvit.engine.device import resolve_device
 from gcvit.engine.fields import Range
 from gcvit.engine.figures import save_figure
-from gcvit.errors import UserError
+from gcvit.errors import UserError, require
 from gcvit.explain.cam import Cam
 from gcvit.explain.figures import Column, Format, Row, draw_channels, draw_components, draw_maps, draw_reach
 from gcvit.explain.look import look, require_visible
@@ -33,7 +33,7 @@ from gcvit.explain.reach import table as reach_table
 from gcvit.explain.report_card import report_card
 from gcvit.explain.report_card import table as grades_table
 from gcvit.files import write_atomically
-from gcvit.model.config import LARGEST_SIDE, STAGES, sides
+from gcvit.model.config import LARGEST_SIDE, STAGES, Pair, sides
 from gcvit.opening import open as open_model
 from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.opened import Opened
@@ -96,11 +96,11 @@ def run(argv: Sequence[str]) -> int:
     opened = open_model(arguments.model)
     require_visible(opened)
     opened.model.to(resolve_device(arguments.device))
-    beside = [contender(name) for name in arguments.beside if arguments.reach]
     if arguments.size is not None:
         opened = opened.resized(sides(arguments.size))
     files = find_images(arguments.images, arguments.out)
     names = result_names(files, arguments.out)
+    others = beside(opened, arguments.beside, files) if arguments.reach else {}
     target = int(arguments.cls) if arguments.cls is not None and arguments.cls.isdecimal() else arguments.cls
     choice = Choice(
         arguments.stage, arguments.block, arguments.head, arguments.token, arguments.map, target, arguments.cam
@@ -127,7 +127,7 @@ def run(argv: Sequence[str]) -> int:
             say(f"figure: {path}")
         say(f"arrays: {arguments.out}/…npz")
     if arguments.reach and found:
-        reaching(opened, list(found), beside, arguments.out, arguments.format)
+        reaching(opened, list(found), others, arguments.out, arguments.format)
     if arguments.report_card:
         grade(opened, arguments.out)
     if missing := len(files) - len(found):
@@ -148,25 +148,40 @@ def grade(opened: Opened, out: Path) -> None:
     say(f"report card: {path}")
 
 
-def reaching(opened: Opened, files: list[Path], beside: list[Contender], out: Path, kind: Format) -> None:
-    """Measure how far blocks reach, of the model and of others with random weights; show, draw and write it.
+def beside(opened: Opened, names: Sequence[str], files: Sequence[Path]) -> dict[str, nn.Module]:
+    """The model itself and others, with random weights, by what they are called.
 
-    Raises UserError for other models that cannot be given what the model sees.
+    Raises UserError for other models that cannot be given what the model sees in these files.
     """
     backbone = backbone_of(opened.model)
+    chosen = [contender(name) for name in names]
     others: dict[str, nn.Module] = {f"{opened.name}, random weights": deepcopy(backbone)}
-    if beside:
-        sizes = {look(opened, file).size for file in files}
+    for one in chosen:
+        plain = (one.ours or one.from_timm) and not one.forms and one.name != opened.name
+        require(plain, "--beside", str(one), "another model of ours or timm's, without forms")
+    if chosen and (sizes := set(_sizes(opened, files))):
         if len(sizes) > 1 or backbone.config.in_chans != 3:
             raise UserError(
                 "--beside compares on RGB pictures that go through the model at one size; give such alone, "
                 "or --beside without names"
             )
-        for one, model in zip(beside, build(beside, *sizes, same_weights=False), strict=True):
-            others[f"{one.name.removeprefix(TIMM)}, random weights"] = model
+        for one, model in zip(chosen, build(chosen, *sizes, same_weights=False), strict=True):
+            others[f"{one.name}, random weights"] = model
     for model in others.values():
         fill(model)
         model.to(next(backbone.parameters()).device)
+    return others
+
+
+def _sizes(opened: Opened, files: Sequence[Path]) -> Iterator[Pair]:
+    """At which the model sees those that can be read."""
+    for file in files:
+        with suppress(ImageError):
+            yield look(opened, file).size
+
+
+def reaching(opened: Opened, files: list[Path], others: dict[str, nn.Module], out: Path, kind: Format) -> None:
+    """Measure how far blocks reach, of the model and of others; show, draw and write it."""
     with counter("measuring how far blocks reach") as progress:
         found = measure_reach(opened, files, others, progress=progress)
     table(*reach_table(found))

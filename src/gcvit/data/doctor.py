@@ -160,10 +160,12 @@ def about_most_passed_over(remarks: Remarks, images: int) -> Iterator[Finding]:
 
 
 def about_unreadable(looked: Sequence[Looked], kind: str) -> Iterator[Finding]:
-    """Each picture that cannot be read, and why."""
+    """Each picture that cannot be read, and why; with how many channels, where no other picture has another number."""
+    asked = {seen.channels for _, _, seen in looked if seen.channels or not seen.reason}
     for _, file, seen in looked:
         if seen.reason:
-            yield Finding(kind, [file], seen.reason, {"channels": seen.channels} if seen.channels else {})
+            right = {"channels": seen.channels} if seen.channels and len(asked) == 1 else {}
+            yield Finding(kind, [file], seen.reason, right)
 
 
 def about_repeats(
@@ -213,18 +215,20 @@ def about_numbers(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Fin
     for _, file, seen in looked:
         if seen.numbers:
             kinds[seen.numbers.kind, seen.numbers.white][file] = seen.numbers
+    alike = len(kinds) == 1 and all(seen.numbers or seen.reason for _, _, seen in looked)
     for (kind, white), files in kinds.items():
         least, low = min(one.least for one in files.values()), min(one.low for one in files.values())
         greatest, high = max(one.greatest for one in files.values()), max(one.high for one in files.values())
         said = f"{kind} from {least:.6g} to {greatest:.6g}"
         limits = _range(white, least, greatest, low, high)
         advice = "--value-range {:.9g} {:.9g}".format(*limits)
+        right = {"value_range": limits} if alike else {}
         black, full = pixels.value_range or (0, white)
         if full is None:
-            yield Finding("numbers without black and white", list(files), f"{said}: {advice}", {"value_range": limits})
+            yield Finding("numbers without black and white", list(files), f"{said}: {advice}", right)
         elif (levels := 255 * (high - low) / abs(full - black)) < FEW_LEVELS:
             detail = f"{said}: {levels + 1:.0f} of 256 levels of grey remain; {advice}"
-            yield Finding(NARROW, list(files), detail, {"value_range": limits})
+            yield Finding(NARROW, list(files), detail, right)
 
 
 def _range(white: int | None, least: float, greatest: float, low: float, high: float) -> tuple[float, float]:

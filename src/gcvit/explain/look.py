@@ -114,7 +114,7 @@ class Look:
         """The attention of a block; None: of `default_block`. Raises UserError for a block that is not there."""
         at = self.default_block() if at is None else at
         if at not in self._blocks:
-            if at not in self.trace.attention:
+            if at not in self.blocks:
                 raise UserError(f"there is no block {at}; stages and blocks are counted from 0, {self.config.depths}")
             (stage, block), maps = at, self.trace.maps
             attention = self.backbone.stages[stage].blocks[block].attention

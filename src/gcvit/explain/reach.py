@@ -249,7 +249,10 @@ def _of(
     for found, tokens in zip(fields(noted, seen.image.to(next(model.parameters())), places), sizes, strict=True):
         stage = min(max(round(log2(seen.size[0] / tokens[0])) - 2, 0), STAGES - 1)
         row, column = token_of(places, tokens)
-        centres = torch.stack([(column + 0.5) * seen.size[1] / tokens[1], (row + 0.5) * seen.size[0] / tokens[0]], 1)
+        down, across = (side / count for side, count in zip(seen.size, tokens, strict=True))
+        if isinstance(model, GCViT):  # whose last tokens stick out of images of other sizes
+            down = across = 2 ** (2 + stage)
+        centres = torch.stack([(column + 0.5) * across, (row + 0.5) * down], 1)
         window = tuple(side * 2 ** (2 + stage) for side in seen.config.stage_windows[stage])
         even = torch.ones_like(found)
         rows.append(

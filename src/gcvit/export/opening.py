@@ -37,9 +37,9 @@ def open_exported(path: str | Path, *, trust_code: bool = False) -> Opened:
     images = torch.zeros(()).expand(1, sidecar.in_chans, *sidecar.size)  # no memory before the file has agreed
     outputs = program(images)
     check_answers(outputs[0], str(path))
-    if misfit := task.misfit(outputs, sidecar.classes, sidecar.settings):
-        raise UserError(f"{path} {misfit}; export the model again")
     try:
+        if misfit := task.misfit(outputs, sidecar.classes, sidecar.settings):
+            raise UserError(f"the file {misfit}")
         preprocessing = task.resized(override(task.preprocessing(), sidecar.preprocessing), sidecar.size)
         opened = Opened(
             task,
@@ -54,7 +54,7 @@ def open_exported(path: str | Path, *, trust_code: bool = False) -> Opened:
         task.transform(opened, task.looks())  # which refuses what cannot be
         channels = opened.pixels.channels
         require(channels == sidecar.in_chans, "mean", f"{channels} numbers", f"{sidecar.in_chans}, as many as channels")
+        opened.model = task.from_export(program, opened, sidecar.size, sidecar.settings)
     except UserError as error:
-        raise UserError(f"{path}: the preprocessing in its sidecar: {error}; export the model again") from error
-    opened.model = task.from_export(program, opened, sidecar.size, sidecar.settings)
+        raise UserError(f"{path} does not go with its sidecar: {error}; export the model again") from error
     return opened

@@ -4,17 +4,18 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import torch
 from torch.export import ExportedProgram
 
+import gcvit.tasks.detect.exported  # noqa: F401  which makes torch know the operator
 from gcvit.export.packages import package
-from gcvit.tasks.detect.exported import unsuppressed
 
-OURS = {unsuppressed._opoverload}
+UNSUPPRESSED = torch.ops.gcvit.unsuppressed.default
 
 
 def has_ours(program: ExportedProgram) -> bool:
     """Whether the program calls operators that other runtimes know only from here."""
-    return any(node.target in OURS for node in program.graph.nodes)
+    return any(node.target is UNSUPPRESSED for node in program.graph.nodes)
 
 
 @cache
@@ -31,4 +32,4 @@ def translations() -> dict[Callable, Callable]:
         ones = op.Expand(op.Constant(value_float=1.0), op.Shape(kept, start=0, end=1))
         return op.Greater(op.ScatterND(none, where, ones), op.Constant(value_float=0.5))
 
-    return {unsuppressed._opoverload: suppression}
+    return {UNSUPPRESSED: suppression}

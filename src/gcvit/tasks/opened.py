@@ -212,6 +212,7 @@ def _size(item: Prepared | Failure) -> object:
     return None if isinstance(item, Failure) else (item.image.shape, item.size)
 
 
+MOST_THREADS = 32
 _IN_MEMORY = Lock()  # a PIL image may still have to be decoded, which two threads cannot do at once
 
 
@@ -234,7 +235,8 @@ def read_ahead(
             return Failure(source, str(error))
         return Prepared(source, transform(picture), size_of(picture)[::-1])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # no more: each may hold a large picture, several times over
+    threads = min(os.cpu_count() or 1, MOST_THREADS)  # each may hold a large picture, several times over
+    with ThreadPoolExecutor(threads) as pool:
         waiting: list[Future[Prepared | Failure]] = []
         for start in range(0, len(pictures), batch_size):
             ready, waiting = waiting, [pool.submit(prepare, item) for item in pictures[start : start + batch_size]]

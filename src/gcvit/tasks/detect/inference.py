@@ -19,6 +19,7 @@ from gcvit.tasks.detect.pasting import AT_ONCE, HALF, paste
 OVERLAP = 0.25  # of a tile's side, of neighbouring tiles
 CUT = 2.0  # pixels from a tile's inner edge, within which a box counts as cut off
 WITHIN = 0.8  # share of a part's box that lies in the object's
+PAIRED = 256  # detections that are held against all others at once; of many tiles all pairs would take gigabytes
 
 Seen = Callable[[Pair], Pair]
 
@@ -106,27 +107,33 @@ def _merged(model: Any, views: Sequence[View]) -> Detections:
 
 
 def _parts(found: Detections, windows: Boxes) -> Bool[Tensor, "detections"]:  # noqa: F821
-    """Which detections are parts of another one of their class that goes on beyond what their tile shows, and that
-    something hides at its edge: in its box, and by half on its mask. Without masks nobody can tell."""
-    part = torch.zeros(len(windows), dtype=torch.bool, device=windows.device)
-    if found.masks is None:
+    """Which detections are parts of another one of their class, at least half as sure, that goes on beyond what their
+    tile shows, and that something hides at its edge: in its box, and by half on its mask. Without masks nobody can
+    tell."""
+    boxes, scores, labels, masks = found
+    part = torch.zeros_like(labels, dtype=torch.bool)
+    if masks is None:
         return part
-    boxes, labels = found.boxes, found.labels
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    common = (
-        torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - torch.maximum(boxes[:, None, :2], boxes[:, :2])
-    ).clamp_min(0)
-    inside = (common.prod(2) > WITHIN * area) & (area > 0)
-    for whole, one in (_sticks_out(boxes, windows) & inside & (labels[:, None] == labels)).nonzero().tolist():
-        start, step = boxes[whole, :2], boxes[whole, 2:] - boxes[whole, :2]
-        cells = found.masks.shape[-1]
-        middle = (torch.arange(cells, device=boxes.device) + 0.5) / cells
-        at = (boxes[one, :2] + (boxes[one, 2:] - boxes[one, :2]) * middle[:, None] - start) / step  # x, y of each cell
-        grid = torch.stack(torch.meshgrid(at[:, 0], at[:, 1], indexing="xy"), -1)[None] * 2 - 1
-        under = grid_sample(found.masks[whole][None, None].float(), grid.float(), align_corners=False)[0, 0] >= HALF
-        own = found.masks[one] >= HALF
-        part[one] |= bool(2 * (own & under).sum() > own.sum())
+    for wholes in torch.arange(len(boxes), device=boxes.device).split(PAIRED):
+        some = boxes[wholes, None]
+        common = (torch.minimum(some[..., 2:], boxes[:, 2:]) - torch.maximum(some[..., :2], boxes[:, :2])).clamp_min(0)
+        inside = (common.prod(2) > WITHIN * area) & (area > 0) & (labels[wholes, None] == labels)
+        inside &= _sticks_out(boxes[wholes], windows) & (2 * scores[wholes, None] >= scores)
+        for place, one in inside.nonzero().tolist():
+            whole = wholes[place]
+            part[one] |= _covers(boxes[whole], masks[whole], boxes[one], masks[one])
     return part
+
+
+def _covers(whole: Tensor, mask: Tensor, box: Tensor, own: Tensor) -> bool:
+    """Whether more than half of a mask, (28, 28) in `box`, lies on another, of the same size in the box `whole`."""
+    cells = len(own)
+    middle = (torch.arange(cells, device=box.device) + 0.5) / cells
+    at = (box[:2] + (box[2:] - box[:2]) * middle[:, None] - whole[:2]) / (whole[2:] - whole[:2])  # x, y of each cell
+    grid = torch.stack(torch.meshgrid(at[:, 0], at[:, 1], indexing="xy"), -1)[None] * 2 - 1
+    under = grid_sample(mask[None, None].float(), grid.float(), align_corners=False)[0, 0] >= HALF
+    return bool(2 * ((own >= HALF) & under).sum() > (own >= HALF).sum())
 
 
 def _chosen(found: Detections, which: Tensor) -> Detections:

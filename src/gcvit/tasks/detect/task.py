@@ -197,7 +197,7 @@ class Detect(Task):
         self, program: Callable[[Tensor], list[Tensor]], opened: Opened, size: Pair, settings: Mapping[str, Any]
     ) -> nn.Module:
         if opened.classes is None or opened.palette is None or len(opened.classes) != len(opened.palette):
-            raise UserError("its sidecar does not give each class a colour")
+            raise UserError("it does not give each class a colour")
         return ExportedDetector(program, size, override(HeadConfig(), settings), len(opened.classes))
 
     def misfit(self, outputs: list[Tensor], classes: list[str] | None, settings: Mapping[str, Any]) -> str | None:

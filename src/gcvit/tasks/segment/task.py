@@ -162,7 +162,7 @@ class Segment(Task):
         self, program: Callable[[Tensor], list[Tensor]], opened: Opened, size: Pair, settings: Mapping[str, Any]
     ) -> nn.Module:
         if opened.classes is None or opened.palette is None or len(opened.classes) != len(opened.palette):
-            raise UserError(f"{opened.source}: its sidecar does not give each class a colour; export the model again")
+            raise UserError("it does not give each class a colour")
         return ExportedSegmenter(program, size)
 
     def size(self, preprocessing: ScenePreprocessing) -> Pair:
