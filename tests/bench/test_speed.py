@@ -219,11 +219,12 @@ def test_detectors_run(mode, monkeypatch):
 
 @pytest.mark.parametrize("name", ["gcvit_pico", "timm/resnet18", "torchvision/maskrcnn_resnet50_fpn_v2"])
 def test_untrained_detectors_find_as_many_objects_as_trained_ones_may(name, monkeypatch):
-    small = HeadConfig(channels=8, hidden=16, proposals=50, detections=20)
+    torch.manual_seed(0)
+    small = HeadConfig(channels=8, hidden=16, proposals=200, detections=20)
     monkeypatch.setattr(detectors, "HeadConfig", lambda kind: replace(small, head=kind))
-    model = detectors.build_detector(name, "mask-rcnn", (64, 96), None, None)
+    model = detectors.build_detector(name, "mask-rcnn", (128, 192), None, None)
     with torch.no_grad():
-        (found,) = model(torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+        (found,) = model(torch.randn(1, 3, 128, 192, generator=torch.Generator().manual_seed(0)))
     masks = found["masks"] if isinstance(found, dict) else found.masks
     assert len(masks) == 20
 
