@@ -4,6 +4,7 @@ Each model has a process of its own and takes sizes in rising order: what the pr
 last size needed.
 """
 
+import ctypes
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -76,10 +77,13 @@ def _measure(
 
 
 def _forget_the_most(device: torch.device) -> None:
-    """Making a model takes more than it holds."""
+    """Making a model takes more than it holds, and what it has given back would be used again unseen."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif REFERENCES.is_file():
+        return
+    with suppress(OSError, AttributeError):  # of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
+    if REFERENCES.is_file():
         with suppress(OSError):  # not everywhere allowed; small sizes then show what making the model took
             REFERENCES.write_text("5")
 
