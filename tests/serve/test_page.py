@@ -132,7 +132,16 @@ def test_the_page_and_all_that_it_asks_for(client: TestClient) -> None:
     point = client.get(f"/pictures/{sent['id']}/point?stage=1&block=1&x=0.5&y=0.5").json()
     assert set(point) == {"window", "image", "readers"}
     assert len(point["image"]["values"]) == point["image"]["rows"] * point["image"]["columns"]
-    assert set(client.get(f"/pictures/{sent['id']}/target?stage=1&target=0").json()) == {"cam", "values", "queries"}
+    target = f"/pictures/{sent['id']}/target?stage=1&target=0"
+    assert set(client.get(target).json()) == {"cam", "values", "queries"}
+    at = f"/pictures/{sent['id']}/point?stage=1&block=1&x=0.5&y=0.5"
+    for address, key, kinds in (
+        (f"{at}&map=", "image", ("image", "window", "norm")),
+        (f"{target}&cam=", "cam", ("element-wise", "grad-cam", "eigen-cam")),
+    ):
+        found = [client.get(address + kind).json() for kind in kinds]
+        assert len({tuple(one[key]["values"]) for one in found}) == 3
+        assert client.get(f"{address}other").status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from gcvit.explain.reach import table as reach_table
 from gcvit.explain.report_card import report_card
 from gcvit.explain.report_card import table as grades_table
 from gcvit.files import write_atomically
-from gcvit.model.config import LARGEST_SIDE, STAGES, Pair, sides
+from gcvit.model.config import LARGEST_SIDE, Pair, sides
 from gcvit.opening import open as open_model
 from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.opened import Opened
@@ -199,7 +199,7 @@ def write_figures(found: dict[Path, Maps], choice: Choice, out: Path, kind: Form
             part.numpy()
             for part in principal_components([torch.from_numpy(maps.queries[stage]) for maps in found.values()])
         ]
-        for stage in range(STAGES)
+        for stage in range(len(next(iter(found.values())).queries))
     ]
     files, paths = list(found), []
     for first in range(0, len(files), ON_A_PAGE):
@@ -208,11 +208,10 @@ def write_figures(found: dict[Path, Maps], choice: Choice, out: Path, kind: Form
         rows = [Row(maps.picture, _caption(maps), choice.place, maps.box) for maps in shown]
         columns = [Column(title, [maps.maps[title] for maps in shown]) for title in shown[0].maps]
         stage = shown[0].stage
-        figures = {
-            "explained": draw_maps(rows, columns),
-            "queries": draw_components(rows, [part[first : first + ON_A_PAGE] for part in components]),
-            "query-channels": draw_channels(rows, [maps.queries[stage] for maps in shown], stage),
-        }
+        figures = {"explained": draw_maps(rows, columns)}
+        if components:
+            figures["queries"] = draw_components(rows, [part[first : first + ON_A_PAGE] for part in components])
+            figures["query-channels"] = draw_channels(rows, [maps.queries[stage] for maps in shown], stage)
         for name, figure in figures.items():
             paths.append(out / f"{name}{page}.{kind}")
             save_figure(figure, paths[-1], dpi=200)

@@ -15,7 +15,7 @@ from gcvit.explain.attention import BlockAttention, HeadOrMean, Kind, PlaneMap, 
 from gcvit.explain.cam import Cam, class_map
 from gcvit.explain.queries import Query
 from gcvit.explain.rollout import class_rollout, rollout
-from gcvit.model.config import STAGES, GCViTConfig, Pair
+from gcvit.model.config import STAGES, Pair
 from gcvit.model.gcvit import GCViT, Position, Through, Trace
 from gcvit.model.layers import LayerScale
 from gcvit.model.windows import grid
@@ -24,6 +24,7 @@ from gcvit.tasks.opened import Given, Opened, read
 from gcvit.tasks.target import Target, find_target
 
 Place = tuple[float, float]  # (x, y) in pixels of the image that the model sees
+MAPPED = ("local", "global")  # kinds of blocks
 Wanted = str | int | None  # a target's name or its number in `Look.targets`; None: the likeliest
 
 
@@ -85,6 +86,12 @@ class Look:
         """All blocks."""
         return [(stage, block) for stage in range(STAGES) for block in range(self.config.depths[stage])]
 
+    @property
+    def mapped(self) -> list[Position]:
+        """The blocks whose attention has maps: those that attend to the tokens of a window where it lies. All, but in
+        ablations with shifted windows and with keys or values that the generator makes."""
+        return [(stage, block) for stage, block in self.blocks if self.config.block_kinds[stage][block] in MAPPED]
+
     def seen(self) -> np.ndarray:
         """The image as the model sees it, for people: uint8 (height, width, 3), or of the mean of other channels."""
         prepared = self.opened.preprocessing
@@ -111,12 +118,19 @@ class Look:
     # Attention.
 
     def block(self, at: Position | None = None) -> BlockAttention:
-        """The attention of a block; None: of `default_block`. Raises UserError for a block that is not there."""
+        """The attention of a block; None: of `default_block`. Raises UserError for a block that is not there, and for
+        one that is not `mapped`."""
         at = self.default_block() if at is None else at
         if at not in self._blocks:
             if at not in self.blocks:
                 raise UserError(f"there is no block {at}; stages and blocks are counted from 0, {self.config.depths}")
             (stage, block), maps = at, self.trace.maps
+            if at not in self.mapped:
+                kind = self.config.block_kinds[stage][block]
+                raise UserError(
+                    f"block {block} of stage {stage} is {kind}: it does not attend to a window's own tokens where they "
+                    "lie, so there is no map of it; there are class maps, and the split"
+                )
             attention = self.backbone.stages[stage].blocks[block].attention
             scale = self.backbone.stages[stage].blocks[block].scale1
             project = attention.proj.weight.detach()
@@ -143,8 +157,16 @@ class Look:
     def default_block(self) -> Position:
         """The last global block of the stage after `windowed_stage`: the queries of earlier ones light what contrasts,
         before anything is learned too, and after the last stage's nothing is asked any more (docs/results.md)."""
-        stage = min(self.windowed_stage() + 1, STAGES - 1)
-        return stage, last_global(self.config, stage)
+        return self.last_block(min(self.windowed_stage() + 1, STAGES - 1))
+
+    def last_block(self, stage: int) -> Position:
+        """A stage's last global block, or its last local one where it has no global ones. Raises UserError where it has
+        neither."""
+        kinds = self.config.block_kinds[stage]
+        for wanted in ("global", "local"):
+            if wanted in kinds:
+                return stage, max(number for number, kind in enumerate(kinds) if kind == wanted)
+        raise UserError(f"stage {stage} has neither local nor global blocks, and maps are of these")
 
     def attention(
         self,
@@ -188,8 +210,11 @@ class Look:
     # Global queries.
 
     def query(self, stage: int) -> Query:
-        """The tokens of a stage's global query: (rows, columns, channels), heads one after the other."""
+        """The tokens of a stage's global query: (rows, columns, channels), heads one after the other. Raises UserError
+        for a model without generators."""
         self.check_stage(stage)
+        if not self.trace.queries:
+            raise UserError("this model has no global queries")
         query = self.trace.queries[stage].detach()[0].cpu()
         return query.transpose(0, 1).flatten(1).unflatten(0, self.config.stage_windows[stage])
 
@@ -266,11 +291,6 @@ class Look:
         """Raise UserError for a stage that is not there."""
         if not 0 <= stage < STAGES:
             raise UserError(f"there is no stage {stage}; they are counted from 0 to {STAGES - 1}")
-
-
-def last_global(config: GCViTConfig, stage: int) -> int:
-    """The number of a stage's last global block."""
-    return max(number for number, kind in enumerate(config.block_kinds[stage]) if kind == "global")
 
 
 class _Pass(NamedTuple):

@@ -1,6 +1,6 @@
 """What is shown of a picture, taken from a `Look` and independent of it: arrays for figures and files."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gcvit.errors import UserError
 from gcvit.explain.attention import Kind
 from gcvit.explain.cam import Cam
-from gcvit.explain.look import Look, Place, last_global
+from gcvit.explain.look import Look, Place
 from gcvit.files import write_atomically
 from gcvit.model.config import STAGES
 
@@ -23,10 +23,10 @@ TOLD = 3  # targets
 class Choice:
     """Which maps are shown. Stages, blocks and heads are counted from 0; None: the usual one, or the mean of heads.
 
-    stage, block: of the attention; with none chosen, that of `Look.windowed_stage` and `Look.default_block`. head: of
-    it. place: (x, y) in pixels of the image as the model sees it: what its query token finds. attention: which map.
-    target: class or object that is asked about. cam: its map at the chosen stage, or `Look.windowed_stage`; Grad-CAM of
-    the last stage is beside it.
+    stage, block: of the attention; with none chosen, that of `Look.windowed_stage` and `Look.default_block`, in windows
+    where these are local. head: of it. place: (x, y) in pixels of the image as the model sees it: what its query token
+    finds. attention: which map. target: class or object that is asked about. cam: its map at the chosen stage, or
+    `Look.windowed_stage`; Grad-CAM of the last stage is beside it.
     """
 
     stage: int | None = None
@@ -44,7 +44,7 @@ class Maps:
 
     picture: as the model sees it, uint8 (height, width, 3). told: what it says of it. target: what is asked about; box:
     where, for an object. stage: of the attention. maps: by title, (rows, columns). queries: of each stage, (rows,
-    columns, channels).
+    columns, channels); none of a model without.
     """
 
     picture: NDArray[np.uint8]
@@ -78,9 +78,11 @@ def maps_of(seen: Look, choice: Choice) -> Maps:
     if choice.stage is not None or choice.block is not None:
         stage = stage if choice.stage is None else choice.stage
         seen.check_stage(stage)
-        stages = [(stage, last_global(seen.config, stage) if choice.block is None else choice.block)]
+        stages = [seen.last_block(stage) if choice.block is None else (stage, choice.block)]
     else:
-        stages = list(dict.fromkeys([(stage, last_global(seen.config, stage)), seen.default_block()]))
+        stages = list(dict.fromkeys([seen.last_block(stage), seen.default_block()]))
+        if choice.attention == "image" and not all(seen.block(at).shared for at in stages):
+            choice = replace(choice, attention="window")
     maps = {}
     for at in stages:
         title, found = _attention(seen, at, choice)
@@ -99,7 +101,7 @@ def maps_of(seen: Look, choice: Choice) -> Maps:
         box=target.box,
         stage=stage,
         maps={title: found.astype(np.float32) for title, found in maps.items()},
-        queries=[seen.query(stage).numpy().astype(np.float32) for stage in range(STAGES)],
+        queries=[seen.query(stage).numpy().astype(np.float32) for stage in range(len(seen.trace.queries))],
     )
 
 

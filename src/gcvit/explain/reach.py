@@ -93,7 +93,8 @@ def table(found: Sequence[Reach]) -> tuple[list[str], list[list[str]]]:
         rows.append([one.name, *("" for _ in SHOWN)])
         for stage, kind in dict.fromkeys(zip(one.stages, one.kinds, strict=True)):
             at = [pair == (stage, kind) for pair in zip(one.stages, one.kinds, strict=True)]
-            told = {what: f"{one.numbers[what][at].mean():{how}}" for what, how in SHOWN.items() if what in one.numbers}
+            means = {what: one.numbers[what][at].mean() for what in SHOWN if what in one.numbers}
+            told = {what: f"{mean:{SHOWN[what]}}" for what, mean in means.items() if np.isfinite(mean)}
             rows.append([f"  stage {stage} {kind}".rstrip(), *(told.get(what, "") for what in SHOWN)])
     return ["blocks", *(f">{what}" for what in SHOWN)], rows
 
@@ -227,7 +228,10 @@ def _own(seen: Look, places: Places) -> Reach:
     name, model = seen.opened.name, seen.backbone
     found = _of(seen, name, model, places)
     held = _of(seen, name, model, places, lambda x: model.trace(x, "all", through="values"))
-    distances = np.array([attention_distance(seen.block(at), 2 ** (2 + at[0])) for at in seen.blocks])
+    none = np.nan, np.nan
+    distances = np.array(
+        [attention_distance(seen.block(at), 2 ** (2 + at[0])) if at in seen.mapped else none for at in seen.blocks]
+    )
     numbers = found.numbers | {f"{what} by values": held.numbers[what] for what in ("reach", "outside")}
     numbers |= {"attention": distances[:, 0], "even attention": distances[:, 1]}
     return Reach(name, found.stages, found.kinds, numbers)

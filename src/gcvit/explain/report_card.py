@@ -20,7 +20,7 @@ from torchvision.transforms.functional import gaussian_blur
 from gcvit.data.segment_transforms import normalised
 from gcvit.data.shapes import CLASSES, Scene, draw_scene, scene_seed
 from gcvit.errors import UserError
-from gcvit.explain.look import Look, last_global
+from gcvit.explain.look import Look
 from gcvit.model import GCViT
 from gcvit.model.config import STAGES
 from gcvit.tasks.backbone import backbone_of
@@ -68,22 +68,28 @@ class Graded(NamedTuple):
 
 
 def graded_maps(seen: Look) -> dict[str, Graded]:
-    """By name. Attention is that of `Look.default_block`, and of the last global block of `Look.windowed_stage`, whose
-    stage all others but the last Grad-CAM have too."""
+    """By name, those that the model has. Attention is that of `Look.default_block`, and of the last global block of
+    `Look.windowed_stage`, whose stage all others but the last Grad-CAM have too."""
     stage = seen.windowed_stage()
-    before = stage, last_global(seen.config, stage)
-    return {
+    before = seen.last_block(stage)
+    attention = {
         "global attention, image": Graded(lambda seen, name: seen.attention(None, "image"), False),
         "global attention, window": Graded(lambda seen, name: seen.attention(None, "window"), False),
         "global attention, norm": Graded(lambda seen, name: seen.attention(None, "norm"), False),
         f"global attention, image, stage {stage}": Graded(lambda seen, name: seen.attention(before, "image"), False),
+    }
+    rollouts = {
         "value-path rollout": Graded(lambda seen, name: seen.rollout(stage), False),
         "value-path rollout of class": Graded(lambda seen, name: seen.rollout(stage, name, by_class=True), True),
+    }
+    cams = {
         "element-wise Grad-CAM": Graded(lambda seen, name: seen.cam(name, stage, "element-wise"), True),
         "Grad-CAM": Graded(lambda seen, name: seen.cam(name, stage, "grad-cam"), True),
         f"Grad-CAM, stage {STAGES - 1}": Graded(lambda seen, name: seen.cam(name, STAGES - 1, "grad-cam"), True),
         "Eigen-CAM": Graded(lambda seen, name: seen.cam(name, stage, "eigen-cam"), False),
     }
+    shared = seen.block(before).shared and seen.block().shared
+    return (attention if shared else {}) | (rollouts if seen.mapped == seen.blocks else {}) | cams
 
 
 def report_card(

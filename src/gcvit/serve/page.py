@@ -13,6 +13,8 @@ from starlette.responses import FileResponse, JSONResponse
 
 from gcvit.data.members import FileInMemory
 from gcvit.data.shapes import ShapesDataset
+from gcvit.explain.attention import Kind
+from gcvit.explain.cam import Cam
 from gcvit.serve.views import Explorer, Gone, View, as_lists
 from gcvit.wording import count, harmless
 
@@ -60,14 +62,20 @@ def add_page(app: FastAPI, explorer: Explorer) -> None:
 
     @app.get("/pictures/{name}/point")
     async def point(
-        name: str, stage: Number, block: Number, x: Part, y: Part, head: Number | Literal["mean"] = "mean"
+        name: str,
+        stage: Number,
+        block: Number,
+        x: Part,
+        y: Part,
+        head: Number | Literal["mean"] = "mean",
+        map: Kind = "image",
     ) -> Response:
         view = kept(name)
-        return JSONResponse(as_lists(view.at_point((stage, block), None if head == "mean" else head, x, y)))
+        return JSONResponse(as_lists(view.at_point((stage, block), None if head == "mean" else head, x, y, map)))
 
     @app.get("/pictures/{name}/target")
-    async def target(name: str, stage: Number, target: Number) -> Response:
-        maps = await asyncio.to_thread(explorer.speaks, kept(name), target)
+    async def target(name: str, stage: Number, target: Number, cam: Cam = "element-wise") -> Response:
+        maps = await asyncio.to_thread(explorer.speaks, kept(name), target, cam)
         if stage >= len(maps):
             raise HTTPException(404, f"the model has no stage {stage}")
         return JSONResponse(as_lists(maps[stage]))

@@ -15,6 +15,8 @@ from torch import Tensor
 from gcvit.data.members import FileInMemory
 from gcvit.errors import UserError
 from gcvit.explain import HeadOrMean, Look, look
+from gcvit.explain.attention import Kind
+from gcvit.explain.cam import Cam
 from gcvit.explain.look import require_visible
 from gcvit.model.gcvit import Position
 from gcvit.tasks.opened import Opened
@@ -38,32 +40,37 @@ class View:
         self.id, self.name, self.look, self.line = identity, name, found, line
         self.stages = [tuple(x.shape[2:]) for x in found.trace.maps]
         self.targets = [(target.name, target.confidence) for target in found.targets[:TARGETS]]
-        for block in found.blocks:  # what points ask for, without a pass
+        for block in found.mapped:  # what points ask for, without a pass
             found.block(block)
-        self._spoken: dict[int, list[dict[str, Map]]] = {}
+        self._cams: dict[tuple[int, Cam], list[Map]] = {}
+        self._parts: dict[int, list[dict[str, Map]]] = {}
 
-    def at_point(self, block: Position, head: HeadOrMean, x: float, y: float) -> dict[str, Map]:
+    def at_point(self, block: Position, head: HeadOrMean, x: float, y: float, kind: Kind = "image") -> dict[str, Map]:
         """What the place x, y (0 to 1, from the left and from the top) reads in its window, what its query finds in the
-        whole picture (global blocks alone), and which places of its window read it."""
+        whole picture (global blocks alone; kind: of `BlockAttention.map`), and which places of its window read it. None
+        of a block that cannot be shown (`Look.mapped`)."""
+        if block in self.look.blocks and block not in self.look.mapped:
+            return {}
         height, width = self.look.size
         place = (x * width, y * height)
         found = {"window": self.look.reads(place, block, head), "readers": self.look.read_by(place, block, head)}
         if self.look.block(block).shared:
-            found["image"] = self.look.attention(block, "image", head, place)
+            found["image"] = self.look.attention(block, kind, head, place)
         return found
 
-    def speaks(self, target: int) -> list[dict[str, Map]]:
-        """For each stage, what speaks for a target: element-wise Grad-CAM, and the sum over channels of map × gradient
-        in its two parts, which came through values and through queries. Raises UserError for a target that is none."""
-        if target not in self._spoken:
-            stages = []
-            for stage in range(len(self.stages)):
-                activations = self.look.trace.maps[stage].detach()[0].cpu()
-                split = self.look.split(target, stage)
-                parts = {name: (activations * part).sum(0) for name, part in split._asdict().items()}
-                stages.append({"cam": self.look.cam(target, stage, "element-wise"), **parts})
-            self._spoken[target] = stages
-        return self._spoken[target]
+    def speaks(self, target: int, cam: Cam = "element-wise") -> list[dict[str, Map]]:
+        """For each stage, what speaks for a target: its class map, and the sum over channels of map × gradient in its
+        two parts, which came through values and through queries. Raises UserError for a target that is none."""
+        stages = range(len(self.stages))
+        if target not in self._parts:
+            self._parts[target] = [self._split(target, stage) for stage in stages]
+        if (target, cam) not in self._cams:
+            self._cams[target, cam] = [self.look.cam(target, stage, cam) for stage in stages]
+        return [{"cam": one} | parts for one, parts in zip(self._cams[target, cam], self._parts[target], strict=True)]
+
+    def _split(self, target: int, stage: int) -> dict[str, Map]:
+        activations = self.look.trace.maps[stage].detach()[0].cpu()
+        return {name: (activations * part).sum(0) for name, part in self.look.split(target, stage)._asdict().items()}
 
     def as_seen(self) -> bytes:
         """The picture as it goes through the model, a PNG for people."""
@@ -121,12 +128,12 @@ class Explorer:
     def _pixels(self) -> int:
         return sum(prod(view.look.size) for view in self._views.values())
 
-    def speaks(self, view: View, target: int) -> list[dict[str, Map]]:
+    def speaks(self, view: View, target: int, cam: Cam = "element-wise") -> list[dict[str, Map]]:
         """`View.speaks`, one at a time."""
         with self._computing:
             if view.id in self._views:
                 self._newest(view.id)
-            return view.speaks(target)
+            return view.speaks(target, cam)
 
     def kept(self, name: str) -> View:
         """A view by its id. Raises Gone."""

@@ -11,7 +11,8 @@ const SAYS = {
   values: "the part that came through values", queries: "the part that came through queries",
 };
 
-let model, picture, photo, last = {}, view = { stage: null, block: null, head: "mean", target: null, x: 0.5, y: 0.5 };
+let model, picture, photo, last = {}, named = null;
+let view = { stage: null, block: null, head: "mean", map: "image", target: null, cam: "element-wise", x: 0.5, y: 0.5 };
 
 function colour(value) {
   const at = Math.min(Math.max(value, 0), 1) * (STOPS.length - 1), low = Math.min(Math.floor(at), STOPS.length - 2);
@@ -45,8 +46,13 @@ function showChoices() {
   if (view.head !== "mean" && view.head >= stage.heads) view.head = "mean";
   options($("stage-choice"), stages.map((s, i) => [i, `${i}: ${s.map.join("×")}`]), view.stage);
   options($("block"), stage.blocks.map((kind, i) => [i, `${i}, ${kind}`]), view.block);
+  $("map").value = view.map;
+  $("map").disabled = stage.blocks[view.block] !== "global";
+  $("cam-kind").value = view.cam;
   options($("head"), [["mean", "mean of all"], ...Array.from({ length: stage.heads }, (_, i) => [i, i])], view.head);
 }
+
+const choices = (id) => [...$(id).options].map((option) => option.value);
 
 function showAnswer() {
   const targets = picture.targets;
@@ -74,21 +80,22 @@ function change(part) {
   showChoices();
   showAnswer();
   remember();
-  refresh("target" in part || "stage" in part);
+  refresh("target" in part || "stage" in part || "cam" in part);
 }
 
-// A link that shows the same: the settings, and the picture's name on the server.
+// A link that shows the same: the settings, and the picture's name on the server, or the example's, which is always there.
 
 function remember() {
   const said = new URLSearchParams();
-  if (picture) said.set("picture", picture.id);
+  if (picture) said.set("picture", named ?? picture.id);
   for (const [name, value] of Object.entries(view)) if (value !== null) said.set(name, typeof value === "number" ? +value.toFixed(4) : value);
   history.replaceState(null, "", `#${said}`);
 }
 
 function recall() {
   const said = new URLSearchParams(location.hash.slice(1)), found = {};
-  for (const [name, value] of said) if (name in view) found[name] = name === "head" && value === "mean" ? value : Number(value);
+  const words = { head: ["mean"], map: choices("map"), cam: choices("cam-kind") };
+  for (const [name, value] of said) if (name in view) found[name] = words[name]?.includes(value) ? value : Number(value);
   for (const name of Object.keys(found)) if (Number.isNaN(found[name])) delete found[name];
   view = { ...view, ...found };
   return said.get("picture");
@@ -96,10 +103,11 @@ function recall() {
 
 // Pictures.
 
-async function show(promise) {
+async function show(promise, link = null) {
   say("computing …");
   try {
     picture = await promise;
+    named = link;
     photo = new Image();
     photo.src = `pictures/${picture.id}.png`;
     await photo.decode();
@@ -116,6 +124,7 @@ async function show(promise) {
   } catch (error) { say(error.message, true); }
 }
 
+const example = (name) => show(ask(`examples/${name}`, { method: "POST" }), `example-${name}`);
 const send = (file) => show(ask(`pictures?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file, headers: { "content-type": "application/octet-stream" } }));
 
 // Maps. Only the newest question counts; one is under way at a time.
@@ -130,8 +139,8 @@ function refresh(target) {
 async function fetchMaps(kind) {
   if (asking[kind]) { again[kind] = true; return; }
   asking[kind] = true;
-  const { stage, block, head, x, y, target } = view, names = kind === "point" ? AT_POINT : AT_TARGET;
-  const where = kind === "point" ? { stage, block, head, x, y } : { stage, target };
+  const { stage, block, head, map, x, y, target, cam } = view, names = kind === "point" ? AT_POINT : AT_TARGET;
+  const where = kind === "point" ? { stage, block, head, map, x, y } : { stage, target, cam };
   try {
     const none = kind === "target" && target === null;
     const maps = none ? {} : await ask(`pictures/${picture.id}/${kind}?${new URLSearchParams(where)}`);
@@ -219,6 +228,8 @@ function listen() {
   $("block").addEventListener("change", (e) => change({ block: +e.target.value }));
   $("head").addEventListener("change", (e) => change({ head: e.target.value === "mean" ? "mean" : +e.target.value }));
   $("target").addEventListener("change", (e) => change({ target: +e.target.value }));
+  $("map").addEventListener("change", (e) => change({ map: e.target.value }));
+  $("cam-kind").addEventListener("change", (e) => change({ cam: e.target.value }));
   $("file").addEventListener("change", (e) => e.target.files.length && send(e.target.files[0]));
   for (const kind of ["dragover", "dragleave", "drop"]) drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.toggle("over", kind === "dragover"); });
   drop.addEventListener("drop", (event) => event.dataTransfer.files.length && send(event.dataTransfer.files[0]));
@@ -236,13 +247,13 @@ async function start() {
     const button = document.createElement("button"), image = document.createElement("img");
     button.type = "button"; image.src = `examples/${name}.png`; image.alt = `example ${name}`;
     button.append(image);
-    button.addEventListener("click", () => show(ask(`examples/${name}`, { method: "POST" })));
+    button.addEventListener("click", () => example(name));
     return button;
   }));
   const wanted = recall();
-  if (wanted?.startsWith("example-")) await show(ask(`examples/${wanted.slice(8)}`, { method: "POST" }));
+  if (wanted?.startsWith("example-")) await example(wanted.slice(8));
   else if (wanted) await show(ask(`pictures/${wanted}`));
-  else if (model.examples.length) await show(ask(`examples/${model.examples[0]}`, { method: "POST" }));
+  else if (model.examples.length) await example(model.examples[0]);
 }
 
 start().catch((error) => say(error.message, true));
