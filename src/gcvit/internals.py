@@ -6,6 +6,7 @@ result; only ahead-of-time compilation cannot do without.
 
 from argparse import Action, ArgumentParser
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -122,13 +123,14 @@ def _inductor(part: str = "") -> Any:
 
 def shut_down_workers(loader: DataLoader) -> None:
     """End a loader's workers now; iterating starts others. After an error its traceback would keep them until Python
-    exits, which asks them to end by SIGTERM, and that they heed late. Missing: they end then, or when nothing holds
-    their iterator any more."""
+    exits, which asks them to end by SIGTERM, and that they heed late. That one had died is not told any more. Missing:
+    they end then, or when nothing holds their iterator any more."""
     iterator = getattr(loader, "_iterator", None)
     end = getattr(iterator, "_shutdown_workers", None)
     if end is not None and loader.num_workers:
         loader._iterator = None
-        end()
+        with suppress(RuntimeError):  # torch tells of a process that has died wherever it finds the main thread
+            end()
 
 
 def lend_numpy(generator: np.random.MT19937) -> Callable[[], None]:

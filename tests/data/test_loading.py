@@ -283,6 +283,20 @@ class Lost:
         return throw, (self.error,)
 
 
+class Interrupted(ConnectionResetError):
+    """While it is looked at, torch tells of the dead process: it does so wherever it finds the main thread."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+
+def test_a_death_that_is_told_while_another_error_is_explained_is_what_is_said() -> None:
+    dataset = Faulty(lambda: None)
+    loader = Loader(dataset, 2, sampler=range(SIZE), workers=1, name=dataset.name, collate=lambda _: Lost(Interrupted()))
+    with pytest.raises(LoadingFailed, match=r"has died \(DataLoader worker .*Killed\).* Lower workers \(1\)"):
+        list(loader)
+
+
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), ConnectionRefusedError(111, "no"), EOFError()])
 def test_a_worker_that_dies_while_it_hands_an_image_over_has_died(error: BaseException) -> None:
     dataset = Faulty(lambda: None)

@@ -71,7 +71,10 @@ class Loader(DataLoader):
             yield from batches
             finished = True
         except (RuntimeError, MemoryError, ConnectionError, EOFError) as error:
-            said = self._why(error)
+            try:
+                said = self._why(error)
+            except RuntimeError as death:  # torch tells of a process that has died wherever it finds us, and once
+                said = self._why(death)
             if said is None:
                 raise
             raise LoadingFailed(said) from error
@@ -90,9 +93,9 @@ class Loader(DataLoader):
     def _hanging(self) -> str:
         """What to say when the workers give nothing; those that are at an image are killed."""
         images = listed(self._watched.places(), 8, lambda place: harmless(self._name(place), keep=""))
-        for action in (self._watched.kill, lambda: shut_down_workers(self)):
-            with suppress(RuntimeError):  # torch says that they were killed
-                action()
+        with suppress(RuntimeError):  # torch says that they were killed
+            self._watched.kill()
+        shut_down_workers(self)
         return (
             f"the processes that load images have given nothing for {self.timeout:g} s; what they are at: {images}. "
             f"Perhaps the images' disk or network does not answer; {distributed.PATIENCE}=SECONDS in the environment "
