@@ -292,7 +292,9 @@ class Interrupted(ConnectionResetError):
 
 def test_a_death_that_is_told_while_another_error_is_explained_is_what_is_said() -> None:
     dataset = Faulty(lambda: None)
-    loader = Loader(dataset, 2, sampler=range(SIZE), workers=1, name=dataset.name, collate=lambda _: Lost(Interrupted()))
+    loader = Loader(
+        dataset, 2, sampler=range(SIZE), workers=1, name=dataset.name, collate=lambda _: Lost(Interrupted())
+    )
     with pytest.raises(LoadingFailed, match=r"has died \(DataLoader worker .*Killed\).* Lower workers \(1\)"):
         list(loader)
 
