@@ -1,5 +1,6 @@
 """The server: the answers of `predict`, whoever asks beside; and what is refused."""
 
+import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.exceptions import HTTPException
 
 from gcvit.data.members import FileInMemory
 from gcvit.serve.app import Limits, Server, make_app
+from gcvit.serve.limits import Limited
 from gcvit.tasks.opened import Opened
 from tasks import photos, scenes, things
 
@@ -141,6 +144,28 @@ def test_too_many_bytes_are_refused_announced_or_not(client: TestClient) -> None
         assert (answer.status_code, answer.json()["error"].partition(";")[0]) == (413, "more than 50,000 bytes")
     at_most = client.post("/predict", content=bytes(50_000), headers=PNG)
     assert at_most.status_code == 422
+
+
+def test_who_sends_too_slowly_is_let_go_and_who_waits_for_an_answer_is_not() -> None:
+    async def read(*sent: tuple[float, dict[str, Any]]) -> str:
+        waits = iter(sent)
+
+        async def receive() -> dict[str, Any]:
+            seconds, message = next(waits)
+            await asyncio.sleep(seconds)
+            return message
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            came.append([await receive() for _ in sent][-1]["type"])
+
+        await Limited(app, 9, 0.5)({"type": "http", "headers": []}, receive, receive)  # type: ignore[arg-type]
+        return came.pop()
+
+    came: list[str] = []
+    piece, last = {"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.request", "body": b"b"}
+    with pytest.raises(HTTPException, match=r"^408: the request had not come within 0\.5 seconds"):
+        asyncio.run(read((0, piece), (1000, last)))
+    assert asyncio.run(read((0, piece), (0, last), (0.7, {"type": "http.disconnect"}))) == "http.disconnect"
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(client: TestClient) -> None:

@@ -33,6 +33,8 @@ class Limits:
 
     upload: int = 32 * 2**20
     """bytes of a request"""
+    patience: float = 300
+    """seconds in which all of it must have come, so that slow senders do not add up"""
     pictures: int = 32
     """pictures of a request"""
     at_once: int = 8
@@ -137,4 +139,4 @@ def make_app(server: Server) -> Limited:
 
     if server.explorer is not None:
         add_page(app, server.explorer)
-    return Limited(app, server.limits.upload)
+    return Limited(app, server.limits.upload, server.limits.patience)

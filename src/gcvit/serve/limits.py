@@ -1,6 +1,8 @@
 """What may come in: no more bytes than agreed, and nothing that another site's page sends behind a person's back."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,11 +24,11 @@ HEADERS = {
 
 
 class Limited:
-    """An app that answers 413 to bodies of more than `most` bytes, announced or not, and 403 to requests that a browser
-    sends from another site's page."""
+    """An app that answers 413 to bodies of more than `most` bytes, announced or not, 408 to those that have not come
+    within `patience` seconds, and 403 to requests that a browser sends from another site's page."""
 
-    def __init__(self, app: App, most: int) -> None:
-        self.app, self.most = app, most
+    def __init__(self, app: App, most: int, patience: float) -> None:
+        self.app, self.most, self.patience = app, most, patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may come in."""
@@ -48,17 +50,24 @@ class Limited:
         return None
 
     def _counted(self, receive: Receive) -> Receive:
-        came = 0
+        came, coming, end = 0, True, monotonic() + self.patience
 
         async def counted() -> Scope:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
+            nonlocal came, coming
+            try:  # after the body's end what is waited for is that the caller goes away
+                message = await asyncio.wait_for(receive(), max(end - monotonic(), 0) if coming else None)
+            except TimeoutError:
+                raise HTTPException(408, self._too_late, {"connection": "close"}) from None
+            came, coming = came + len(message.get("body", b"")), message.get("more_body", False)
             if came > self.most:
                 raise HTTPException(413, self._too_large)
             return message
 
         return counted
+
+    @property
+    def _too_late(self) -> str:
+        return f"the request had not come within {self.patience:g} seconds"
 
     @property
     def _too_large(self) -> str:
