@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gcvit.errors import UserError
-from gcvit.files import write_atomically
+from gcvit.files import sha256_of, write_atomically
 
 FORMAT = 1
 META, CHECKPOINTS, ASIDE = "meta.json", "checkpoints", ".writing"
@@ -55,8 +55,7 @@ def damage_in(folder: Path, files: Mapping[str, str]) -> str | None:
         if path.is_dir():
             raise UserError(f"{path} is a folder, where the run has a file; move it elsewhere")
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sha256_of(path)
         except (FileNotFoundError, NotADirectoryError):  # other reasons may pass, such as too many open files
             return f"{path} is missing"
         if found != expected:

@@ -1,6 +1,5 @@
 """`gcvit bench complexity`: appendix F, Eq. 7 against counts, and growth over the image's size."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from gcvit.bench.complexity import ComplexityConfig, Growth, StageCost, growths,
 from gcvit.bench.machine import machine
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def _write(folder: Path, settings: ComplexityConfig, costs: Sequence[StageCost],
         "attention": [asdict(cost) for cost in costs],
         "growth": [asdict(g) | {"line": g.line, "residual": g.residual, "exponent": g.exponent} for g in found],
     }
-    write_atomically(folder / "complexity.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_json(folder / "complexity.json", content)
     figure = draw(found)
     for path in (folder / "complexity.png", folder / "complexity.svg"):
         save_figure(figure, path, dpi=220)

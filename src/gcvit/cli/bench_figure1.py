@@ -1,6 +1,5 @@
 """`gcvit bench figure1`: accuracy against cost, as counted and as measured on this machine."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from gcvit.bench.tradeoff import COSTS, front, points
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table
 from gcvit.engine.fields import Range
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def run(argv: Sequence[str]) -> None:
         facts(about.items())
     arguments.out.mkdir(parents=True, exist_ok=True)
     content = {"machine": about, "measuring": asdict(measuring), "points": [asdict(point) for point in found]}
-    write_atomically(arguments.out / "figure1.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_json(arguments.out / "figure1.json", content)
     figure = draw(found)
     for kind in ("png", "svg"):
         save_figure(figure, arguments.out / f"figure1.{kind}", dpi=220)

@@ -15,7 +15,7 @@ from gcvit.distributed import is_main, process_group
 from gcvit.engine.device import Precision, resolve_device
 from gcvit.engine.fields import Range
 from gcvit.errors import UserError, require
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 from gcvit.model.config import SMALLEST_SIDE, sides
 from gcvit.opening import open as open_model
 from gcvit.tasks.config import BadImages
@@ -198,8 +198,7 @@ def _write(out: Path, results: Sequence[Measured], flags: Sequence[str]) -> None
     for number, result in enumerate(results, start=1):
         size = f"-{by(result.size)}".replace("×", "x") if result.size else ""
         write_evaluation(out / f"{number:02}-{result.opened.name}{size}", result, flags=flags)
-    content = json.dumps([result.to_dict() for result in results], indent=2) + "\n"
-    write_atomically(out / "metrics.json", content.encode())
+    write_json(out / "metrics.json", [result.to_dict() for result in results])
 
 
 def _show(results: Sequence[Measured], arguments: Any) -> None:

@@ -62,10 +62,6 @@ class Plan:
         """The number of epochs that are over after `step` steps."""
         return self.epochs if step == self.steps else step // self.steps_per_epoch
 
-    def step_after(self, epoch: int) -> int:
-        """The step with which epoch 1, 2, … ends."""
-        return min(epoch * self.steps_per_epoch, self.steps)
-
     def ends_epoch(self, step: int) -> bool:
         """Whether an epoch is over after `step` steps, or none has begun."""
         return step % self.steps_per_epoch == 0 or step == self.steps

@@ -82,7 +82,7 @@ def _make_again(
     """Whether the weights `saved` are still to be had: then they are in the folder `name` now."""
 
     def look() -> str | None:
-        other, path = OTHER[name], checkpoint_path(run.saver.folder, run.plan.step_after(saved.epoch))
+        other, path = OTHER[name], checkpoint_path(run.saver.folder, run.plan.step_of(saved.epoch))
         twin = results.saved.get(other)
         if twin is not None and twin.epoch == saved.epoch and damage_in(results.folder / other, twin.files) is None:
             place = results.aside / name

@@ -1,6 +1,5 @@
 """The weights that a run is for, the best and the last, and what its checkpoints say of them."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from torch import nn
 from gcvit import distributed
 from gcvit.engine.objective import Objective
 from gcvit.engine.saving import explaining
-from gcvit.files import flush_folder
+from gcvit.files import flush_folder, sha256_of
 from gcvit.meta import ASIDE, damage_in
 
 
@@ -135,8 +134,4 @@ def saved_in(record: Mapping[str, Any]) -> dict[str, Saved]:
 
 def _sums(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file in a folder."""
-    sums = {}
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir())}

@@ -1,6 +1,5 @@
 """The JSON beside an exported file: what its images need, what its outputs mean, and by which hash to know it again."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
@@ -11,7 +10,7 @@ from gcvit.data.label_maps import RGB, is_colour
 from gcvit.errors import UserError
 from gcvit.export.formats import SUFFIXES, Format
 from gcvit.export.trained import BACKBONE
-from gcvit.files import read_json, write_atomically
+from gcvit.files import read_json, sha256_of, write_atomically
 from gcvit.model.config import LARGEST_SIDE, MOST_IN_CHANS, Pair
 from gcvit.tasks import TASKS
 from gcvit.wording import composed, is_harmless, listed
@@ -67,7 +66,7 @@ def parts(path: Path, to: Format) -> list[Path]:
 
 def hashes(path: Path, to: Format) -> dict[str, str]:
     """SHA-256 of an export's files, by their names."""
-    return {part.name: _sha256(part) for part in parts(path, to)}
+    return {part.name: sha256_of(part) for part in parts(path, to)}
 
 
 def write_sidecar(path: Path, sidecar: Sidecar) -> None:
@@ -120,16 +119,11 @@ def _verify(path: Path, sidecar: Sidecar) -> None:
     for part in parts(path, sidecar.format):
         if not part.is_file():
             raise UserError(f"{part}: there is no such file, and {path.name} holds no weights without it; {AGAIN}")
-        if _sha256(part) != sidecar.files[part.name]:
+        if sha256_of(part) != sidecar.files[part.name]:
             raise UserError(
                 f"{part} is not what was exported: its SHA-256 is not the one in {sidecar_path(path).name}. "
                 f"{AGAIN.capitalize()}, or copy both once more from where they came from"
             )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_count(value: object, most: int) -> bool:
