@@ -196,8 +196,7 @@ class CocoPictures(PictureSet):
             notes.append(f"{lost:,} of {objects}: crowds, to be ignored, without area, below 1 px or outside")
             if self.file.without_mask():
                 notes[-1] += ", or without a mask (--no-masks learns from their boxes)"
-        remarks = Remarks()
-        remarks.add(self.remarks)
+        remarks = Remarks.joined(self.remarks)
         remarks.notes += [f"{self.file.path}: left out of training are {'; '.join(notes)}"] if notes else []
         return self._with(samples=self.samples[kept], trained_on=which, remarks=remarks)
 
@@ -273,9 +272,7 @@ class _Opener:
         if len(missing) == len(places):
             pictures = f"{plural(len(missing), 'picture')}, such as {missing[0]},"
             raise UserError(f"{path}: none of its {pictures} is in {self.layout.root}; put the pictures there")
-        remarks = Remarks()
-        remarks.add(self.layout.remarks)
-        remarks.add(self.remarks)
+        remarks = Remarks.joined(self.layout.remarks, self.remarks)
         remarks.notes += remarks_on(file.problems, path)
         if look_like_corners(file.boxes.numpy(), file.sizes.numpy()[file.rows()]):
             remarks.notes.append(f"{path}: {CORNERS}; `gcvit doctor {path} --fix REPAIRED.json` changes them")
