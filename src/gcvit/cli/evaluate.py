@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, every_tasks, given, leading, parse, whole, with_parts
 from gcvit.cli.output import complain, counter, facts, next_steps, say, table, worst
 from gcvit.distributed import is_main, process_group
 from gcvit.engine.device import Precision, resolve_device
@@ -115,7 +115,7 @@ def _run_of(source: str, task: Task, argv: Sequence[str]) -> RunRecord | None:
     try:
         return run_of(source, task)
     except UserError as error:
-        if not any(word.partition("=")[0] == "--data" for word in argv):
+        if given("--data", argv) is None:
             raise UserError(f"{error}; to measure the model all the same, give --data PATH") from error
         complain(f"{error}; the run's settings, and what it was trained on, are not known")
         return None
