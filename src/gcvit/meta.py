@@ -1,4 +1,5 @@
-"""What a run's checkpoints say in their `meta.json`: of their own files, and of the weights in best/ and last/."""
+"""The names in a run's folder, and what its checkpoints say in their `meta.json`: of their own files, and of the
+weights in best/ and last/."""
 
 import hashlib
 import json
@@ -12,7 +13,8 @@ from gcvit.errors import UserError
 from gcvit.files import sha256_of, write_atomically
 
 FORMAT = 1
-META, CHECKPOINTS, ASIDE = "meta.json", "checkpoints", ".writing"
+CONFIG, BEST, LAST, CHECKPOINTS, ASIDE = "train.json", "best", "last", "checkpoints", ".writing"  # in a run's folder
+META = "meta.json"  # in a checkpoint
 
 
 class DamagedCheckpoint(UserError):

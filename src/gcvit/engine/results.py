@@ -13,7 +13,7 @@ from gcvit import distributed
 from gcvit.engine.objective import Objective
 from gcvit.engine.saving import explaining
 from gcvit.files import flush_folder, sha256_of
-from gcvit.meta import ASIDE, damage_in
+from gcvit.meta import ASIDE, BEST, LAST, damage_in
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Results:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.best, self.last = folder, folder / "best", folder / "last"
+        self.folder, self.best, self.last = folder, folder / BEST, folder / LAST
         self.aside = folder / ASIDE
         self.saved: dict[str, Saved] = {}
         self.evaluations: list[dict[str, Any]] = []
@@ -49,11 +49,11 @@ class Results:
     @property
     def best_epoch(self) -> int:
         """After which epoch the weights in best/ were saved; 0: there are none yet."""
-        return self.saved["best"].epoch if "best" in self.saved else 0
+        return self.saved[BEST].epoch if BEST in self.saved else 0
 
     @property
     def best_metrics(self) -> Mapping[str, float | None]:
-        return self.saved["best"].metrics if "best" in self.saved else {}
+        return self.saved[BEST].metrics if BEST in self.saved else {}
 
     @property
     def last_epoch(self) -> int:

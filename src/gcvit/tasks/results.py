@@ -8,10 +8,11 @@ from typing import Any
 
 from gcvit import distributed
 from gcvit.engine.figures import draw_curves, save_figure
-from gcvit.engine.folder import CONFIG, REPORT
+from gcvit.engine.folder import REPORT
 from gcvit.engine.run import run_events
 from gcvit.errors import UserError
 from gcvit.files import write_atomically, write_json
+from gcvit.meta import CONFIG
 from gcvit.tasks import page
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.evaluate import Measured
