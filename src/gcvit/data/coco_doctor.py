@@ -290,7 +290,7 @@ def _about_classes(
     layout: Layout, parts: Sequence[_Part], objects: Mapping[str, Mapping[str, int]]
 ) -> Iterator[Finding]:
     """Classes that a run would know nothing of."""
-    if layout.training not in objects:
+    if layout.training is None or layout.training not in objects:
         return
     file = next(part.file for part in parts if part.name == layout.training)
     if file.flags.all():

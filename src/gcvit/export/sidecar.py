@@ -11,7 +11,7 @@ from gcvit.errors import UserError
 from gcvit.export.formats import SUFFIXES, Format
 from gcvit.export.trained import BACKBONE
 from gcvit.files import read_json, sha256_of, write_atomically
-from gcvit.model.config import LARGEST_SIDE, MOST_IN_CHANS, Pair
+from gcvit.model.config import LARGEST_SIDE, MOST_IN_CHANS, Pair, is_count
 from gcvit.tasks import TASKS
 from gcvit.wording import composed, is_harmless, listed
 
@@ -126,10 +126,6 @@ def _verify(path: Path, sidecar: Sidecar) -> None:
             )
 
 
-def _is_count(value: object, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
-
-
 def _is_list(value: object, fits: Callable[[object], bool], length: int | None = None) -> bool:
     return isinstance(value, list | tuple) and length in (None, len(value)) and all(map(fits, value))
 
@@ -143,11 +139,11 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "task": (lambda value: value in _tasks(), "the name of a task"),
     "name": (is_harmless, "a text"),
     "size": (
-        lambda value: _is_list(value, lambda side: _is_count(side, LARGEST_SIDE), 2),
+        lambda value: _is_list(value, lambda side: is_count(side, 1, LARGEST_SIDE), 2),
         f"height and width in pixels, at most {LARGEST_SIDE}",
     ),
     "int8": (lambda value: isinstance(value, bool), "true or false"),
-    "in_chans": (lambda value: _is_count(value, MOST_IN_CHANS), f"a number of channels, at most {MOST_IN_CHANS}"),
+    "in_chans": (lambda value: is_count(value, 1, MOST_IN_CHANS), f"a number of channels, at most {MOST_IN_CHANS}"),
     "classes": (lambda value: value is None or _is_list(value, is_harmless), "a list of names, or null"),
     "palette": (lambda value: value is None or _is_list(value, is_colour), "a list of colours 0…255, or null"),
     "preprocessing": (lambda value: isinstance(value, dict), "a JSON object"),
