@@ -10,18 +10,13 @@ part; each model is evaluated once, after the last step, so nothing is chosen on
 OUT/ARM-SEED.jsonl, its result to OUT/results.jsonl; a study that was stopped goes on where it is started again.
 """
 
-import argparse
-from dataclasses import replace
-from pathlib import Path
-
-from study import costs, print_results, run_study, train_from_scratch
+from study import compare_from_scratch, costs, print_results, study_parser
 from torch import nn
 
 import gcvit
 from gcvit.bench.segment_peers import SmpSegmenter
 from gcvit.bench.swin import SwinSegmenter, swin
 from gcvit.data.label_maps import LabelReading
-from gcvit.engine.config import as_dict
 from gcvit.engine.optim import OptimConfig
 from gcvit.tasks.segment import SEGMENT, SceneAugmentConfig, SegmentConfig, UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
@@ -50,15 +45,11 @@ ARMS = {"gcvit": gc_vit, "swin": swin_upernet, "resnet": resnet_upernet}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__, "compare-camvid")
     parser.add_argument("data", help="folder with images/training, annotations/training, and the same with validation")
     parser.add_argument("--ignore-label", type=int, default=11)
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("compare-camvid"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
     options = parser.parse_args()
     config = SegmentConfig(
         data=options.data,
@@ -75,15 +66,7 @@ def main() -> None:
     )
     classes = len(SEGMENT.open_data(config).classes)
     columns = costs({arm: ARMS[arm](classes) for arm in options.arms}, gc_vit(classes), CROP)
-    results = run_study(
-        options.out,
-        options.arms,
-        options.seeds,
-        as_dict(replace(config, workers=0)),  # workers do not change the results
-        lambda arm, seed: train_from_scratch(
-            SEGMENT, replace(config, seed=seed), ARMS[arm], options.out / f"{arm}-{seed}.jsonl"
-        ),
-    )
+    results = compare_from_scratch(options, SEGMENT, config, lambda arm, classes: ARMS[arm](classes))
     print_results(results, columns, score="mIoU")
 
 

@@ -9,17 +9,14 @@ evaluated once, after the last epoch, so nothing is chosen on them. Each run's c
 result to OUT/results.jsonl; a study that was stopped goes on where it is started again. Ends with a table.
 """
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
-from study import costs, print_results, run_study, train_from_scratch
+from study import compare_from_scratch, costs, print_results, study_parser
 from timm.models.convnext import ConvNeXt
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
 import gcvit
-from gcvit.engine.config import as_dict
 from gcvit.tasks.classify import CLASSIFY
 from gcvit.tasks.classify.recipes import small_images
 
@@ -64,14 +61,10 @@ ARMS = {"gcvit": gc_vit, "swin": swin, "convnext": convnext}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__, "compare-small")
     parser.add_argument("data", help="folder with train/CLASS/… and val/CLASS/…")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("compare-small"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
     options = parser.parse_args()
     config = replace(
         small_images(),
@@ -83,15 +76,7 @@ def main() -> None:
     )
     classes = len(CLASSIFY.open_data(config).classes)
     columns = costs({arm: ARMS[arm](classes) for arm in options.arms}, gc_vit(classes), SIZE)
-    results = run_study(
-        options.out,
-        options.arms,
-        options.seeds,
-        as_dict(replace(config, workers=0)),  # workers do not change the results
-        lambda arm, seed: train_from_scratch(
-            CLASSIFY, replace(config, seed=seed), ARMS[arm], options.out / f"{arm}-{seed}.jsonl"
-        ),
-    )
+    results = compare_from_scratch(options, CLASSIFY, config, lambda arm, classes: ARMS[arm](classes))
     print_results(results, columns)
 
 

@@ -10,17 +10,14 @@ last step, so nothing is chosen on them. Each run's curve goes to OUT/ARM-SEED.j
 study that was stopped goes on where it is started again. Ends with a table.
 """
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
-from study import costs, print_results, run_study, train_from_scratch
+from study import compare_from_scratch, costs, print_results, study_parser
 from torch import nn
 
 import gcvit
 from gcvit.bench.swin import SwinDetector, swin
 from gcvit.bench.timm_pyramids import TimmDetector
-from gcvit.engine.config import as_dict
 from gcvit.model.gcvit import Images, Map
 from gcvit.tasks.detect import DETECT, Detector, HeadConfig
 from gcvit.tasks.detect.detector import PyramidDetector
@@ -59,16 +56,12 @@ class Backbone(nn.Module):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__, "detect-backbones")
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("detect-backbones"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--head", choices=("mask-rcnn", "cascade"), default="mask-rcnn")
     parser.add_argument("--scenes", type=int, default=500, help="built-in scenes to measure on")
     parser.add_argument("--data", help="a folder in COCO's format instead of the built-in scenes")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
     options = parser.parse_args()
     recipe = detect_small()
     config = replace(
@@ -88,15 +81,7 @@ def main() -> None:
 
     counted = {arm: Backbone(make(arm, len(data.classes))) for arm in options.arms}
     columns = costs(counted, Backbone(make("gcvit", len(data.classes))), config.size)
-    results = run_study(
-        options.out,
-        options.arms,
-        options.seeds,
-        as_dict(replace(config, workers=0)),  # workers do not change the results
-        lambda arm, seed: train_from_scratch(
-            DETECT, replace(config, seed=seed), lambda classes: make(arm, classes), options.out / f"{arm}-{seed}.jsonl"
-        ),
-    )
+    results = compare_from_scratch(options, DETECT, config, make)
     facts = {
         arm: {name.replace("MMACs", "MMACs of the backbone"): cell for name, cell in row.items()}
         for arm, row in columns.items()

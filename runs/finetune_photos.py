@@ -10,11 +10,10 @@ after the last epoch only, so nothing is chosen on them. Each run has the folder
 OUT/results.jsonl; a study that was stopped goes on where it is started again. Ends with a table.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from study import Result, print_results, result_of, run_study
+from study import Result, print_results, result_of, run_study, study_parser
 
 from gcvit.engine.config import as_dict
 from gcvit.tasks.classify import CLASSIFY, ClassifyConfig
@@ -24,16 +23,12 @@ from gcvit.tasks.train import train
 
 def main() -> None:
     recipe = small_images()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = study_parser(__doc__, "finetune-photos")
     parser.add_argument("data", help="folder with train/CLASS/… and val/CLASS/…")
     parser.add_argument("checkpoint", help="hub folder to fine-tune from")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--lr", type=float, default=recipe.optim.lr, help="peak learning rate of all arms")
     parser.add_argument("--layer-decay", type=float, default=0.75)
-    parser.add_argument("--out", type=Path, default=Path("finetune-photos"))
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
     options = parser.parse_args()
 
     scratch = replace(

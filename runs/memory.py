@@ -12,7 +12,6 @@ counts as well, as that is what has to fit into a machine. On the CPU memory is 
 """
 
 import argparse
-import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -25,7 +24,7 @@ import gcvit
 from gcvit.bench.machine import machine
 from gcvit.cli.output import facts, next_steps, say, table
 from gcvit.engine.device import autocast, resolve_device
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 
 MODEL = "gcvit_tiny"
 TRAINING = (("classifier", 224), ("classifier", 384), ("classifier", 512), ("backbone", 512))
@@ -85,7 +84,7 @@ def main() -> None:
     show(training, inference, few, many)
     if options.out:
         found = {"about": about, "batches": [few, many], "training": training, "inference": inference}
-        write_atomically(options.out, (json.dumps(found, indent=2) + "\n").encode())
+        write_json(options.out, found)
         next_steps(["python", "-m", "json.tool", options.out])
 
 

@@ -1,9 +1,11 @@
 """A study is a few arms with a few seeds each. Its results survive a stop: started again, it does only what is left."""
 
 import time
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -16,6 +18,7 @@ from gcvit.bench.cost import macs, parameters
 from gcvit.bench.markdown import markdown_table
 from gcvit.bench.rows import Rows
 from gcvit.cli.output import say, table
+from gcvit.engine.config import as_dict
 from gcvit.engine.device import resolve_device
 from gcvit.engine.log import RunLog, read_log
 from gcvit.engine.loop import Plan, seed_everything, train_step
@@ -44,6 +47,16 @@ class Result:
     seconds: float
     images_per_second: float
     figures: dict[str, float] = field(default_factory=dict)
+
+
+def study_parser(about: str | None, out: str) -> ArgumentParser:
+    """The flags that every study has; it adds its own. out: the usual folder."""
+    parser = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
+    return parser
 
 
 def run_study(
@@ -116,6 +129,22 @@ def tell(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table, and once more in Markdown."""
     table(columns, rows)
     print(f"\n{markdown_table(columns, rows)}", flush=True)
+
+
+def compare_from_scratch(
+    options: Namespace, task: Task, config: RunConfig, make: Callable[[str, int], nn.Module]
+) -> dict[str, list[Result]]:
+    """The study in which what `make` makes for an arm and a number of classes is trained from scratch. options: those
+    of `study_parser`, with `arms`."""
+    return run_study(
+        options.out,
+        options.arms,
+        options.seeds,
+        as_dict(replace(config, workers=0)),  # workers do not change the results
+        lambda arm, seed: train_from_scratch(
+            task, replace(config, seed=seed), partial(make, arm), options.out / f"{arm}-{seed}.jsonl"
+        ),
+    )
 
 
 def train_from_scratch(task: Task, config: RunConfig, make: Callable[[int], nn.Module], log_path: Path) -> Result:

@@ -9,7 +9,7 @@ import pytest
 from gcvit.engine.config import save_config
 from gcvit.engine.optim import OptimConfig
 from gcvit.errors import UserError
-from gcvit.files import parse_json, read_json, write_atomically
+from gcvit.files import parse_json, read_json, sha256_of, write_atomically, write_durably, write_json
 
 
 def full(*_: object) -> None:
@@ -28,6 +28,16 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
             write()
         assert path.read_bytes() == b"new"
         assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_files_sum_is_that_of_what_was_written(tmp_path: Path) -> None:
+    written = write_durably(tmp_path / "a", lambda file: file.write(b"abc"))
+    assert written == sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_json_ends_its_last_line(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"é": [1]})
+    assert (tmp_path / "a.json").read_bytes() == b'{\n  "\\u00e9": [\n    1\n  ]\n}\n'
 
 
 def test_json_from_anybody(tmp_path: Path) -> None:

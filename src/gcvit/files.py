@@ -73,6 +73,17 @@ def write_durably(path: Path, write: Callable[[Sink], object]) -> str:
     return sink.sha256
 
 
+def write_json(path: Path, content: object) -> None:
+    """Write JSON for programs and people, as `write_atomically` does."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256 in hexadecimal digits. Raises OSError when it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def flush_folder(folder: Path) -> None:
     """Flush to the disk which names are in a folder: a rename is durable only after this."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,5 @@
-"""What a run's checkpoints say in their `meta.json`: of their own files, and of the weights in best/ and last/."""
+"""The names in a run's folder, and what its checkpoints say in their `meta.json`: of their own files, and of the
+weights in best/ and last/."""
 
 import hashlib
 import json
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from gcvit.errors import UserError
-from gcvit.files import write_atomically
+from gcvit.files import sha256_of, write_atomically
 
 FORMAT = 1
-META, CHECKPOINTS, ASIDE = "meta.json", "checkpoints", ".writing"
+CONFIG, BEST, LAST, CHECKPOINTS, ASIDE = "train.json", "best", "last", "checkpoints", ".writing"  # in a run's folder
+META = "meta.json"  # in a checkpoint
 
 
 class DamagedCheckpoint(UserError):
@@ -55,8 +57,7 @@ def damage_in(folder: Path, files: Mapping[str, str]) -> str | None:
         if path.is_dir():
             raise UserError(f"{path} is a folder, where the run has a file; move it elsewhere")
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sha256_of(path)
         except (FileNotFoundError, NotADirectoryError):  # other reasons may pass, such as too many open files
             return f"{path} is missing"
         if found != expected:

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 from gcvit import cli
-from gcvit.cli.arguments import parse, with_parts
+from gcvit.cli.arguments import given, parse, with_parts
 from gcvit.cli.predict import Predict
 from gcvit.engine.fields import flag
 from gcvit.tasks import TASKS
@@ -68,3 +68,17 @@ def test_a_number_beyond_reason_is_refused(kind: type[Any], name: str, number: i
     assert "equired" not in said
     assert name.removeprefix("--").replace("-", "_") in said.replace("-", "_")
     assert len(said) < 800 * number
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["data", "--task", "segment"], "segment"),
+        (["data", "--task=segment", "--task", "detect"], "segment"),
+        (["data", "--task="], ""),
+        (["data", "--task"], None),
+        (["data", "--tasks", "segment"], None),
+    ],
+)
+def test_a_flag_is_read_before_all_are_known(words: list[str], value: str | None) -> None:
+    assert given("--task", words) == value

@@ -16,7 +16,7 @@ from gcvit.data.coco_checks import near_repeats
 from gcvit.data.coco_doctor import examine_coco
 from gcvit.data.coco_pictures import CocoReading, open_coco, open_coco_held_out
 from gcvit.data.coco_repair import repair
-from gcvit.data.doctor import LEAK, REPEAT
+from gcvit.data.doctor import HELD_OUT_ONLY, LEAK, NEVER, REPEAT
 from gcvit.errors import UserError
 
 from .coco_sets import annotation, content, picture, write
@@ -126,7 +126,7 @@ def test_what_is_planted_is_found_and_repaired(clean, fault):
     if mended:
         assert changes
         assert all("\n" not in line for line in changes)
-        assert set(left) <= {doctor.HELD_OUT_ONLY}  # one object of each class may be gone
+        assert set(left) <= {HELD_OUT_ONLY}  # one object of each class may be gone
         open_coco(clean)
     else:
         assert set(left) & set(kinds)
@@ -231,8 +231,8 @@ def test_classes(clean):
     found["categories"] = [{"id": 1, "name": "cat"}, {"id": 2, "name": "bird"}, {"id": 3, "name": "fish"}]
     write(file, found)
     health = examine_coco(clean)
-    assert [(fault.kind, fault.files) for fault in health.faults] == [(doctor.HELD_OUT_ONLY, ["bird"])]
-    assert [(note.kind, note.files) for note in health.notes] == [(doctor.NEVER, ["fish"])]
+    assert [(fault.kind, fault.files) for fault in health.faults] == [(HELD_OUT_ONLY, ["bird"])]
+    assert [(note.kind, note.files) for note in health.notes] == [(NEVER, ["fish"])]
     file, found = plant(clean)
     write(file, found | {"annotations": []})
     assert "nothing to train on" in faults(clean)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from gcvit.data.coco_doctor import NEVER, examine_coco
+from gcvit.data.coco_doctor import examine_coco
 from gcvit.data.coco_pictures import open_coco
 from gcvit.data.detect_scenes import ObjectScenes, write_coco_folders
+from gcvit.data.doctor import NEVER
 from gcvit.data.scenes import ShapeScenes
 from gcvit.data.shapes import CLASSES
 

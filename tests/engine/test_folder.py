@@ -24,7 +24,7 @@ FREE = ("workers",)
 
 def opened(out: Path | None, runs: Path, config: dict = CONFIG, resume: str = "auto", name: str = "a") -> RunFolder:
     """The folder of a run that has written its configuration."""
-    run = open_run(out, name, config, resume=resume, free=FREE, runs=runs)
+    run = open_run(out, name, {"config": config}, resume=resume, free=FREE, runs=runs)
     (run.path / "train.json").write_text(json.dumps(config))
     return run
 
@@ -57,7 +57,8 @@ HOLD = """
 import os, sys, time
 from pathlib import Path
 from gcvit.engine.folder import open_run
-run = open_run(None, "a", {"epochs": 3, "workers": 0, "optim": {"lr": 0.1}}, resume="auto", runs=Path(sys.argv[1]))
+config = {"epochs": 3, "workers": 0, "optim": {"lr": 0.1}}
+run = open_run(None, "a", {"config": config}, resume="auto", runs=Path(sys.argv[1]))
 (run.path / "train.json").write_text('{"epochs": 3, "workers": 0, "optim": {"lr": 0.1}}')
 if os.fork() == 0:  # a loader process, which outlives its parent
     time.sleep(60)
@@ -85,7 +86,7 @@ def test_a_folder_that_another_process_writes_is_left_to_it_while_it_lives(tmp_p
 
 def test_a_folder_with_something_else_in_it_or_a_file_is_refused(tmp_path: Path) -> None:
     for _ in range(2):
-        assert open_run(tmp_path / "deep" / "new", "a", CONFIG, resume="auto").path.is_dir()  # still empty
+        assert open_run(tmp_path / "deep" / "new", "a", {"config": CONFIG}, resume="auto").path.is_dir()  # still empty
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="has files in it already, but no run"):
         opened(tmp_path, tmp_path)
@@ -128,7 +129,7 @@ def record(data: str | None = None, **changes: object) -> dict:
 
 def begin(now: dict, runs: Path, out: Path | None = None, resume: str = "auto", saved: bool = True) -> RunFolder:
     """Open a run's folder and, where it is new, write what a run leaves that is killed: its checkpoint, if saved."""
-    run = open_run(out, "a", now["config"], resume=resume, free=FREE, runs=runs, record=now)
+    run = open_run(out, "a", now, resume=resume, free=FREE, runs=runs)
     if not run.goes_on:
         (run.path / "train.json").write_text(json.dumps(now["config"]))
         if saved:
@@ -223,7 +224,7 @@ def test_what_another_process_does_between_comparing_and_locking_is_seen(
 
     monkeypatch.setattr(folder, "_lock", late)
     with pytest.raises(UserError, match="epochs: 77 → 3"):
-        open_run(tmp_path / "run", "a", CONFIG, resume="auto")
+        open_run(tmp_path / "run", "a", {"config": CONFIG}, resume="auto")
     opened(None, tmp_path)
     monkeypatch.setattr(folder, "_lock", late)
     assert opened(None, tmp_path).path.name == "a-002"

@@ -1,18 +1,18 @@
 """What a measurement was made on, in words that a table of results can carry."""
 
-import os
 import platform
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from gcvit.engine.device import cores
+
 
 def machine(device: torch.device) -> dict[str, str]:
     """Processor, cores, threads, GPU if `device` is one, and versions: name → value."""
     found = {
-        "processor": f"{_processor()}, {_cores()} cores, {torch.backends.cpu.get_cpu_capability()}",
+        "processor": f"{_processor()}, {cores()} cores, {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
     }
     if device.type == "cuda":
@@ -32,10 +32,3 @@ def _processor() -> str:
             if name.strip() == "model name":
                 return value.strip()
     return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gcvit.bench import detect_cost, published, segment_cost
+from gcvit.bench.contenders import TIMM
 from gcvit.bench.context import carriers
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.published import EXPLAINED, TABLE_S1, TABLE_S3, Line, Source
@@ -19,7 +20,6 @@ from gcvit.tasks.ablations import ABLATIONS
 
 Say = Callable[[str], None]
 Measured = Mapping[tuple[str, str], str]  # (model or ablation, column) -> what runs of ours reached
-TIMM = "timm/"
 NAMES = ("1", "2", "3", "4", "5", "S.1", "S.2", "S.3", "S.4", "context")
 COUNTED = ("M params", "GFLOPs")
 APART = 0.01  # from which on a difference is to be explained

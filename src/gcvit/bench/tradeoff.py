@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import timm
 from torch import nn
 
+from gcvit.bench.contenders import TIMM
 from gcvit.bench.peak import Measuring, measure
 from gcvit.bench.published import table_1
-from gcvit.bench.tables import TIMM, cost_of
+from gcvit.bench.tables import cost_of
 from gcvit.factory import create_model
 
 Say = Callable[[str], None]

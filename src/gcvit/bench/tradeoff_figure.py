@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from gcvit.bench.tradeoff import COSTS, FAMILIES, Point, front
-from gcvit.engine.figures import FAINT, MARKS
+from gcvit.engine.figures import FAINT, GREY, MARKS
 
 
 def draw(found: Sequence[Point]) -> Figure:
@@ -26,7 +26,7 @@ def _panel(axes: Axes, found: Sequence[Point], cost: str) -> None:
     known = [point for point in found if cost in point.costs]
     best = front(known, cost)
     line = [p.costs[cost] for p in best], [p.top1 for p in best]
-    axes.plot(*line, color="#8a8f98", linewidth=0.9, label="Pareto front")
+    axes.plot(*line, color=GREY, linewidth=0.9, label="Pareto front")
     for family, (colour, marker, _) in zip((*FAMILIES, "others"), MARKS, strict=True):
         own = sorted((p for p in known if p.family == family), key=lambda p: p.costs[cost])
         size, order = (22, 3) if family == "GC ViT" else (13, 2)

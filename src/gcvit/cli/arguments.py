@@ -91,6 +91,15 @@ def leading(argv: Sequence[str]) -> list[str]:
     return list(argv[: next(flags, len(argv))])
 
 
+def given(name: str, argv: Sequence[str]) -> str | None:
+    """What a flag is given, for what must be known before `parse`; None where it is given nothing."""
+    for word, following in zip(argv, [*argv[1:], None], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag == name:
+            return value if equals else following
+    return None
+
+
 def _spelled(word: str, before: str) -> str:
     """The texts say "none" for no value, as a person would; tyro spells it "None"."""
     if before.startswith("--"):

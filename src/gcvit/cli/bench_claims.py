@@ -11,7 +11,7 @@ from gcvit.bench.claims import ARMS, ArmName, Budget, Line, PuzzleName, lines, r
 from gcvit.bench.markdown import markdown_table
 from gcvit.bench.puzzles import DISTANCES, PUZZLES
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import facts, next_steps, say, status, table
+from gcvit.cli.output import facts, next_steps, say, status, table, write_figure
 from gcvit.engine.fields import Range
 from gcvit.errors import require
 from gcvit.files import write_atomically
@@ -97,8 +97,7 @@ def _accuracy(line: Line) -> str:
 
 def write(folder: Path, found: Sequence[Line]) -> None:
     """claims.md, with every p value, and the figure."""
-    from gcvit.bench.claims_figure import draw  # a table alone needs no matplotlib
-    from gcvit.engine.figures import save_figure
+    from gcvit.bench.claims_figure import draw
 
     parts = []
     for puzzle in dict.fromkeys(line.puzzle for line in found):
@@ -111,10 +110,7 @@ def write(folder: Path, found: Sequence[Line]) -> None:
     parts += ["### Every figure", markdown_table(columns, full)]
     write_atomically(folder / "claims.md", ("\n\n".join(parts) + "\n").encode())
     say(f"written: {folder / 'claims.md'}")
-    figure = draw(found)
-    for path in (folder / "claims.png", folder / "claims.svg"):
-        save_figure(figure, path, dpi=220)
-        say(f"written: {path}")
+    write_figure(draw(found), folder / "claims")
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,5 @@
 """`gcvit bench complexity`: appendix F, Eq. 7 against counts, and growth over the image's size."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,8 +10,8 @@ from tyro.conf import OmitArgPrefixes
 from gcvit.bench.complexity import ComplexityConfig, Growth, StageCost, growths, stage_costs
 from gcvit.bench.machine import machine
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import facts, next_steps, say, status, table
-from gcvit.files import write_atomically
+from gcvit.cli.output import facts, next_steps, say, status, table, write_figure
+from gcvit.files import write_json
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ def _spent(growth: Growth) -> list[list[str]]:
 
 
 def _write(folder: Path, settings: ComplexityConfig, costs: Sequence[StageCost], found: Sequence[Growth]) -> None:
-    from gcvit.bench.complexity_figure import draw  # a table alone needs no matplotlib
-    from gcvit.engine.figures import save_figure
+    from gcvit.bench.complexity_figure import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     content = {
@@ -88,8 +86,5 @@ def _write(folder: Path, settings: ComplexityConfig, costs: Sequence[StageCost],
         "attention": [asdict(cost) for cost in costs],
         "growth": [asdict(g) | {"line": g.line, "residual": g.residual, "exponent": g.exponent} for g in found],
     }
-    write_atomically(folder / "complexity.json", (json.dumps(content, indent=2) + "\n").encode())
-    figure = draw(found)
-    for path in (folder / "complexity.png", folder / "complexity.svg"):
-        save_figure(figure, path, dpi=220)
-        say(f"written: {path}")
+    write_json(folder / "complexity.json", content)
+    write_figure(draw(found), folder / "complexity")

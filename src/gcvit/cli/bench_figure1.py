@@ -1,6 +1,5 @@
 """`gcvit bench figure1`: accuracy against cost, as counted and as measured on this machine."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from gcvit.bench.machine import machine
 from gcvit.bench.peak import Measuring, check_device
 from gcvit.bench.tradeoff import COSTS, front, points
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import facts, next_steps, say, status, table
+from gcvit.cli.output import facts, next_steps, say, status, table, write_figure
 from gcvit.engine.fields import Range
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,6 @@ def run(argv: Sequence[str]) -> None:
     with status() as progress:
         found = points(progress, measuring if arguments.measure else None)
     from gcvit.bench.tradeoff_figure import draw
-    from gcvit.engine.figures import save_figure
 
     costs = [cost for cost in COSTS if any(cost in point.costs for point in found)]
     rows = []
@@ -58,9 +56,6 @@ def run(argv: Sequence[str]) -> None:
         facts(about.items())
     arguments.out.mkdir(parents=True, exist_ok=True)
     content = {"machine": about, "measuring": asdict(measuring), "points": [asdict(point) for point in found]}
-    write_atomically(arguments.out / "figure1.json", (json.dumps(content, indent=2) + "\n").encode())
-    figure = draw(found)
-    for kind in ("png", "svg"):
-        save_figure(figure, arguments.out / f"figure1.{kind}", dpi=220)
-        say(f"written: {arguments.out / f'figure1.{kind}'}")
+    write_json(arguments.out / "figure1.json", content)
+    write_figure(draw(found), arguments.out / "figure1")
     next_steps(["gcvit", "bench", "figure1", "--measure"], ["gcvit", "tables", "1"])

@@ -1,7 +1,6 @@
 """`gcvit doctor PATH`: what is wrong with data, whatever the task that they are for."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, every_tasks, given, leading, parse, whole, with_parts
 from gcvit.cli.output import counter, facts, next_steps, say, table
 from gcvit.data.doctor import LEAK
 from gcvit.data.health import Finding, Health
 from gcvit.data.pixels import MOST_CHANNELS, RGB8, PixelFormat
+from gcvit.engine.device import cores
 from gcvit.engine.fields import Range, flag
 from gcvit.files import write_atomically
 from gcvit.tasks import task_named, task_of_data
@@ -48,14 +48,14 @@ class Doctor(ReadsPictures):
 
 def run(argv: Sequence[str]) -> int:
     """Examine and show. Returns 1 when something must be mended."""
-    words = leading(argv)
-    task = _named(argv) or (task_of_data(Path(words[0])) if words else None)
+    words, name = leading(argv), given("--task", argv)
+    task = task_named(name) if name is not None else task_of_data(Path(words[0])) if words else None
     if task is None:  # --help, what is wrong with the flags, or flags before the data
         task = task_of_data(parse(with_parts(Doctor, **every_tasks("reading")), "doctor", argv).data)
     arguments = parse(with_parts(Doctor, reading=task.reading()), "doctor", argv)
     if arguments.fix is not None:
         return _repair(task, arguments.data, arguments.fix)
-    workers = _processes(arguments.workers)
+    workers = cores() if arguments.workers is None else arguments.workers
     pixels = PixelFormat(arguments.in_chans, arguments.value_range)
     reading: Any = whole(task.reading, arguments.reading)
     with counter("reading") as progress:
@@ -63,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
     facts([("data for", task.name), *health.facts()])
     table(*health.per_class())
     _show_findings(health, arguments.json)
-    given = [*_flags(reading), *_flags(pixels, in_chans="channels")]
+    said = [*_flags(reading), *_flags(pixels, in_chans="channels")]
     asked = ["--task", arguments.task] if arguments.task else []
     if reading_right := _read_right(health.faults):
         say("\nnothing is wrong with these files: they are to be read in another way")
@@ -76,13 +76,13 @@ def run(argv: Sequence[str]) -> int:
             + (" (or leave out what cannot be read: --bad-images skip)" if skips else "")
             + ", then look again:"
         )
-        next_steps(["gcvit", "doctor", arguments.data, *asked, *given])
+        next_steps(["gcvit", "doctor", arguments.data, *asked, *said])
     elif not health.trains:
         say("\nthere is no training part: this set is for evaluation alone")
         next_steps(["gcvit", "eval", "RUN", "--data", arguments.data, *_flags(reading)])
     else:
         levels = [] if pixels == RGB8 else ["--mean", *_rounded(health.mean), "--std", *_rounded(health.std)]
-        flags = [*given, *levels, *flags]
+        flags = [*said, *levels, *flags]
         next_steps(["gcvit", "train", task.name, *task.own_recipe, "--data", arguments.data, *flags])
     return 1 if health.faults else 0
 
@@ -94,15 +94,6 @@ def _repair(task: Task, data: Path, out: Path) -> int:
     say(f"\n{len(changes):,} changes; the repaired copy is {out}" if changes else "\nnothing was changed")
     next_steps(["gcvit", "doctor", out, "--task", task.name])
     return 0
-
-
-def _named(argv: Sequence[str]) -> Task | None:
-    """The task that --task names."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        flag, given, value = word.partition("=")
-        if flag == "--task":
-            return task_named(value if given else following)
-    return None
 
 
 def _read_right(faults: Sequence[Finding]) -> dict[str, Any]:
@@ -134,13 +125,6 @@ def _flags(settings: Any, **fields_of: str) -> list[object]:
 
 def _rounded(values: Sequence[float]) -> list[float]:
     return [float(f"{value:.4g}") for value in values]
-
-
-def _processes(workers: int | None) -> int:
-    """--workers, or one for each core that this process may use, which a batch system may have limited."""
-    if workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return workers
 
 
 def _show_findings(health: Health, file: Path | None) -> None:

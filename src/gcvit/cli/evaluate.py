@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, every_tasks, given, leading, parse, whole, with_parts
 from gcvit.cli.output import complain, counter, facts, next_steps, say, table, worst
 from gcvit.distributed import is_main, process_group
 from gcvit.engine.device import Precision, resolve_device
 from gcvit.engine.fields import Range
 from gcvit.errors import UserError, require
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 from gcvit.model.config import SMALLEST_SIDE, sides
 from gcvit.opening import open as open_model
 from gcvit.tasks.config import BadImages
@@ -115,7 +115,7 @@ def _run_of(source: str, task: Task, argv: Sequence[str]) -> RunRecord | None:
     try:
         return run_of(source, task)
     except UserError as error:
-        if not any(word.partition("=")[0] == "--data" for word in argv):
+        if given("--data", argv) is None:
             raise UserError(f"{error}; to measure the model all the same, give --data PATH") from error
         complain(f"{error}; the run's settings, and what it was trained on, are not known")
         return None
@@ -198,8 +198,7 @@ def _write(out: Path, results: Sequence[Measured], flags: Sequence[str]) -> None
     for number, result in enumerate(results, start=1):
         size = f"-{by(result.size)}".replace("×", "x") if result.size else ""
         write_evaluation(out / f"{number:02}-{result.opened.name}{size}", result, flags=flags)
-    content = json.dumps([result.to_dict() for result in results], indent=2) + "\n"
-    write_atomically(out / "metrics.json", content.encode())
+    write_json(out / "metrics.json", [result.to_dict() for result in results])
 
 
 def _show(results: Sequence[Measured], arguments: Any) -> None:

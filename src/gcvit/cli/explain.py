@@ -1,6 +1,5 @@
 """`gcvit explain MODEL IMAGES…`: what a model looks at, as figures and arrays."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -32,7 +31,7 @@ from gcvit.explain.reach import measure_reach, save_reach
 from gcvit.explain.reach import table as reach_table
 from gcvit.explain.report_card import report_card
 from gcvit.explain.report_card import table as grades_table
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 from gcvit.model.config import LARGEST_SIDE, Pair, sides
 from gcvit.opening import open as open_model
 from gcvit.tasks.backbone import backbone_of
@@ -142,9 +141,8 @@ def grade(opened: Opened, out: Path) -> None:
     with counter("grading the maps on built-in scenes") as progress:
         grades = report_card(opened, progress=progress)
     table(*grades_table(grades))
-    content = {title: asdict(found) for title, found in grades.items()}
     path = out / "report-card.json"
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    write_json(path, {title: asdict(found) for title, found in grades.items()})
     say(f"report card: {path}")
 
 

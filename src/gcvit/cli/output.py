@@ -4,7 +4,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,6 +17,9 @@ from rich.table import Table as Grid
 from gcvit.shell import as_typed, typed
 from gcvit.tasks.evaluation import Table
 from gcvit.wording import harmless
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Item = TypeVar("Item")
 
@@ -121,6 +125,15 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
         say(f"{name:{width}}  {value}")
+
+
+def write_figure(figure: "Figure", stem: Path) -> None:
+    """Write a figure for print as STEM.png and STEM.svg, and say so."""
+    from gcvit.engine.figures import save_figure  # a table alone needs no matplotlib
+
+    for path in (stem.with_suffix(".png"), stem.with_suffix(".svg")):
+        save_figure(figure, path, dpi=220)
+        say(f"written: {path}")
 
 
 def next_steps(*commands: Sequence[object]) -> None:

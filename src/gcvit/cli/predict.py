@@ -17,7 +17,7 @@ from gcvit.data.images import list_images
 from gcvit.engine.device import Precision
 from gcvit.engine.fields import Range
 from gcvit.errors import UserError
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 from gcvit.model.config import sides
 from gcvit.opening import open as open_model
 from gcvit.tasks.opened import Answer, Failure
@@ -151,7 +151,7 @@ def _save(answer: Answer, stem: Path) -> dict[str, Any]:
     """Write an answer's pictures and its JSON; returns what that holds."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     told = answer.to_dict() | answer.save(stem)
-    write_atomically(Path(f"{stem}.json"), (json.dumps(told, indent=2) + "\n").encode())
+    write_json(Path(f"{stem}.json"), told)
     return told
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from gcvit.cli.arguments import ReadsPictures, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, given, parse, whole, with_parts
 from gcvit.cli.output import facts, next_steps, say, say_lines, table, worst
 from gcvit.distributed import is_main, process_group
 from gcvit.engine.config import load_config
@@ -107,12 +107,8 @@ def _list(task: Task) -> None:
 def _starting_point(task: Task, argv: Sequence[str]) -> tuple[str, Path | None]:
     """The recipe and the file, which must be known before the flags, since they are the flags' defaults."""
     recipe = argv[0] if argv and not argv[0].startswith("-") else next(iter(task.recipes))
-    for position, word in enumerate(argv):
-        if word == "--config" and position + 1 < len(argv):
-            return recipe, Path(argv[position + 1])
-        if word.startswith("--config="):
-            return recipe, Path(word.removeprefix("--config="))
-    return recipe, None
+    config = given("--config", argv)
+    return recipe, None if config is None else Path(config)
 
 
 def _recipe(name: str, task: Task) -> Recipe:

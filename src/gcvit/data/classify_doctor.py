@@ -24,9 +24,10 @@ from gcvit.data.doctor import (
     look_through,
     quantiles,
 )
-from gcvit.data.health import Finding, Health, listed_classes
+from gcvit.data.health import Finding, Health, class_table
 from gcvit.data.labelled import LabelledImages
 from gcvit.data.pixels import RGB8, SMALLEST, PixelFormat
+from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Source
 from gcvit.data.split_names import is_held_out
 from gcvit.data.splits import find_splits
@@ -52,11 +53,7 @@ class ImageHealth(Health):
         }
 
     def per_class(self) -> tuple[list[str], list[list[str]]]:
-        names = sorted({name for per_class in self.counts.values() for name in per_class})
-        first = next(iter(self.counts.values()))
-        title, names = listed_classes(names, lambda name: first.get(name, 0), ("smallest", "largest"))
-        rows = [[name, *(f"{per_class.get(name, 0):,}" for per_class in self.counts.values())] for name in names]
-        return [title, *(f">{split}" for split in self.counts)], rows
+        return class_table(sorted(set().union(*self.counts.values())), self.counts, ("smallest", "largest"))
 
 
 def examine(
@@ -82,9 +79,7 @@ def examine(
     seen = look_through(places, partial(_look, pixels=pixels), workers, progress)
     looked = [Looked(place.split, str(place), one) for place, one in zip(places, seen, strict=True)]
     counts = {name: dict(zip(images.classes, images.counts(), strict=True)) for name, images in splits.items()}
-    remarks = found.remarks()
-    for images in splits.values():
-        remarks.add(images.remarks)
+    remarks = Remarks.joined(found.remarks(), *(images.remarks for images in splits.values()))
     mean, std = levels(looked)
     return ImageHealth(
         root=str(root),

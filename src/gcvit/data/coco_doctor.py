@@ -1,10 +1,10 @@
 """What is wrong with pictures and their boxes and masks, before hours of training find out."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +20,10 @@ from gcvit.data.coco_reading import read_coco
 from gcvit.data.doctor import (
     Looked,
     about_files,
+    about_held_out_only,
     about_huge,
     about_most_passed_over,
+    about_never,
     about_numbers,
     about_remarks,
     about_repeats,
@@ -31,7 +33,7 @@ from gcvit.data.doctor import (
     look_through,
     quantiles,
 )
-from gcvit.data.health import Finding, Health, listed_classes
+from gcvit.data.health import Finding, Health, class_table
 from gcvit.data.pixels import RGB8, SMALLEST, PixelFormat
 from gcvit.data.remarks import Remarks
 from gcvit.data.split_names import is_held_out
@@ -51,8 +53,6 @@ EMPTY = "empty box"
 NO_FIT = "mask that does not fit its box"
 NO_MASK = "object without a mask, while others have one"
 NEAR_REPEAT = "object that is annotated twice"
-HELD_OUT_ONLY = "class that is only held out"
-NEVER = "class that never occurs"
 CONTRADICTION = "one picture with different objects"
 
 SLACK = 2  # pixels by which a box may reach out of its picture, and a mask out of its box
@@ -108,11 +108,7 @@ class DetectionHealth(Health):
         return [*super().facts(), *said]
 
     def per_class(self) -> tuple[list[str], list[list[str]]]:
-        names = list(dict.fromkeys(name for per_class in self.objects.values() for name in per_class))
-        first = next(iter(self.objects.values()), {})
-        title, names = listed_classes(names, lambda name: first.get(name, 0), ("rarest", "commonest"))
-        rows = [[name, *(f"{per_class.get(name, 0):,}" for per_class in self.objects.values())] for name in names]
-        return [title, *(f">{part}" for part in self.objects)], rows
+        return class_table(dict.fromkeys(chain(*self.objects.values())), self.objects, ("rarest", "commonest"))
 
 
 def examine_coco(
@@ -135,8 +131,7 @@ def examine_coco(
     Raises UserError where there is no annotation file, or a worker was killed.
     """
     layout = find_coco(root)
-    remarks = Remarks()
-    remarks.add(layout.remarks)
+    remarks = Remarks.joined(layout.remarks)
     pictures = PictureFiles(layout.root, remarks)
     parts, faults = [], []
     for name, path in layout.parts.items():
@@ -149,6 +144,7 @@ def examine_coco(
     places = [(part, row, place) for part in parts for row, place in enumerate(part.places) if place is not None]
     seen = look_through([place for _, _, place in places], partial(look_at, pixels=pixels), workers, progress)
     looked = [Looked(part.name, str(place), one) for (part, _, place), one in zip(places, seen, strict=True)]
+    objects = {part.name: _by_class(part.file) for part in parts}
     wrong_sizes, notes_on_sizes = _about_sizes(places, looked, reading)
     faults += about_most_passed_over(remarks, len(looked))
     notes = [*about_remarks(remarks)]
@@ -159,11 +155,11 @@ def examine_coco(
     faults += [
         *about_unreadable(looked, "unreadable picture"),
         *wrong_sizes,
-        *_about_classes(layout, parts),
+        *_about_classes(layout, parts, objects),
         *about_repeats(looked, CONTRADICTION, lambda number: _objects(*places[number][:2]), _annotated),
         *about_numbers(looked, pixels),
     ]
-    notes += [*_about_empty_classes(parts), *notes_on_sizes, *about_huge(looked), *about_files(looked, pixels)]
+    notes += [*about_never(objects.values()), *notes_on_sizes, *about_huge(looked), *about_files(looked, pixels)]
     mean, std = levels(looked)
     return DetectionHealth(
         root=str(root),
@@ -171,7 +167,7 @@ def examine_coco(
         std=std,
         masks=any(part.file.has_masks for part in parts if not is_held_out(part.name)),
         pictures={part.name: len(part.file) for part in parts},
-        objects={part.name: _by_class(part.file) for part in parts},
+        objects=objects,
         sides=quantiles(looked),
         boxes=_box_statistics(parts),
         areas={part.name: _by_area(part.file) for part in parts},
@@ -290,26 +286,16 @@ def _about_sizes(
     return wrong, [*notes, Finding(UNSAID, unsaid, "taken from the files")] if unsaid else notes
 
 
-def _about_classes(layout: Layout, parts: Sequence[_Part]) -> Iterator[Finding]:
+def _about_classes(
+    layout: Layout, parts: Sequence[_Part], objects: Mapping[str, Mapping[str, int]]
+) -> Iterator[Finding]:
     """Classes that a run would know nothing of."""
-    by_name = {part.name: _by_class(part.file) for part in parts}
-    trained = by_name.get(layout.training or "")
-    if trained is None:
+    if layout.training is None or layout.training not in objects:
         return
     file = next(part.file for part in parts if part.name == layout.training)
     if file.flags.all():
         yield Finding("nothing to train on", [str(file.path)], "no objects but crowds and those to be ignored")
-    for name, counts in by_name.items():
-        if only := [label for label, number in counts.items() if number and not trained.get(label)]:
-            yield Finding(HELD_OUT_ONLY, only, f"in {name}, never in {layout.training}")
-
-
-def _about_empty_classes(parts: Sequence[_Part]) -> Iterator[Finding]:
-    counts: Counter[str] = Counter()
-    for part in parts:
-        counts.update(_by_class(part.file))
-    if never := [name for name, number in counts.items() if not number]:
-        yield Finding(NEVER, never)
+    yield from about_held_out_only(objects, layout.training)
 
 
 def _objects(part: _Part, row: int) -> tuple[tuple[object, ...], ...]:

@@ -1,6 +1,6 @@
 """Pictures with boxes and masks from COCO's files: to train on and to evaluate on, with the same classes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from gcvit.data.images import ImageError, Source, head_of, load_picture
 from gcvit.data.label_maps import default_palette
 from gcvit.data.masks import Size
 from gcvit.data.objects import Objects
-from gcvit.data.parts import PictureSet, open_both, open_one
+from gcvit.data.parts import SampledPictures, open_both, open_one
 from gcvit.data.pixels import SMALLEST, Picture, size_of
 from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Samples
@@ -67,7 +67,7 @@ class Frame(NamedTuple):
 AS_USUAL = CocoReading()
 
 
-class CocoPictures(PictureSet):
+class CocoPictures(SampledPictures):
     """Pictures with their annotated objects; item i is (picture, `Objects`), RGB or what `pixels` says.
 
     Raises :class:`gcvit.data.images.ImageError`, which names the file, for a damaged picture, and for one of another
@@ -97,9 +97,6 @@ class CocoPictures(PictureSet):
         self.palette = default_palette(len(self.classes))
         self.remarks = remarks or Remarks()
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
     def __getitem__(self, index: int) -> tuple[Picture, Objects]:
         source, row = self.samples[index]
         image = load_picture(source, self.pixels)
@@ -123,10 +120,6 @@ class CocoPictures(PictureSet):
         height, width = self.image_size(index)
         return width / height if height and width else 1.0
 
-    def name(self, index: int) -> str:
-        """What a person calls the picture."""
-        return str(self.samples[index][0])
-
     def image_id(self, index: int) -> Id:
         """The id of a picture in the annotation file."""
         return self.file.image_id(int(self.samples.labels[index]))
@@ -149,10 +142,6 @@ class CocoPictures(PictureSet):
         which = np.ones(len(labels), bool) if self.trained_on is None else self.trained_on.copy()
         which &= np.isin(self.file.rows(), self.samples.labels) & (labels >= 0)
         return np.bincount(labels[which], minlength=len(self.classes)).tolist()
-
-    def subset(self, indices: Iterable[int]) -> "CocoPictures":
-        """The same classes with some of the pictures."""
-        return self._with(samples=self.samples[list(indices)])
 
     def with_classes(self, classes: Sequence[str]) -> "CocoPictures":
         """The same pictures with labels that count `classes`. Raises UserError for objects of another class."""
@@ -196,8 +185,7 @@ class CocoPictures(PictureSet):
             notes.append(f"{lost:,} of {objects}: crowds, to be ignored, without area, below 1 px or outside")
             if self.file.without_mask():
                 notes[-1] += ", or without a mask (--no-masks learns from their boxes)"
-        remarks = Remarks()
-        remarks.add(self.remarks)
+        remarks = Remarks.joined(self.remarks)
         remarks.notes += [f"{self.file.path}: left out of training are {'; '.join(notes)}"] if notes else []
         return self._with(samples=self.samples[kept], trained_on=which, remarks=remarks)
 
@@ -273,9 +261,7 @@ class _Opener:
         if len(missing) == len(places):
             pictures = f"{plural(len(missing), 'picture')}, such as {missing[0]},"
             raise UserError(f"{path}: none of its {pictures} is in {self.layout.root}; put the pictures there")
-        remarks = Remarks()
-        remarks.add(self.layout.remarks)
-        remarks.add(self.remarks)
+        remarks = Remarks.joined(self.layout.remarks, self.remarks)
         remarks.notes += remarks_on(file.problems, path)
         if look_like_corners(file.boxes.numpy(), file.sizes.numpy()[file.rows()]):
             remarks.notes.append(f"{path}: {CORNERS}; `gcvit doctor {path} --fix REPAIRED.json` changes them")

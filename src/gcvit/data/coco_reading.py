@@ -96,14 +96,13 @@ class _Reading:
                     "annotations are; give them different ids"
                 )
             return
-        height, width = found.get("height"), found.get("width")
-        sized = all(type(side) is int and side > 0 for side in (height, width)) and height * width <= MAX_PIXELS
+        size = found.get("height"), found.get("width")
         if isinstance(found["id"], str):
             self.problems.add(TEXT_ID, found["id"], "of a picture")
         self.rows[key] = len(self.names)
         self.image_ids.append(_id(found["id"]))
         self.names.append(name)
-        self.sizes.extend((height, width) if sized else (0, 0))
+        self.sizes.extend(size if is_size(size) else (0, 0))
 
     def category(self, found: Any) -> None:
         key = key_of(found.get("id")) if isinstance(found, dict) else None
@@ -231,6 +230,11 @@ def box_of(annotation: dict[str, Any]) -> tuple[float, float, float, float] | No
     if type(box) is list and len(box) == 4 and all(type(v) in _NUMBERS and -LARGEST < v < LARGEST for v in box):
         return box[0], box[1], box[2], box[3]
     return None
+
+
+def is_size(told: tuple[Any, Any]) -> bool:
+    """Whether height and width are those that a picture can have."""
+    return all(type(side) is int and side > 0 for side in told) and told[0] * told[1] <= MAX_PIXELS
 
 
 def key_of(ident: Any) -> str | None:

@@ -12,8 +12,8 @@ from gcvit.data import masks as mask
 from gcvit.data.coco import brief
 from gcvit.data.coco_checks import look_like_corners, near_repeats
 from gcvit.data.coco_folders import PictureFiles, find_coco
-from gcvit.data.coco_reading import box_of, file_name_of, key_of, read_coco
-from gcvit.data.images import MAX_PIXELS, ImageError, head_of
+from gcvit.data.coco_reading import box_of, file_name_of, is_size, key_of, read_coco
+from gcvit.data.images import ImageError, head_of
 from gcvit.data.remarks import Remarks
 from gcvit.data.split_names import WHOLE, split_name
 from gcvit.errors import UserError
@@ -137,7 +137,7 @@ class _Repair:
             with suppress(ImageError):
                 head = head_of(place) if place is not None else None
             exchanged = head and told == head.upright[::-1] and told not in (head.upright, head.stored)
-            if head and (exchanged or not _is_size(told)):
+            if head and (exchanged or not is_size(told)):
                 size = found["height"], found["width"] = head.upright
                 said = f"{brief(told[1])}×{brief(told[0])}"
                 yield f"picture {file_name_of(found)}: it is {size[1]}×{size[0]} px and not {said}"
@@ -257,7 +257,7 @@ class _Repair:
     def _by_id(self) -> dict[int, tuple[int, int]]:
         """Height and width of the pictures; zeros where they are unknown."""
         told = {found["id"]: (found.get("height"), found.get("width")) for found in self.content["images"]}
-        return {ident: size if _is_size(size) else (0, 0) for ident, size in told.items()}
+        return {ident: size if is_size(size) else (0, 0) for ident, size in told.items()}
 
 
 def _cut(box: list[float], size: tuple[int, int]) -> tuple[list[float], str]:
@@ -268,10 +268,6 @@ def _cut(box: list[float], size: tuple[int, int]) -> tuple[list[float], str]:
         return box, ""
     left, top = max(box[0], 0), max(box[1], 0)
     return [left, top, min(right, width) - left, min(below, height) - top], f"it reached out of {width}×{height} px"
-
-
-def _is_size(told: tuple[Any, Any]) -> bool:
-    return all(type(side) is int and side > 0 for side in told) and told[0] * told[1] <= MAX_PIXELS
 
 
 def _whole(key: str | None) -> int | None:

@@ -8,7 +8,6 @@ import numpy as np
 
 from gcvit.data import masks as mask
 from gcvit.data.coco_folders import ANNOTATIONS
-from gcvit.data.label_maps import default_palette
 from gcvit.data.objects import Objects
 from gcvit.data.pixels import Picture, as_rgb
 from gcvit.data.scenes import ShapeScenes
@@ -21,10 +20,8 @@ class ObjectScenes(ShapeScenes):
     """The scenes of :class:`gcvit.data.scenes.ShapeScenes`: item i is (picture, `Objects`), in drawing order. A mask
     is what is seen of an object, and its box is tight around that."""
 
-    def __init__(self, split: str, count: int, size: int | tuple[int, int] = (96, 96), seed: int = 0):
-        super().__init__(split, count, size, seed)
-        self.classes = list(CLASSES)
-        self.palette = default_palette(len(CLASSES))
+    names = CLASSES
+    apart = len(CLASSES)
 
     def __getitem__(self, index: int) -> tuple[Picture, Objects]:  # type: ignore[override]
         drawn = self.drawn(index)
@@ -53,13 +50,6 @@ class ObjectScenes(ShapeScenes):
     @property
     def has_masks(self) -> bool:
         return True
-
-    def _draw(self, index: int) -> np.ndarray:
-        scene = self.scene(index)
-        numbers = np.zeros((*self.size, 1), dtype=np.uint8)
-        for number, found in enumerate(scene.objects):
-            numbers[found.mask] = 1 + number * len(CLASSES) + found.label
-        return np.concatenate([scene.image, numbers], axis=2)
 
 
 def write_coco_folders(

@@ -2,8 +2,8 @@
 
 import hashlib
 import math
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -27,6 +27,8 @@ AT_ONCE = 16  # pictures that a process looks at before it hands over what it ha
 LEAK = "held-out image that is also trained on"
 REPEAT = "repeated image"
 PASSED_OVER = "files that are not read"
+HELD_OUT_ONLY = "class that is only held out"
+NEVER = "class that never occurs"
 NARROW = "numbers that use a fraction of their range"
 
 Place = TypeVar("Place")
@@ -200,6 +202,22 @@ def about_repeats(
         found[kind].append(Finding(kind, files, detail))
     for findings in found.values():
         yield from findings
+
+
+def about_held_out_only(counts: Mapping[str, Mapping[str, int]], training: str) -> Iterator[Finding]:
+    """Classes of which there is nothing in the part to train on. counts: how much there is, by part and class."""
+    for part, found in counts.items():
+        if only := [label for label, number in found.items() if number and not counts[training].get(label)]:
+            yield Finding(HELD_OUT_ONLY, only, f"in {part}, never in {training}")
+
+
+def about_never(counts: Iterable[Mapping[str, int]]) -> Iterator[Finding]:
+    """Classes of which there is nothing anywhere. counts: how much there is by class, of each part."""
+    total = Counter[str]()
+    for found in counts:
+        total.update(found)
+    if never := [label for label, number in total.items() if not number]:
+        yield Finding(NEVER, never)
 
 
 def about_huge(looked: Sequence[Looked]) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """What reading a whole set of data has found, whatever the task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,12 +70,19 @@ class Health(ABC):
 SHOWN = 4  # channels
 
 
-def listed_classes(
-    names: Sequence[str], rarity: Callable[[str], float], what: tuple[str, str]
-) -> tuple[str, list[str]]:
-    """A heading and the classes to list: all, or of many the two ends, which `what` names."""
-    if len(names) <= CLASSES:
-        return "class", list(names)
-    ordered = sorted(names, key=lambda name: (rarity(name), name))
-    chosen = ordered[: CLASSES // 2] + ordered[-CLASSES // 2 :]
-    return f"the {CLASSES // 2} {' and '.join(what)} of {len(names):,} classes", chosen
+def class_table(
+    names: Iterable[str],
+    found: Mapping[str, Mapping[str, float]],
+    ends: tuple[str, str],
+    said: Callable[[Any], str] = "{:,}".format,
+) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each class: all, or of many the two ends, which are called `ends`.
+
+    found: how much there is of a class, by part; the first part says which are the ends. said: that, for a person."""
+    title, names, first = "class", list(names), next(iter(found.values()), {})
+    if len(names) > CLASSES:
+        title = f"the {CLASSES // 2} {' and '.join(ends)} of {len(names):,} classes"
+        names.sort(key=lambda name: (first.get(name, 0), name))
+        names[CLASSES // 2 : -CLASSES // 2] = []
+    rows = [[name, *(said(part.get(name, 0)) for part in found.values())] for name in names]
+    return [title, *(f">{part}" for part in found)], rows

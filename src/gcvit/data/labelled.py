@@ -7,7 +7,7 @@ import numpy as np
 
 from gcvit.data.class_names import check_names
 from gcvit.data.images import load_picture
-from gcvit.data.parts import PictureSet
+from gcvit.data.parts import SampledPictures
 from gcvit.data.pixels import Picture
 from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Samples, Source
@@ -15,7 +15,7 @@ from gcvit.errors import UserError
 from gcvit.wording import composed, listed
 
 
-class LabelledImages(PictureSet):
+class LabelledImages(SampledPictures):
     """Images with one class each; item i is (picture, label), an RGB PIL image or what `pixels` says.
 
     Raises UserError for a class whose name is no harmless text, and for two names that are the same in Unicode's
@@ -41,9 +41,6 @@ class LabelledImages(PictureSet):
         self.samples = samples if isinstance(samples, Samples) else Samples(samples)
         self.remarks = remarks or Remarks()
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
     def __getitem__(self, index: int) -> tuple[Picture, int]:
         source, label = self.samples[index]
         return load_picture(source, self.pixels), label
@@ -51,17 +48,9 @@ class LabelledImages(PictureSet):
     def label(self, index: int) -> int:
         return int(self.samples.labels[index])
 
-    def name(self, index: int) -> str:
-        """What a person calls the image."""
-        return str(self.samples[index][0])
-
     def counts(self) -> list[int]:
         """Images per class, by label."""
         return np.bincount(self.samples.labels, minlength=len(self.classes)).tolist()
-
-    def subset(self, indices: Iterable[int]) -> "LabelledImages":
-        """The same classes with some of the samples."""
-        return self._with(samples=self.samples[list(indices)])
 
     def checked(self) -> "LabelledImages":
         """These images, if a classifier can learn from them.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gcvit.data import masks as mask
-from gcvit.data.pixels import turning
+from gcvit.data.pixels import turning, upright_array
 from gcvit.errors import UserError
 
 
@@ -66,6 +66,5 @@ class Objects:
             xywh[:, 1] = height - xywh[:, 1] - xywh[:, 3]
         masks = self.masks
         if masks is not None:
-            bitmaps = self.bitmaps().swapaxes(1, 2) if swap else self.bitmaps()
-            masks = mask.encode(bitmaps[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1])
+            masks = mask.encode(upright_array(self.bitmaps(), orientation))
         return replace(self, size=(height, width), xywh=xywh, masks=masks)

@@ -1,6 +1,6 @@
 """The parts of a set of pictures, whatever the task: which one is trained on, and which one is held out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 from torch.utils.data import Dataset
 
 from gcvit.data.pixels import RGB8, PixelFormat
+from gcvit.data.samples import Samples
 from gcvit.data.split_names import WHOLE, is_held_out
 from gcvit.errors import UserError
 
@@ -33,6 +34,27 @@ class PictureSet(Dataset):
         other = copy(self)
         vars(other).update(changes)
         return other
+
+
+class SampledPictures(PictureSet):
+    """Pictures in a list with a number each, of which some can be chosen.
+
+    Attributes:
+        samples: (where the picture is, its number).
+    """
+
+    samples: Samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def name(self, index: int) -> str:
+        """What a person calls the picture."""
+        return str(self.samples[index][0])
+
+    def subset(self, indices: Iterable[int]) -> Self:
+        """The same classes with some of the pictures."""
+        return self._with(samples=self.samples[list(indices)])
 
 
 Pictures = TypeVar("Pictures", bound=PictureSet)

@@ -47,6 +47,14 @@ class Remarks:
             self.examples.setdefault(suffix, other.examples[suffix])
         self.notes += [note for note in other.notes if note not in self.notes]
 
+    @classmethod
+    def joined(cls, *parts: "Remarks") -> "Remarks":
+        """Those of several parts of a set, apart from these."""
+        whole = cls()
+        for part in parts:
+            whole.add(part)
+        return whole
+
     def lines(self) -> list[str]:
         """All of it in words: the notes, and one line for the files."""
         lines = [harmless(note, keep="") for note in self.notes]

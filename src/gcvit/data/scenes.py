@@ -1,7 +1,7 @@
 """The built-in scenes for segmentation: several objects on a ground, with the class of each pixel."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -32,10 +32,13 @@ class ShapeScenes(Drawings):
         palette: a colour by label.
     """
 
+    names: Sequence[str] = SCENE_CLASSES
+    apart = 0  # added for each object drawn before; else objects of one class look alike
+
     def __init__(self, split: str, count: int, size: int | tuple[int, int] = (96, 96), seed: int = 0):
         super().__init__(split, count, size, seed, channels=4)
-        self.classes = list(SCENE_CLASSES)
-        self.palette = default_palette(len(SCENE_CLASSES))
+        self.classes = list(self.names)
+        self.palette = default_palette(len(self.names))
 
     def __getitem__(self, index: int) -> tuple[Picture, np.ndarray]:
         drawn = self.drawn(index)
@@ -48,10 +51,10 @@ class ShapeScenes(Drawings):
 
     def _draw(self, index: int) -> np.ndarray:
         scene = self.scene(index)
-        labels = np.zeros((*self.size, 1), dtype=np.uint8)
-        for found in scene.objects:
-            labels[found.mask] = 1 + found.label
-        return np.concatenate([scene.image, labels], axis=2)
+        kept = np.zeros((*self.size, 1), dtype=np.uint8)
+        for number, found in enumerate(scene.objects):
+            kept[found.mask] = 1 + number * self.apart + found.label
+        return np.concatenate([scene.image, kept], axis=2)
 
 
 def write_segmentation_folders(

@@ -15,8 +15,10 @@ from gcvit.data.doctor import (
     Looked,
     Seen,
     about_files,
+    about_held_out_only,
     about_huge,
     about_most_passed_over,
+    about_never,
     about_numbers,
     about_remarks,
     about_repeats,
@@ -27,7 +29,7 @@ from gcvit.data.doctor import (
     quantiles,
 )
 from gcvit.data.formats import blocks
-from gcvit.data.health import Finding, Health, listed_classes
+from gcvit.data.health import Finding, Health, class_table
 from gcvit.data.images import ImageError
 from gcvit.data.label_maps import (
     AS_USUAL,
@@ -98,11 +100,9 @@ class SceneHealth(Health):
 
     def per_class(self) -> tuple[list[str], list[list[str]]]:
         """Their shares of the pixels that have a class."""
-        first = next(iter(self.pixels.values()))
-        title, names = listed_classes(list(first), first.__getitem__, ("rarest", "commonest"))
         totals = {part: max(1, sum(pixels.values())) for part, pixels in self.pixels.items()}
-        rows = [[name, *(_share(self.pixels[part][name] / totals[part]) for part in totals)] for name in names]
-        return [title, *(f">{part}" for part in totals)], rows
+        shares = {part: {name: n / totals[part] for name, n in pixels.items()} for part, pixels in self.pixels.items()}
+        return class_table(next(iter(shares.values())), shares, ("rarest", "commonest"), _share)
 
 
 def _share(share: float) -> str:
@@ -298,20 +298,15 @@ def _about_untrained_classes(
                 f"; {mapping.ignore_label} is ignored: if it is a class, write it as {max(len(classes) - 1, 1)} or less"
             )
         yield Finding("only one class has pixels to train on", trained, detail)
-    for name in pixels:
-        only = [label for label in classes if pixels[name][label] and not pixels[layout.training or name][label]]
-        if only:
-            yield Finding("class that is only held out", only, f"in {name}, never in {layout.training}")
+    if layout.training:
+        yield from about_held_out_only(pixels, layout.training)
 
 
 def _about_rare_classes(layout: Layout, pixels: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
-    classes = list(next(iter(pixels.values())))
-    nowhere = [label for label in classes if not any(counts[label] for counts in pixels.values())]
-    if nowhere:
-        yield Finding("class that never occurs", nowhere)
+    yield from about_never(pixels.values())
     if layout.training and layout.held_out:
         held_out = pixels[layout.held_out]
-        only = [label for label in classes if pixels[layout.training][label] and not held_out[label]]
+        only = [label for label, trained in pixels[layout.training].items() if trained and not held_out[label]]
         if only:
             yield Finding("class that is only trained on", only, f"never in {layout.held_out}: no score says how well")
 

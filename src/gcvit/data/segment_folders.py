@@ -33,10 +33,7 @@ class Layout(Parts[Part]):
 
     def all_remarks(self) -> Remarks:
         """What lies beside the parts and in them."""
-        found = Remarks()
-        for remarks in (self.remarks, *(part.remarks for part in self.parts.values())):
-            found.add(remarks)
-        return found
+        return Remarks.joined(self.remarks, *(part.remarks for part in self.parts.values()))
 
 
 def find_scenes(root: str | os.PathLike[str]) -> Layout:

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,7 @@ def _packed(root: Path, archives: Sequence[Path]) -> Splits:
             "archive's name, or give one archive alone"
         )
     joined = {name: ArchiveFolder.joined(found[name]) for name in sorted(found, key=preference)}
-    return Splits(_readers(joined), lambda: _together(one.remarks() for one in arranged), archives)
+    return Splits(_readers(joined), lambda: Remarks.joined(*(one.remarks() for one in arranged)), archives)
 
 
 def _beside(root: Path, folders: Arrangement[DiskFolder], packed: Splits) -> Splits:
@@ -146,7 +146,7 @@ def _beside(root: Path, folders: Arrangement[DiskFolder], packed: Splits) -> Spl
         folders = Arrangement(dict.fromkeys(packed.parts, whole), [*folders.above, whole], others)
     readers = _readers(held_out) | {**packed.parts}
     ordered = {name: readers[name] for name in sorted(readers, key=preference)}
-    return Splits(ordered, lambda: _together([folders.remarks(), packed.remarks()]), packed.archives)
+    return Splits(ordered, lambda: Remarks.joined(folders.remarks(), packed.remarks()), packed.archives)
 
 
 def _readers(splits: Mapping[str, Folder]) -> dict[str, Reader]:
@@ -196,10 +196,3 @@ def _read_classes(folder: Folder) -> LabelledImages:
             f"{found[-1]}/{'/'.join(found[:-1])}/, or rename it"
         )
     return LabelledImages(folder.place, classes, samples, remarks)
-
-
-def _together(parts: Iterable[Remarks]) -> Remarks:
-    whole = Remarks()
-    for part in parts:
-        whole.add(part)
-    return whole

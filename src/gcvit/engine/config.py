@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 from gcvit.engine.fields import convert
 from gcvit.engine.former import renewed
 from gcvit.errors import UserError, shown
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 
 Config = TypeVar("Config")
 LARGEST = 1 << 20  # bytes of a file of settings
@@ -68,7 +68,7 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 def save_config(config: Any, path: str | Path) -> None:
     """Write a dataclass instance as JSON that `load_config` reads back, atomically."""
-    write_atomically(Path(path), (json.dumps(as_dict(config), indent=2) + "\n").encode())
+    write_json(Path(path), as_dict(config))
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, free: Collection[str] = ()) -> list[str]:

@@ -16,6 +16,11 @@ Precision = Literal["auto", "fp32", "bf16"]
 LITTLE = 400e6  # work: weights × squares of 32 px in a batch, a quarter of a classifier's multiply-adds
 
 
+def cores() -> int:
+    """Those that this process may use, which a batch system may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def resolve_device(name: str) -> torch.device:
     """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`. Raises UserError for one not here.
 

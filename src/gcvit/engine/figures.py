@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from gcvit.engine.log import PART
 from gcvit.files import write_atomically
 
-TRAIN_COLOUR, HELD_OUT_COLOUR, FAINT = "#8a8f98", "#1f5fbf", "#d9dce1"
+GREY, FAINT = "#8a8f98", "#d9dce1"
+TRAIN_COLOUR, HELD_OUT_COLOUR = GREY, "#1f5fbf"
 # Colours that the colour-blind tell apart (Okabe and Ito, 2008), each with a marker and a line of its own.
 MARKS = (
     ("#0072b2", "o", "-"),
@@ -25,7 +26,7 @@ MARKS = (
     ("#cc79a7", "v", "-"),
     ("#e69f00", "P", "--"),
     ("#000000", "X", "-."),
-    ("#8a8f98", ".", ":"),
+    (GREY, ".", ":"),
 )
 LEAST_SPAN = 0.01  # of an axis: smaller differences are no differences
 

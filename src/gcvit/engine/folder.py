@@ -9,10 +9,10 @@ from typing import IO, Any, Literal
 
 from gcvit.engine.record import changes
 from gcvit.errors import UserError
-from gcvit.meta import CHECKPOINTS, newest_meta
+from gcvit.meta import CHECKPOINTS, CONFIG, newest_meta
 
 RUNS = Path("gcvit-runs")
-CONFIG, LOCK, LOG = "train.json", ".lock", "log.jsonl"
+LOCK, LOG = ".lock", "log.jsonl"
 REPORT = "report.html"  # written last: a run that has it is finished
 
 Resume = Literal["auto", "moved", "never"]
@@ -31,34 +31,31 @@ class RunFolder:
 def open_run(
     out: str | Path | None,
     name: str,
-    config: Mapping[str, Any],
+    record: Mapping[str, Any],
     *,
     resume: Resume,
     free: Collection[str] = (),
     runs: Path = RUNS,
-    record: Mapping[str, Any] | None = None,
 ) -> RunFolder:
-    """The folder for a run with this configuration (as `as_dict` gives it).
+    """The folder for a run with this record (as `record_of` gives it), or with a configuration alone, {"config": …}.
 
     out: the folder. None: of `runs`/`name`-001, -002, … the last one whose run is unfinished and has the same
         configuration and data, if `resume` allows it, else a new one.
     resume: auto goes on with a run whose data lie where they did, moved also where they lie elsewhere now.
     free: keys of the configuration that may have changed, since the weights do not depend on them.
-    record: of the run, as `record_of` gives it, to compare with that of a run that may go on.
 
     Raises UserError for a folder that is a file, has something else in it, has a run that may not go on, that another
     process is writing, or whose configuration or data are others (with the differences). Writes nothing then.
     """
-    now = record or {"config": config}
     if out is None:
-        return _numbered(name, now, resume, free, runs)
-    _check(Path(out), now, resume, free)
+        return _numbered(name, record, resume, free, runs)
+    _check(Path(out), record, resume, free)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     lock = _lock(folder)
     if lock is None:
         raise UserError(f"{folder}: another process is training into it; give another folder, or wait for it")
-    _check(folder, now, resume, free)  # again, for what another process did in between
+    _check(folder, record, resume, free)  # again, for what another process did in between
     return RunFolder(folder, _is_run(folder), lock, _damage(folder))
 
 

@@ -26,6 +26,7 @@ from gcvit.engine.schedule import learning_rate
 from gcvit.engine.state import State
 from gcvit.engine.stopping import Stopped, StopRequest
 from gcvit.errors import UserError
+from gcvit.meta import BEST, LAST
 from gcvit.wording import listed
 
 
@@ -61,10 +62,6 @@ class Plan:
     def epochs_done(self, step: int) -> int:
         """The number of epochs that are over after `step` steps."""
         return self.epochs if step == self.steps else step // self.steps_per_epoch
-
-    def step_after(self, epoch: int) -> int:
-        """The step with which epoch 1, 2, … ends."""
-        return min(epoch * self.steps_per_epoch, self.steps)
 
     def ends_epoch(self, step: int) -> bool:
         """Whether an epoch is over after `step` steps, or none has begun."""
@@ -223,7 +220,7 @@ def _evaluate(state: State, objective: Objective, epoch: int, log: RunLog, resul
     told = log.evaluation(epoch, metrics, step=state.step, best=best, seconds=time.perf_counter() - start)
     results.evaluations.append(told)
     # The last weights after the best: that they are there says that both are.
-    names = ["best", "last"] if best else ["last"]
+    names = [BEST, LAST] if best else [LAST]
 
     def commit() -> None:
         saver.note(state.step, results.record())

@@ -12,10 +12,10 @@ from gcvit.engine.saving import Saver
 from gcvit.engine.state import State
 from gcvit.errors import UserError
 from gcvit.files import write_atomically
-from gcvit.meta import DamagedCheckpoint, checkpoint_path, damage_in
+from gcvit.meta import BEST, LAST, DamagedCheckpoint, checkpoint_path, damage_in
 
 GIVEN_UP = "damaged-best"  # beside best/: whoever makes it knows that the best weights are lost
-OTHER = {"best": "last", "last": "best"}
+OTHER = {BEST: LAST, LAST: BEST}
 
 
 class Trained(NamedTuple):
@@ -45,12 +45,12 @@ def mend(results: Results, run: Trained, say: Callable[[str], None], later: Mapp
         run.saver.note(run.step, results.record())
     given_up = distributed.on_main(lambda: (results.folder / GIVEN_UP).exists() and not results.best.exists())
     for name, what in damage.items():
-        wanted = [name, "last"] if given_up else [name]
+        wanted = [name, LAST] if given_up else [name]
         if any(_make_again(results, run, name, results.saved[like], what, say) for like in wanted):
             continue
         saved = results.saved.pop(name)
         lost = f"{what}. {name}/ had {saved}, and no checkpoint has these weights any more"
-        if name == "best" and not given_up:
+        if name == BEST and not given_up:
             raise UserError(
                 f"{lost}. Put the file back from a copy; or give the weights up, and the best is chosen from the "
                 f"epochs that can still be saved: rename {results.best} to {GIVEN_UP} (where it is missing, make an "
@@ -69,7 +69,7 @@ def _found(results: Results, later: Mapping[str, Saved]) -> tuple[dict[str, Save
             results.put_in_place(name, saved)
         wrong = saved and damage_in(place, saved.files)
         if after is not None and (saved is None or wrong) and damage_in(place, after.files) is None:
-            if name == "best":  # last/ will be overwritten
+            if name == BEST:  # last/ will be overwritten
                 found[name] = after
         elif wrong:
             damage[name] = wrong
@@ -82,7 +82,7 @@ def _make_again(
     """Whether the weights `saved` are still to be had: then they are in the folder `name` now."""
 
     def look() -> str | None:
-        other, path = OTHER[name], checkpoint_path(run.saver.folder, run.plan.step_after(saved.epoch))
+        other, path = OTHER[name], checkpoint_path(run.saver.folder, run.plan.step_of(saved.epoch))
         twin = results.saved.get(other)
         if twin is not None and twin.epoch == saved.epoch and damage_in(results.folder / other, twin.files) is None:
             place = results.aside / name
@@ -98,7 +98,7 @@ def _make_again(
         return path.name
 
     def commit() -> None:
-        if name == "best":
+        if name == BEST:
             for event in results.evaluations:
                 earlier = event["best"] and event["epoch"] < saved.epoch
                 event["best"] = earlier or event["epoch"] == saved.epoch

@@ -1,6 +1,5 @@
 """The weights that a run is for, the best and the last, and what its checkpoints say of them."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,8 @@ from torch import nn
 from gcvit import distributed
 from gcvit.engine.objective import Objective
 from gcvit.engine.saving import explaining
-from gcvit.files import flush_folder
-from gcvit.meta import ASIDE, damage_in
+from gcvit.files import flush_folder, sha256_of
+from gcvit.meta import ASIDE, BEST, LAST, damage_in
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Results:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.best, self.last = folder, folder / "best", folder / "last"
+        self.folder, self.best, self.last = folder, folder / BEST, folder / LAST
         self.aside = folder / ASIDE
         self.saved: dict[str, Saved] = {}
         self.evaluations: list[dict[str, Any]] = []
@@ -50,11 +49,11 @@ class Results:
     @property
     def best_epoch(self) -> int:
         """After which epoch the weights in best/ were saved; 0: there are none yet."""
-        return self.saved["best"].epoch if "best" in self.saved else 0
+        return self.saved[BEST].epoch if BEST in self.saved else 0
 
     @property
     def best_metrics(self) -> Mapping[str, float | None]:
-        return self.saved["best"].metrics if "best" in self.saved else {}
+        return self.saved[BEST].metrics if BEST in self.saved else {}
 
     @property
     def last_epoch(self) -> int:
@@ -135,8 +134,4 @@ def saved_in(record: Mapping[str, Any]) -> dict[str, Saved]:
 
 def _sums(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file in a folder."""
-    sums = {}
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir())}

@@ -15,9 +15,9 @@ from gcvit import distributed
 from gcvit.data.images import ImageError
 from gcvit.data.loading import LoadingFailed, why_loading_failed
 from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
-from gcvit.engine.config import as_dict, save_config
+from gcvit.engine.config import save_config
 from gcvit.engine.device import resolve_device
-from gcvit.engine.folder import CONFIG, LOG, Resume, RunFolder, check_folder, open_run
+from gcvit.engine.folder import LOG, Resume, RunFolder, check_folder, open_run
 from gcvit.engine.log import RunLog, is_number, read_log
 from gcvit.engine.loop import Plan, fit
 from gcvit.engine.mending import Trained, mend
@@ -29,7 +29,7 @@ from gcvit.engine.saving import Saver, versions
 from gcvit.engine.state import State
 from gcvit.engine.stopping import Stopped, StopRequest
 from gcvit.errors import UserError
-from gcvit.meta import CHECKPOINTS, last_results, newest_meta, read_meta
+from gcvit.meta import CHECKPOINTS, CONFIG, last_results, newest_meta, read_meta
 
 
 class Settings(Protocol):
@@ -179,7 +179,7 @@ class Run:
         held: list[RunFolder] = []  # the lock stays with rank 0
 
         def open_here() -> tuple[Path, bool]:
-            run = open_run(out, name, as_dict(self.config), resume=resume, free=self.config.free, record=self.record)
+            run = open_run(out, name, self.record, resume=resume, free=self.config.free)
             if not run.goes_on:
                 save_config(self.config, run.path / CONFIG)
             held.append(run)

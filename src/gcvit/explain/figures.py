@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gcvit.engine.figures import FAINT, MARKS
+from gcvit.engine.figures import FAINT, GREY, MARKS
 from gcvit.explain.reach import Reach
 from gcvit.model.config import STAGES
 
@@ -98,12 +98,12 @@ def draw_reach(found: Sequence[Reach]) -> Figure:
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     far, outside, attention = figure.subplots(1, 3)
     for axes, what, scale in ((far, "reach", 1), (outside, "outside", 100)):
-        axes.plot(_depth(first), scale * first.numbers[f"even {what}"], ":", color="#8a8f98", label="an even field")
+        axes.plot(_depth(first), scale * first.numbers[f"even {what}"], ":", color=GREY, label="an even field")
         _line(axes, first, scale * first.numbers[what], first.name, MARKS[0])
         _line(axes, first, scale * first.numbers[f"{what} by values"], f"{first.name}, by values alone", MARKS[1])
         for one, mark in zip(found[1:], cycle(MARKS[2:])):
             _line(axes, one, scale * one.numbers[what], one.name, mark)
-    attention.plot(_depth(first), first.numbers["even attention"], ":", color="#8a8f98")
+    attention.plot(_depth(first), first.numbers["even attention"], ":", color=GREY)
     _line(attention, first, first.numbers["attention"], first.name, MARKS[0])
     for axes, title, unit in (
         (far, "reach of a token's gradient", "pixels"),
@@ -118,7 +118,7 @@ def draw_reach(found: Sequence[Reach]) -> Figure:
         axes.set_ylim(0, None)
         axes.vlines(np.arange(1, STAGES), 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
-    far.plot([], [], "o", color="#8a8f98", markersize=4, label="filled: a global block")
+    far.plot([], [], "o", color=GREY, markersize=4, label="filled: a global block")
     handles, labels = far.get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=SMALL, loc="outside lower center", ncols=4)
     return figure

@@ -181,7 +181,7 @@ class Look:
         if place is None:
             return block.map(kind, head)
         if not block.shared:
-            return block.reads(token_at(place, self.size, block.size), head)
+            return self.reads(place, at, head)
         return block.map(kind, head, query_token(place, self.size, block.window))
 
     def reads(self, place: Place, at: Position | None = None, head: HeadOrMean = None) -> PlaneMap:

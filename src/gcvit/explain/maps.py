@@ -113,13 +113,11 @@ def _attention(seen: Look, at: tuple[int, int], choice: Choice) -> tuple[str, ND
         return f"value-path rollout{' of class' if by_class else ''}\nto stage {at[0]}", found.numpy()
     block, kind = seen.block(at), choice.attention
     assert kind in ("image", "window", "norm")
-    if not block.shared:
-        if choice.place is not None:
-            return f"what the token reads\n{where}", seen.reads(choice.place, at, choice.head).numpy()
-        if kind == "image":
-            raise UserError(
-                f"block {at[1]} of stage {at[0]} is local: its windows have queries of their own, and there is no one "
-                "map over the image; add --map window, or --token X Y, or choose a global block"
-            )
+    if not block.shared and choice.place is None and kind == "image":
+        raise UserError(
+            f"block {at[1]} of stage {at[0]} is local: its windows have queries of their own, and there is no one "
+            "map over the image; add --map window, or --token X Y, or choose a global block"
+        )
     names: dict[Kind, str] = {"image": "global attention", "window": "attention in windows", "norm": "‖Wv‖ attention"}
-    return f"{names[kind]}\n{where}", seen.attention(at, kind, choice.head, choice.place).numpy()
+    name = names[kind] if block.shared or choice.place is None else "what the token reads"
+    return f"{name}\n{where}", seen.attention(at, kind, choice.head, choice.place).numpy()

@@ -1,6 +1,5 @@
 """The JSON beside an exported file: what its images need, what its outputs mean, and by which hash to know it again."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
@@ -11,8 +10,8 @@ from gcvit.data.label_maps import RGB, is_colour
 from gcvit.errors import UserError
 from gcvit.export.formats import SUFFIXES, Format
 from gcvit.export.trained import BACKBONE
-from gcvit.files import read_json, write_atomically
-from gcvit.model.config import LARGEST_SIDE, MOST_IN_CHANS, Pair
+from gcvit.files import read_json, sha256_of, write_atomically
+from gcvit.model.config import LARGEST_SIDE, MOST_IN_CHANS, Pair, is_count
 from gcvit.tasks import TASKS
 from gcvit.wording import composed, is_harmless, listed
 
@@ -67,7 +66,7 @@ def parts(path: Path, to: Format) -> list[Path]:
 
 def hashes(path: Path, to: Format) -> dict[str, str]:
     """SHA-256 of an export's files, by their names."""
-    return {part.name: _sha256(part) for part in parts(path, to)}
+    return {part.name: sha256_of(part) for part in parts(path, to)}
 
 
 def write_sidecar(path: Path, sidecar: Sidecar) -> None:
@@ -120,20 +119,11 @@ def _verify(path: Path, sidecar: Sidecar) -> None:
     for part in parts(path, sidecar.format):
         if not part.is_file():
             raise UserError(f"{part}: there is no such file, and {path.name} holds no weights without it; {AGAIN}")
-        if _sha256(part) != sidecar.files[part.name]:
+        if sha256_of(part) != sidecar.files[part.name]:
             raise UserError(
                 f"{part} is not what was exported: its SHA-256 is not the one in {sidecar_path(path).name}. "
                 f"{AGAIN.capitalize()}, or copy both once more from where they came from"
             )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_count(value: object, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def _is_list(value: object, fits: Callable[[object], bool], length: int | None = None) -> bool:
@@ -149,11 +139,11 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "task": (lambda value: value in _tasks(), "the name of a task"),
     "name": (is_harmless, "a text"),
     "size": (
-        lambda value: _is_list(value, lambda side: _is_count(side, LARGEST_SIDE), 2),
+        lambda value: _is_list(value, lambda side: is_count(side, 1, LARGEST_SIDE), 2),
         f"height and width in pixels, at most {LARGEST_SIDE}",
     ),
     "int8": (lambda value: isinstance(value, bool), "true or false"),
-    "in_chans": (lambda value: _is_count(value, MOST_IN_CHANS), f"a number of channels, at most {MOST_IN_CHANS}"),
+    "in_chans": (lambda value: is_count(value, 1, MOST_IN_CHANS), f"a number of channels, at most {MOST_IN_CHANS}"),
     "classes": (lambda value: value is None or _is_list(value, is_harmless), "a list of names, or null"),
     "palette": (lambda value: value is None or _is_list(value, is_colour), "a list of colours 0…255, or null"),
     "preprocessing": (lambda value: isinstance(value, dict), "a JSON object"),

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from gcvit.metrics.boundary import boundary, boundary_width
+from gcvit.wording import by
 
 
 class SegmentationCounts:
@@ -28,9 +29,8 @@ class SegmentationCounts:
         """
         classes = self.classes
         if predicted.shape != labels.shape:
-            raise ValueError(
-                f"the prediction is {_by(predicted)} pixels and its labels are {_by(labels)}; they must be of one size"
-            )
+            sides, others = by(predicted.shape), by(labels.shape)
+            raise ValueError(f"the prediction is {sides} pixels and its labels are {others}; they must be of one size")
         if not labels.numel():
             return
         labelled = labels >= 0
@@ -110,7 +110,3 @@ class SegmentationCounts:
 
 def _shares(parts: Tensor, wholes: Tensor) -> list[float | None]:
     return [part / whole if whole else None for part, whole in zip(parts.tolist(), wholes.tolist(), strict=True)]
-
-
-def _by(labels: Tensor) -> str:
-    return "×".join(map(str, labels.shape))

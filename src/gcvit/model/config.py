@@ -124,21 +124,21 @@ class GCViTConfig:
             ("num_classes", 0, MOST_CLASSES),
         ):
             value = getattr(self, name)
-            require(_is_count(value, least, most), name, value, f"a whole number from {least} to {most:,}")
+            require(is_count(value, least, most), name, value, f"a whole number from {least} to {most:,}")
         self._check_stages("heads", 1, self.channels[-1])
         for stage, (channels, heads) in enumerate(zip(self.channels, self.heads, strict=True)):
             if channels % heads:
                 raise UserError(f"stage {stage} has {channels} channels, which {heads} heads do not divide")
         ratio, scale = self.mlp_ratio, self.layer_scale
         require(
-            _is_number(ratio) and 0 < ratio <= MOST_MLP_RATIO, "mlp_ratio", ratio, f"above 0, at most {MOST_MLP_RATIO}"
+            is_number(ratio) and 0 < ratio <= MOST_MLP_RATIO, "mlp_ratio", ratio, f"above 0, at most {MOST_MLP_RATIO}"
         )
         require(int(self.dim * ratio) >= 1, "mlp_ratio", ratio, "large enough for at least one hidden channel")
-        fits = scale is None or (_is_number(scale) and abs(scale) <= LARGEST_SCALE)
+        fits = scale is None or (is_number(scale) and abs(scale) <= LARGEST_SCALE)
         require(fits, "layer_scale", scale, f"a number of at most {LARGEST_SCALE} either way, or None")
         for name in ("drop_path", "dropout", "attention_dropout", "head_dropout"):
             value = getattr(self, name)
-            require(_is_number(value) and 0 <= value < 1, name, value, "a number, at least 0 and less than 1")
+            require(is_number(value) and 0 <= value < 1, name, value, "a number, at least 0 and less than 1")
         require(isinstance(self.head, bool), "head", self.head, "true or false")
         object.__setattr__(self, "img_size", _img_size(self.img_size))
         object.__setattr__(self, "windows", _windows(self.windows))
@@ -149,7 +149,7 @@ class GCViTConfig:
 
     def _check_stages(self, name: str, least: int, most: int) -> None:
         value = _tuple(getattr(self, name))
-        fits = len(value) == STAGES and all(_is_count(v, least, most) for v in value)
+        fits = len(value) == STAGES and all(is_count(v, least, most) for v in value)
         require(fits, name, getattr(self, name), f"{STAGES} whole numbers from {least} to {most}, one per stage")
         object.__setattr__(self, name, value)
 
@@ -216,11 +216,13 @@ def sides(size: int | str) -> Pair:
     return int(words[0]), int(words[-1])
 
 
-def _is_count(value: object, least: int, most: int) -> bool:
+def is_count(value: object, least: int, most: int) -> bool:
+    """Whether a value, of whatever type, is a whole number within bounds."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value, of whatever type, is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -inf < value < inf
 
 
@@ -231,7 +233,7 @@ def _tuple(value: object) -> tuple:
 
 def _pair(value: object, what: str, most: int) -> Pair:
     pair = (value, value) if isinstance(value, int) else _tuple(value)
-    fits = len(pair) == 2 and all(_is_count(side, 1, most) for side in pair)
+    fits = len(pair) == 2 and all(is_count(side, 1, most) for side in pair)
     require(fits, what, value, f"a whole number from 1 to {most} or a (height, width) pair")
     return pair
 

@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from gcvit.data.label_maps import RGB
+from gcvit.errors import UserError
 from gcvit.wording import plural
 
 if TYPE_CHECKING:
@@ -44,6 +46,20 @@ class CSV(NamedTuple):
 
     heading: list[str]
     rows: list[list[Any]]
+
+
+def six_digits(value: float | None) -> str:
+    """A figure in a table for programs; "" where there is none."""
+    return "" if value is None else f"{value:.6g}"
+
+
+def check_finite(losses: Sequence[float]) -> None:
+    """Raise UserError where an image's loss is no finite number."""
+    if broken := sum(not isfinite(loss) for loss in losses):
+        raise UserError(
+            f"the model's answers to {broken:,} of {len(losses):,} images are not finite numbers: its weights are "
+            "damaged or its training diverged; in bf16, try fp32"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """A trained model that is ready for use, whatever its task and runtime, and what it says of pictures."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +22,7 @@ from gcvit.data.images import ImageError, load_picture, picture_in_memory
 from gcvit.data.label_maps import RGB
 from gcvit.data.members import FileInMemory
 from gcvit.data.pixels import RGB8, Picture, PixelFormat, as_rgb, size_of
-from gcvit.engine.device import Precision, autocast, resolve_device, threads_for
+from gcvit.engine.device import Precision, autocast, cores, resolve_device, threads_for
 from gcvit.errors import UserError
 from gcvit.files import write_atomically
 from gcvit.model.config import Pair, check_sides
@@ -235,7 +234,7 @@ def read_ahead(
             return Failure(source, str(error))
         return Prepared(source, transform(picture), size_of(picture)[::-1])
 
-    threads = min(os.cpu_count() or 1, MOST_THREADS)  # each may hold a large picture, several times over
+    threads = min(cores(), MOST_THREADS)  # each may hold a large picture, several times over
     with ThreadPoolExecutor(threads) as pool:
         waiting: list[Future[Prepared | Failure]] = []
         for start in range(0, len(pictures), batch_size):

@@ -1,4 +1,4 @@
-"""What heads on a pyramid are made of, whatever their task: a norm for each map, convolutions with norms, resizing."""
+"""What heads on a pyramid are made of, whatever their task: a norm for each map, convolutions with norms, sizes."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -74,6 +74,11 @@ def norm_layer(norm: HeadNorm, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(next(n for n in range(max(channels // GROUP, 1), 0, -1) if channels % n == 0), channels)
+
+
+def filled(images: Tensor, size: Pair) -> Tensor:
+    """Images (…, height, width) with zeros, the mean colour, to the right and below, up to `size`."""
+    return F.pad(images, (0, size[1] - images.shape[-1], 0, size[0] - images.shape[-2]))
 
 
 def resize(x: Map, like: Map) -> Map:

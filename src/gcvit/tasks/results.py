@@ -1,7 +1,6 @@
 """What runs and evaluations leave in a folder: figures to compute with, charts and a report to look at."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 from gcvit import distributed
 from gcvit.engine.figures import draw_curves, save_figure
-from gcvit.engine.folder import CONFIG, REPORT
+from gcvit.engine.folder import REPORT
 from gcvit.engine.run import run_events
 from gcvit.errors import UserError
-from gcvit.files import write_atomically
+from gcvit.files import write_atomically, write_json
+from gcvit.meta import CONFIG
 from gcvit.tasks import page
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.evaluate import Measured
@@ -78,7 +78,7 @@ def write_evaluation(folder: Path, measured: Measured, *, flags: Sequence[str] =
     """
     folder.mkdir(parents=True, exist_ok=True)
     result, opened = measured.evaluation, measured.opened
-    write_atomically(folder / "metrics.json", (json.dumps(measured.to_dict(), indent=2) + "\n").encode())
+    write_json(folder / "metrics.json", measured.to_dict())
     for name, table in result.tables().items():
         write_csv(folder / f"{name}.csv", table)
     for name, content in result.files().items():

@@ -12,10 +12,9 @@ from typing import Any, Literal
 
 from gcvit.distributed import is_main
 from gcvit.engine.config import load_config
-from gcvit.engine.folder import CONFIG
 from gcvit.engine.record import names_digest
 from gcvit.errors import UserError
-from gcvit.meta import CHECKPOINTS, list_checkpoints, read_meta
+from gcvit.meta import CHECKPOINTS, CONFIG, list_checkpoints, read_meta
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import HeldOut, Pictures, Task

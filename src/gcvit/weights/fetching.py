@@ -1,6 +1,5 @@
 """Getting what is not on the disk yet, through the hub client with its cache, pinned as far as is known."""
 
-import hashlib
 from contextlib import suppress
 from pathlib import Path
 from urllib.error import HTTPError
@@ -11,6 +10,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidat
 from torch.hub import download_url_to_file, get_dir
 
 from gcvit.errors import UserError
+from gcvit.files import sha256_of
 from gcvit.weights.catalogue import CatalogueEntry
 from gcvit.weights.resolve import CONFIG_FILE, PICKLED_FILE, WEIGHTS_FILE, Source
 
@@ -106,8 +106,7 @@ def _from_release(entry: CatalogueEntry, place: Path) -> Path:
 def _verify(file: Path, entry: CatalogueEntry) -> None:
     if entry.sha256 is None:
         return
-    with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
+    found = sha256_of(file)
     if not found.startswith(entry.sha256):
         raise UserError(
             f"{file} is not the published file of {entry.name}: its SHA-256 begins with {found[: len(entry.sha256)]}, "

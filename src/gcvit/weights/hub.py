@@ -15,7 +15,6 @@ from torch import nn
 from gcvit.errors import UserError
 from gcvit.files import write_atomically
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
-from gcvit.model.attention import FixedBias
 from gcvit.model.config import MOST_CLASSES, PUBLISHED_RATIOS, Pair
 from gcvit.model.variants import nearest_variant
 from gcvit.weights.preprocessing import Preprocessing
@@ -61,7 +60,7 @@ def save_hub(
 
 def check_not_folded(model: GCViT) -> None:
     """Raises UserError for a folded copy: its weights are not the model's any more."""
-    if any(isinstance(block.attention.bias, FixedBias) for stage in model.stages for block in stage.blocks):
+    if model.folded:
         raise UserError("a folded copy cannot be saved in the hub format; save the model that it was made from")
 
 

@@ -1,11 +1,10 @@
 """How a checkpoint wants its images prepared. Plain data, in timm's terms."""
 
 from dataclasses import asdict, dataclass
-from math import isfinite
 from typing import Any
 
 from gcvit.errors import require
-from gcvit.model.config import LARGEST_SIDE, MOST_IN_CHANS, Pair
+from gcvit.model.config import LARGEST_SIDE, MOST_IN_CHANS, Pair, is_count, is_number
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,9 +37,10 @@ class Preprocessing:
     value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        sides = isinstance(self.size, tuple) and len(self.size) == 2 and all(map(_is_side, self.size))
+        pair = isinstance(self.size, tuple) and len(self.size) == 2
+        sides = pair and all(is_count(side, 1, LARGEST_SIDE) for side in self.size)
         require(sides, "size", self.size, f"height and width in pixels, at most {LARGEST_SIDE}")
-        share = _is_number(self.crop_pct) and max(self.size) / LARGEST_SIDE <= self.crop_pct <= 1
+        share = is_number(self.crop_pct) and max(self.size) / LARGEST_SIDE <= self.crop_pct <= 1
         least = f"above 0, at most 1, and not so small that images are enlarged beyond {LARGEST_SIDE} pixels"
         require(share, "crop_pct", self.crop_pct, least)
         require(self.crop_mode in CROP_MODES, "crop_mode", self.crop_mode, f"one of {', '.join(CROP_MODES)}")
@@ -50,7 +50,7 @@ class Preprocessing:
         same = fits and len(self.mean) == len(self.std) and min(self.std) > 0
         require(same, "mean and std", (self.mean, self.std), "numbers, as many in both, for each channel, std above 0")
         limits = self.value_range
-        pair = isinstance(limits, tuple) and len(limits) == 2 and all(_is_number(x) and isfinite(x) for x in limits)
+        pair = isinstance(limits, tuple) and len(limits) == 2 and all(map(is_number, limits))
         require(
             limits is None or (pair and limits[0] != limits[1]), "value_range", limits, "two different numbers or none"
         )
@@ -70,15 +70,7 @@ def usual_mean_std(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]
     return (mean,) * channels, (std,) * channels
 
 
-def _is_side(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_SIDE
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _are_statistics(values: object) -> bool:
     if not isinstance(values, tuple) or not 1 <= len(values) <= MOST_IN_CHANS:
         return False
-    return all(_is_number(value) and abs(value) <= LARGEST_STATISTIC for value in values)
+    return all(is_number(value) and abs(value) <= LARGEST_STATISTIC for value in values)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from gcvit.errors import UserError
-from gcvit.meta import CHECKPOINTS
+from gcvit.meta import BEST, CHECKPOINTS, CONFIG, LAST
 from gcvit.model.variants import VARIANTS
 from gcvit.weights.catalogue import CATALOGUE, NVLABS_REPO, CatalogueEntry, default_entry, entry_for_file
 from gcvit.wording import listed
@@ -26,8 +26,6 @@ SUFFIXES: dict[Format, str] = {
 }
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE, PICKLED_FILE = "model.safetensors", "pytorch_model.bin"
-BEST, LAST = "best", "last"  # in a run's folder
-RECORD = "train.json"  # what makes a folder a run's
 
 FILE_SUFFIXES = (".pth", ".tar", ".pt", ".safetensors", ".bin", ".ckpt", ".json", *SUFFIXES.values())
 ARCHIVE = re.compile(r"((?<!\.pth)(?<!\.pt)\.tar|\.(tgz|tbz2?|txz|zip|7z|rar|gz|bz2|xz|zst))$", re.IGNORECASE)
@@ -130,7 +128,7 @@ def _unfinished(run: Path, name: str) -> str:
 def _run_above(folder: Path) -> Path | None:
     """The run that a folder is, or that its checkpoints lie in."""
     candidates = [folder, *folder.absolute().parents[:2]]
-    return next((run for run in candidates if (run / RECORD).is_file()), None)
+    return next((run for run in candidates if (run / CONFIG).is_file()), None)
 
 
 def _name(name: str) -> Source | None:

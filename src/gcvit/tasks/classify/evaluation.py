@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gcvit import distributed
-from gcvit.errors import UserError
 from gcvit.metrics import Accuracy, Calibration, most_confused, wilson
 from gcvit.tasks.classify.answer import ClassifyLooks, class_logits
 from gcvit.tasks.classify.charts import draw_confusion, draw_reliability
 from gcvit.tasks.classify.names import describe, readable
 from gcvit.tasks.classify.pictures import draw_predictions
 from gcvit.tasks.classify.report import sections
-from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable
+from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, check_finite
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Pictures
 from gcvit.wording import percent, plural, rate
@@ -189,11 +188,7 @@ class ClassifyMeter:
         columns = [torch.cat(shares) for shares in zip(*filter(None, distributed.gather(mine)), strict=True)]
         order = columns[0].argsort()
         positions, labels, predicted, confidence, losses = (column[order] for column in columns)
-        if broken := int((~losses.isfinite()).sum()):
-            raise UserError(
-                f"the model's answers to {broken:,} of {len(losses):,} images are not finite numbers: its weights are "
-                f"damaged or its training diverged; in bf16, try fp32"
-            )
+        check_finite(losses.tolist())
         assert self.opened.classes is not None
         return ClassifyEvaluation(
             pictures=self.pictures,

@@ -90,9 +90,13 @@ class PyramidDetector(nn.Module):
             pictures |= zip(numbers, self.look_at(maps, size), strict=True)
         return [pictures[number] for number in range(len(images))]
 
+    def merged(self, maps: Sequence[Map]) -> list[Map]:
+        """The feature pyramid's maps, from those of the backbone: one more, at half the size of the last."""
+        return list(self.fpn({str(level): x for level, x in enumerate(self.norms(maps))}).values())
+
     def look_at(self, maps: Sequence[Map], size: Pair) -> list[Picture]:
         """The same of the pyramid's maps of pictures of one size (height, width)."""
-        pyramid = list(self.fpn({str(level): x for level, x in enumerate(self.norms(maps))}).values())
+        pyramid = self.merged(maps)
         # RoIAlign computes in fp32; made here, it is made once for all heads.
         return [
             Picture(size, levels, [fp32(x[at : at + 1]).contiguous() for x in pyramid[: len(STRIDES)]])

@@ -16,7 +16,7 @@ from gcvit.metrics.matches import intervals
 from gcvit.tasks import page
 from gcvit.tasks.detect.answer import DetectLooks, found_in
 from gcvit.tasks.detect.charts import draw_curves, draw_errors, draw_sheet
-from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable
+from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, six_digits
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Pictures
 from gcvit.wording import percent, plural, rate
@@ -137,9 +137,9 @@ class DetectEvaluation(Evaluation):
         ]
 
     def tables(self) -> dict[str, CSV]:
-        classes = [[name, number, *map(_number, values)] for name, number, *values in self._class_rows()]
+        classes = [[name, number, *map(six_digits, values)] for name, number, *values in self._class_rows()]
         images = [
-            [self.pictures.name(one.position), one.right, one.wrong, one.missed, _number(one.f1)]
+            [self.pictures.name(one.position), one.right, one.wrong, one.missed, six_digits(one.f1)]
             for one in self.box.images
         ]
         mask = ["mask_ap"] if self.mask else []
@@ -173,10 +173,6 @@ class DetectEvaluation(Evaluation):
         masks = [self.mask.per_class_ap] if self.mask else []
         columns = (self.box.per_class_ap, self.box.per_class_ap50, self.box.per_class_ar, *masks)
         return list(zip(self.classes, self.box.objects, *columns, strict=True))
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
 
 
 class DetectMeter:

@@ -21,6 +21,7 @@ from gcvit.tasks.detect.objects import Detections
 from gcvit.tasks.detect.pooler import STRIDES, levels_of
 from gcvit.tasks.detect.rpn import CANDIDATES, OVERLAP, ROOM, STDS
 from gcvit.tasks.detect.settings import HeadConfig
+from gcvit.tasks.pyramid import filled
 
 OUTPUTS = ("boxes", "scores", "labels", "counts", "masks")
 """What a file gives, padded with zeros to as many detections as the settings say: (batch, detections, 4), (batch,
@@ -68,9 +69,7 @@ class PaddedDetections(nn.Module):
         """The same without a shape that depends on the pictures."""
         model, size = self.model, (images.shape[2], images.shape[3])
         heads, config = model.roi_heads, model.head_config
-        pyramid = list(
-            model.fpn({str(level): x for level, x in enumerate(model.norms(model.pyramid(images)))}).values()
-        )
+        pyramid = model.merged(model.pyramid(images))
         maps = [fp32(x) for x in pyramid[: len(STRIDES)]]
         boxes, real = self._proposals(pyramid, size)
         number, total = boxes.shape[1], boxes.new_zeros(())
@@ -211,11 +210,6 @@ def _chosen(outputs: Sequence[Tensor], rows: Sequence[list[int]]) -> list[Tensor
         for x in outputs
     )
     return [boxes, scores, labels, torch.tensor([len(which) for which in rows]), *masks]
-
-
-def filled(image: Tensor, size: Pair) -> Tensor:
-    """An image (channels, height, width) with zeros, the mean colour, to the right and below, up to `size`."""
-    return pad(image, (0, size[1] - image.shape[2], 0, size[0] - image.shape[1]))
 
 
 def _padded(found: Detections, number: int) -> list[Tensor]:

@@ -27,7 +27,7 @@ from gcvit.tasks.detect import data as pictures
 from gcvit.tasks.detect.answer import DetectLooks, DetectTelling, detect
 from gcvit.tasks.detect.config import DetectConfig
 from gcvit.tasks.detect.detector import Counted, Detector
-from gcvit.tasks.detect.exported import OUTPUTS, ExportedDetector, PaddedDetections, filled, misfit, paired
+from gcvit.tasks.detect.exported import OUTPUTS, ExportedDetector, PaddedDetections, misfit, paired
 from gcvit.tasks.detect.loss import collate, detection_loss
 from gcvit.tasks.detect.mmdet import adopted
 from gcvit.tasks.detect.recipes import RECIPES
@@ -36,6 +36,7 @@ from gcvit.tasks.detect.settings import HeadConfig
 from gcvit.tasks.evaluation import Meter
 from gcvit.tasks.headed import open_headed, save_headed
 from gcvit.tasks.opened import Opened
+from gcvit.tasks.pyramid import filled
 from gcvit.tasks.target import Target
 from gcvit.tasks.task import Data, HeldOut, Loss, Pictures, Task, Transform
 from gcvit.weights.reading import Checkpoint

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum, isfinite
+from math import fsum
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gcvit import distributed
 from gcvit.errors import UserError
 from gcvit.metrics import SegmentationCounts
-from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable
+from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, check_finite, six_digits
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment.answer import SegmentLooks
 from gcvit.tasks.segment.charts import draw_confusion, draw_ious, most_confused
@@ -147,14 +147,14 @@ class SegmentEvaluation(Evaluation):
 
     def tables(self) -> dict[str, CSV]:
         classes = [
-            [name, pixels, f"{pixels / self.counts.pixels:.6g}", *map(_number, (iou, accuracy, edges))]
+            [name, pixels, f"{pixels / self.counts.pixels:.6g}", *map(six_digits, (iou, accuracy, edges))]
             for name, iou, accuracy, edges, pixels in self._class_rows()
         ]
         images = [
             [
                 self.pictures.name(image.position),
                 image.pixels,
-                *map(_number, (image.miou, image.pixel_accuracy, _loss(image))),
+                *map(six_digits, (image.miou, image.pixel_accuracy, _loss(image))),
             ]
             for image in self.images
         ]
@@ -222,11 +222,7 @@ class SegmentMeter:
                 f"no pixel of the {plural(len(images), 'image')} is labelled, all are ignored: give the right class "
                 "names and ignore label; `gcvit doctor` shows what the label files hold"
             )
-        if broken := sum(not isfinite(image.loss) for image in images):
-            raise UserError(
-                f"the model's answers to {broken:,} of {len(images):,} images are not finite numbers: its weights are "
-                f"damaged or its training diverged; in bf16, try fp32"
-            )
+        check_finite([image.loss for image in images])
         together = {position: maps for share in distributed.gather(self.shown) for position, maps in share.items()}
         assert self.opened.classes is not None
         return SegmentEvaluation(
@@ -248,7 +244,3 @@ def ranked(rows: Sequence[SceneResult]) -> list[SceneResult]:
 
 def _loss(image: SceneResult) -> float | None:
     return image.loss / image.pixels if image.pixels else None
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Self
 
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from gcvit.errors import UserError
 from gcvit.model.config import Pair
+from gcvit.tasks.pyramid import filled
 from gcvit.tasks.segment.segmenter import SegmentationModel, SegmenterOutput
 
 STRIDE = 4  # pixels that a cell of the logits stands for
@@ -40,7 +40,7 @@ class ExportedSegmenter(SegmentationModel):
                 f"this file takes {self.size[0]}×{self.size[1]} pixels, and {height}×{width} are to be seen at once; "
                 f"leave out --mode whole, or export the model at that size"
             )
-        (logits,) = self.program(pad(images, (0, self.size[1] - width, 0, self.size[0] - height)))
+        (logits,) = self.program(filled(images, self.size))
         return SegmenterOutput(logits[:, :, : -(-height // STRIDE), : -(-width // STRIDE)], None)
 
     def fold(self) -> Self:
@@ -53,5 +53,4 @@ def middle(image: Tensor, size: Pair) -> Tensor:
     smaller, as where windows slide."""
     height, width = size
     top, left = (max(0, (has - wanted) // 2) for has, wanted in zip(image.shape[1:], size, strict=True))
-    image = image[:, top : top + height, left : left + width]
-    return pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
+    return filled(image[:, top : top + height, left : left + width], size)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from gcvit.errors import UserError
+from gcvit.wording import by
 
 Mode = Literal["whole", "slide"]
 Size = tuple[int, int]
@@ -43,9 +44,9 @@ class Looks:
 
     def __post_init__(self) -> None:
         if min(self.window) < LEAST:
-            raise UserError(f"window {_by(self.window)}: the model sees {LEAST} pixels a side at least")
+            raise UserError(f"window {by(self.window)}: the model sees {LEAST} pixels a side at least")
         if not all(1 <= step <= side for step, side in zip(self.steps, self.window, strict=True)):
-            raise UserError(f"stride {_by(self.steps)}: from 1 to the window's side, or pixels would be left out")
+            raise UserError(f"stride {by(self.steps)}: from 1 to the window's side, or pixels would be left out")
         if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
             raise UserError(f"scales {self.scales}: at least one factor, above 0")
 
@@ -235,7 +236,3 @@ def _normaliser(view: View, parts: Sequence[slice], size: Size) -> Tensor:
     for part in parts[1:]:
         total = torch.logaddexp(total, view.logits(part, size).logsumexp(1, keepdim=True))
     return total
-
-
-def _by(size: Size) -> str:
-    return "×".join(map(str, size))
