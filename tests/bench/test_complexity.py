@@ -1,6 +1,7 @@
 """Appendix F and Figure 1: formulas meet counts, growth is named rightly, fronts are fronts, pictures are drawn."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from gcvit.cli import bench_complexity, bench_figure1
 from gcvit.engine.figures import save_figure
 from gcvit.errors import UserError
 
+Command = Callable[[Sequence[str]], None]
 SIZES = (112, 224, 448, 672)
 
 
@@ -129,9 +131,19 @@ def test_one_figure_is_one_file(tmp_path: Path) -> None:
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_no_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="no GPU"):
-        complexity.growths(ComplexityConfig(device="cuda"), lambda text: None)
+@pytest.mark.parametrize("run", [bench_complexity.run, bench_figure1.run])
+@pytest.mark.parametrize(("device", "said"), [("cuda:99", "has 0 CUDA devices"), ("tpu", "must be auto, cpu, cuda")])
+def test_a_device_that_is_not_here_is_said(
+    run: Command, device: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(SystemExit):
-        bench_figure1.run(["--device", "cuda"])
+        run(["--device", device])
+    assert said in capsys.readouterr().err
+
+
+def test_a_gpus_memory_is_that_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    second, sizes = torch.device("cuda:1"), {torch.device("cuda:1"): 7}
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: sizes.get(device, 0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 2 * sizes.get(device, 0))
+    assert (peak.held(second), peak.held(second, at_most=True)) == (7, 14)

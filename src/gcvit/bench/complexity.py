@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gcvit.bench.cost import macs
-from gcvit.bench.peak import Measuring, Spent, check_device, measure
+from gcvit.bench.peak import Measuring, Spent, measure
 from gcvit.bench.swin import SWIN_SIZES, swin
+from gcvit.engine.device import resolve_device
 from gcvit.engine.fields import Range, check_fields
 from gcvit.errors import require
 from gcvit.factory import create_model, variant
@@ -35,7 +36,7 @@ NAMES: dict[Name, str] = {
 
 @dataclass(frozen=True)
 class ComplexityConfig:
-    """Raises UserError, naming the setting, for a value out of range."""
+    """Raises UserError, naming the setting, for a value out of range and a device that is not here."""
 
     model: str = "gcvit_tiny"
     """one of ours (`gcvit info` lists them)"""
@@ -44,13 +45,14 @@ class ComplexityConfig:
     measured_up_to: Annotated[int, Range(0, LARGEST_SIDE)] = 0
     """the largest side at which time and memory are measured too; 0: none. A GPU takes all, two cores 1,120"""
     device: str = "cpu"
-    """where they are measured: cpu, cuda or cuda:N"""
+    """where they are measured: auto, cpu, cuda or cuda:N"""
     threads: Annotated[int | None, Range(1, 1_024)] = None
     """CPU threads; none: as many as torch chooses"""
 
     def __post_init__(self) -> None:
         check_fields(self)
         variant(self.model)
+        resolve_device(self.device)
         require(len(set(self.sizes)) >= 3, "sizes", self.sizes, "at least three, to fit a line through")
 
 
@@ -158,9 +160,7 @@ def build(name: Name, model: str, size: int) -> nn.Module:
 
 
 def growths(config: ComplexityConfig, say: Say) -> list[Growth]:
-    """Every model's growth; with time and memory of ours, Swin and ViT up to `measured_up_to`. Raises UserError where
-    there is no such device."""
-    check_device(config.device)
+    """Every model's growth; with time and memory of ours, Swin and ViT up to `measured_up_to`."""
     found = []
     for name, title in NAMES.items():
         counted = []
