@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from gcvit.bench import complexity, peak, tradeoff
 from gcvit.bench.complexity import ComplexityConfig, Growth, stage_costs
 from gcvit.bench.complexity_figure import draw
+from gcvit.bench.cost import macs
 from gcvit.bench.peak import Measuring, Spent
 from gcvit.bench.published import table_1
 from gcvit.bench.tradeoff import COSTS, Point, front
@@ -30,8 +32,8 @@ def of(power: float, *, name: str = "a model") -> Growth:
 
 def test_equation_7_by_kind_is_what_is_counted() -> None:
     """To the multiply-add, padding and all; as printed it is too much wherever a stage has a global block."""
-    costs = stage_costs(ComplexityConfig("gcvit_pico", (64, 100, 160)))
-    assert len(costs) == 12
+    costs = stage_costs(ComplexityConfig("gcvit_pico", (160, 64, 100, 64)))
+    assert [cost.size for cost in costs[::4]] == [64, 100, 160]  # of four stages each
     for cost in costs:
         assert cost.by_kind == cost.counted, cost
         assert cost.equation_7 > cost.counted
@@ -53,6 +55,17 @@ def test_models_of_the_comparison_are_those() -> None:
     with torch.device("meta"):
         kinds = [type(complexity.build(name, "gcvit_pico", 64)).__name__ for name in complexity.NAMES]
     assert kinds == ["GCViT", "GCViT", "SwinTransformer", "VisionTransformer"]
+
+
+def test_models_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for windows that grow; and none is counted otherwise than one that is built for its size."""
+    build, built = complexity.build, []
+    monkeypatch.setattr(complexity, "build", lambda name, *how: built.append(name) or build(name, *how))
+    *others, vit = complexity.growths(ComplexityConfig("gcvit_pico", (64, 96, 128)), lambda text: None)
+    assert built == ["gcvit", *["gcvit, growing windows"] * 3, "swin_tiny", "vit_small"]
+    assert [growth.sizes for growth in others] == [(64, 96, 128)] * 3
+    with torch.device("meta"):
+        assert vit.macs[1] == macs(timm.create_model("vit_small_patch16_224", img_size=96), 96)
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

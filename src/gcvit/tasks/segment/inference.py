@@ -78,11 +78,11 @@ def segment_logits(
 
 
 class Pixels(NamedTuple):
-    """Per pixel, at the picture's size. predicted: (batch, height, width) int16. finite: whether all logits are.
-    losses: cross-entropy, fp32; 0 where ignored, None without labels."""
+    """Per pixel, at the picture's size. predicted: (batch, height, width) int16. finite: whether all logits are; None
+    with labels, where losses tell. losses: cross-entropy, fp32; 0 where ignored, None without labels."""
 
     predicted: Tensor
-    finite: Tensor
+    finite: Tensor | None
     losses: Tensor | None
 
 
@@ -92,16 +92,17 @@ def segment_pixels(model: nn.Module, images: Tensor, size: Size, looks: Looks, l
     labels: (batch, *size), any integers, negative where ignored.
     """
     best = predicted = normaliser = true = None
-    finite = torch.ones((), dtype=torch.bool, device=images.device)
+    finite = torch.ones((), dtype=torch.bool, device=images.device) if labels is None else None
     for first, logits in _by_classes(look(model, images, looks), size):
         top, at = logits.max(1)
-        finite &= logits.isfinite().all()
         at = at + first
         if best is None or predicted is None:
             best, predicted = top, at
         else:
             predicted = torch.where(top > best, at, predicted)
             best = torch.maximum(top, best)
+        if finite is not None:
+            finite &= logits.isfinite().all()
         if labels is not None:
             part = logits.logsumexp(1)
             normaliser = part if normaliser is None else torch.logaddexp(normaliser, part)
