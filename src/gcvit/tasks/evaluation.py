@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from gcvit.data.label_maps import RGB
+from gcvit.data.pixels import RGB
 from gcvit.wording import plural
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gcvit.data.label_maps import MOST_CLASSES, RGB, is_colour
+from gcvit.data.label_maps import MOST_CLASSES, is_colour
+from gcvit.data.pixels import RGB
 from gcvit.engine.config import as_dict, override
 from gcvit.errors import UserError, require
 from gcvit.model import GCViT, GCViTConfig

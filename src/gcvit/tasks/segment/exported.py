@@ -1,7 +1,6 @@
 """Segmentation models as they are exported, and exported files in their place."""
 
 from collections.abc import Callable
-from typing import Self
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -42,10 +41,6 @@ class ExportedSegmenter(SegmentationModel):
             )
         (logits,) = self.program(pad(images, (0, self.size[1] - width, 0, self.size[0] - height)))
         return SegmenterOutput(logits[:, :, : -(-height // STRIDE), : -(-width // STRIDE)], None)
-
-    def fold(self) -> Self:
-        """Itself: it was folded before it was exported."""
-        return self
 
 
 def middle(image: Tensor, size: Pair) -> Tensor:

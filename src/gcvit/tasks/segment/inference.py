@@ -27,9 +27,10 @@ CROPS = 8  # windows that go through the model at once
 class Looks:
     """How the model is shown a picture.
 
-    mode: whole, or slide: window by window, each `stride` pixels from the next (none: two thirds of the window), the
-    last ones flush with the edge; where windows overlap, their logits are averaged.
-    window, stride: (height, width) in pixels. scales: factors of the picture's size. flip: the mirror image as well.
+    mode: whole, or slide: window by window, each two thirds of a window from the next, the last ones flush with the
+    edge; where windows overlap, their logits are averaged. Pictures smaller than 32 pixels are continued with zeros,
+    the mean colour, to the right and below.
+    window: (height, width) in pixels. scales: factors of the picture's size. flip: the mirror image as well.
     The softmax of several scales and of mirror images is averaged.
 
     Raises UserError for what cannot be.
@@ -37,44 +38,20 @@ class Looks:
 
     mode: Mode = "whole"
     window: Size = (512, 512)
-    stride: Size | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
     def __post_init__(self) -> None:
         if min(self.window) < LEAST:
             raise UserError(f"window {_by(self.window)}: the model sees {LEAST} pixels a side at least")
-        if not all(1 <= step <= side for step, side in zip(self.steps, self.window, strict=True)):
-            raise UserError(f"stride {_by(self.steps)}: from 1 to the window's side, or pixels would be left out")
         if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
             raise UserError(f"scales {self.scales}: at least one factor, above 0")
 
     @property
     def steps(self) -> Size:
-        """The stride that is used."""
+        """From one window to the next, (height, width) in pixels."""
         height, width = self.window
-        return self.stride or (height * 2 // 3, width * 2 // 3)
-
-
-def segment_logits(
-    model: nn.Module,
-    images: Tensor,
-    size: Size,
-    *,
-    mode: Mode = "whole",
-    window: Size = (512, 512),
-    stride: Size | None = None,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
-) -> Tensor:
-    """Logits of images (batch, 3, height, width) at `size`, (batch, classes, *size) in fp32; see `Looks`.
-
-    With several scales or mirror images they are logarithms of the averaged softmax. Images of any size: smaller ones
-    than 32 pixels are continued with zeros (the mean colour) to the right and below.
-    Raises UserError for settings that cannot be.
-    """
-    views = look(model, images, Looks(mode, window, stride, tuple(scales), flip))
-    return torch.cat([logits for _, logits in _by_classes(views, size)], dim=1)
+        return height * 2 // 3, width * 2 // 3
 
 
 class Pixels(NamedTuple):
@@ -87,7 +64,8 @@ class Pixels(NamedTuple):
 
 
 def segment_pixels(model: nn.Module, images: Tensor, size: Size, looks: Looks, labels: Tensor | None = None) -> Pixels:
-    """The likeliest class of each pixel: the argmax of `segment_logits`, without holding them.
+    """The likeliest class of each pixel at `size` of images (batch, channels, height, width), without holding all
+    logits.
 
     labels: (batch, *size), any integers, negative where ignored.
     """
