@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from segment_speed import held
 
 import gcvit
 from gcvit.bench.machine import machine
+from gcvit.bench.peak import held
 from gcvit.cli.output import facts, next_steps, say, table
 from gcvit.engine.device import autocast, resolve_device
 from gcvit.files import write_json
@@ -65,7 +65,7 @@ def main() -> None:
     if not 1 <= few < many:
         parser.error("--batches are two numbers of images, at least 1 and not the same")
     torch.set_num_threads(options.threads)
-    settings = resolve_device(options.device).type, options.precision, options.threads
+    settings = str(resolve_device(options.device)), options.precision, options.threads
 
     training = []
     for part, side in TRAINING:
@@ -128,14 +128,13 @@ def measure(case: Case) -> Memory:
         model.set_grad_checkpointing(case.mode == "checkpointed")
     model = model.to(device)
     images = torch.randn(case.batch, 3, case.side, case.side, device=device).to(memory_format=torch.channels_last)
-    on_gpu = device.type == "cuda"
-    before = torch.cuda.memory_allocated(device) if on_gpu else held("VmRSS")
+    before = held(device)
     with torch.set_grad_enabled(training), autocast(device, case.precision):
         found = model(images)
         loss = sum(x.float().mean() for x in (found if backbone else [found]))
     if isinstance(loss, torch.Tensor) and loss.requires_grad:
         loss.backward()
-    most = torch.cuda.max_memory_allocated(device) if on_gpu else held("VmHWM")
+    most = held(device, at_most=True)
     return Memory(most - before, most)
 
 

@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 import gcvit
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.machine import machine
+from gcvit.bench.peak import held
 from gcvit.bench.segment_peers import SmpSegmenter
 from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, swin
 from gcvit.cli.output import facts, say, table
@@ -169,17 +169,11 @@ def peak_memory(name: str, mode: str, settings: Settings) -> int:
     """Bytes beyond what this process holds now: weights, optimiser, and all that two steps need."""
     torch.set_num_threads(settings.threads)
     device = resolve_device(settings.device)
-    before = held("VmRSS")
+    before = held(device)
     step = prepared(name, mode, settings, device)
     for _ in range(2):
         step()
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else held("VmHWM") - before
-
-
-def held(what: str) -> int:
-    """Bytes of main memory: VmRSS now, VmHWM at most so far. Unlike `getrusage`, without those of the parent."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{what}:"))
+    return held(device, at_most=True) - before
 
 
 if __name__ == "__main__":

@@ -108,14 +108,14 @@ class OpenedModel:
     entry: CatalogueEntry | None
 
 
-def open_model(source: Weights, *, ema: bool = False) -> OpenedModel:
+def open_model(source: Weights) -> OpenedModel:
     """Open a trained model in eval mode.
 
     source: as `load_weights` takes it; of a bare checkpoint the variant is read off its shapes.
     Raises UserError when it cannot be opened. What it is said to be is compared with the shapes of its weights before
     anything is built, so that nothing is as large as a description alone makes it.
     """
-    checkpoint = find(source, ema=ema)
+    checkpoint = find(source)
     hub, entry, origin = checkpoint.hub_config, checkpoint.entry, checkpoint.origin
     config = configuration(checkpoint)
     if hub is not None:

@@ -51,9 +51,9 @@ def instead(name: str, known: Collection[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
 
-def classes_named(names: Collection[str], most: int = 8) -> str:
+def classes_named(names: Collection[str]) -> str:
     """ "10 classes: disc, ring and 8 more"; "" for none."""
-    return f"{plural(len(names), 'class', 'es')}: {listed(names, most)}" if names else ""
+    return f"{plural(len(names), 'class', 'es')}: {listed(names, 8)}" if names else ""
 
 
 def plural(number: int, thing: str, ending: str = "s") -> str:

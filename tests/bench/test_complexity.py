@@ -1,15 +1,18 @@
 """Appendix F and Figure 1: formulas meet counts, growth is named rightly, fronts are fronts, pictures are drawn."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from gcvit.bench import complexity, peak, tradeoff
 from gcvit.bench.complexity import ComplexityConfig, Growth, stage_costs
 from gcvit.bench.complexity_figure import draw
+from gcvit.bench.cost import macs
 from gcvit.bench.peak import Measuring, Spent
 from gcvit.bench.published import table_1
 from gcvit.bench.tradeoff import COSTS, Point, front
@@ -18,6 +21,7 @@ from gcvit.cli import bench_complexity, bench_figure1
 from gcvit.engine.figures import save_figure
 from gcvit.errors import UserError
 
+Command = Callable[[Sequence[str]], None]
 SIZES = (112, 224, 448, 672)
 
 
@@ -28,8 +32,8 @@ def of(power: float, *, name: str = "a model") -> Growth:
 
 def test_equation_7_by_kind_is_what_is_counted() -> None:
     """To the multiply-add, padding and all; as printed it is too much wherever a stage has a global block."""
-    costs = stage_costs(ComplexityConfig("gcvit_pico", (64, 100, 160)))
-    assert len(costs) == 12
+    costs = stage_costs(ComplexityConfig("gcvit_pico", (160, 64, 100, 64)))
+    assert [cost.size for cost in costs[::4]] == [64, 100, 160]  # of four stages each
     for cost in costs:
         assert cost.by_kind == cost.counted, cost
         assert cost.equation_7 > cost.counted
@@ -51,6 +55,17 @@ def test_models_of_the_comparison_are_those() -> None:
     with torch.device("meta"):
         kinds = [type(complexity.build(name, "gcvit_pico", 64)).__name__ for name in complexity.NAMES]
     assert kinds == ["GCViT", "GCViT", "SwinTransformer", "VisionTransformer"]
+
+
+def test_models_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for windows that grow; and none is counted otherwise than one that is built for its size."""
+    build, built = complexity.build, []
+    monkeypatch.setattr(complexity, "build", lambda name, *how: built.append(name) or build(name, *how))
+    *others, vit = complexity.growths(ComplexityConfig("gcvit_pico", (64, 96, 128)), lambda text: None)
+    assert built == ["gcvit", *["gcvit, growing windows"] * 3, "swin_tiny", "vit_small"]
+    assert [growth.sizes for growth in others] == [(64, 96, 128)] * 3
+    with torch.device("meta"):
+        assert vit.macs[1] == macs(timm.create_model("vit_small_patch16_224", img_size=96), 96)
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,9 +144,19 @@ def test_one_figure_is_one_file(tmp_path: Path) -> None:
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_no_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="no GPU"):
-        complexity.growths(ComplexityConfig(device="cuda"), lambda text: None)
+@pytest.mark.parametrize("run", [bench_complexity.run, bench_figure1.run])
+@pytest.mark.parametrize(("device", "said"), [("cuda:99", "has 0 CUDA devices"), ("tpu", "must be auto, cpu, cuda")])
+def test_a_device_that_is_not_here_is_said(
+    run: Command, device: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(SystemExit):
-        bench_figure1.run(["--device", "cuda"])
+        run(["--device", device])
+    assert said in capsys.readouterr().err
+
+
+def test_a_gpus_memory_is_that_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    second, sizes = torch.device("cuda:1"), {torch.device("cuda:1"): 7}
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: sizes.get(device, 0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 2 * sizes.get(device, 0))
+    assert (peak.held(second), peak.held(second, at_most=True)) == (7, 14)

@@ -1,11 +1,14 @@
 """The paper's tables: nothing counted is written down, every figure has its source, every difference its reason."""
 
 import csv
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from gcvit.bench import published
 from gcvit.bench.context import carriers
@@ -14,10 +17,16 @@ from gcvit.bench.published import EXPLAINED, Line, table_1, table_2, table_3
 from gcvit.bench.table_formats import as_csv, latex, markdown, wide
 from gcvit.bench.tables import APART, Cell, PaperTable, Row, build
 from gcvit.cli.tables import run
+from gcvit.engine.config import save_config
+from gcvit.engine.folder import CONFIG
 from gcvit.errors import UserError
 from gcvit.model import VARIANTS
 from gcvit.tasks import TASKS
 from gcvit.tasks.ablations import ABLATIONS
+from gcvit.tasks.config import RunConfig
+from gcvit.tasks.task import Task
+from gcvit.weights.resolve import CONFIG_FILE, WEIGHTS_FILE
+from tasks.tiny import every_task
 
 NOTHING: dict[tuple[str, str], str] = {}
 DEVIATIONS = (Path(__file__).parents[2] / "docs" / "deviations.md").read_text("utf8")
@@ -144,7 +153,26 @@ def test_the_command(
     assert "there is no table '6'; there are 1, 2, 3" in capsys.readouterr().err
 
 
-def test_scores_of_runs(tmp_path: Path) -> None:
+@every_task
+def test_the_score_of_a_run(tmp_path: Path, task: Task, tiny: RunConfig) -> None:
+    """Of any task, under the name that its own evaluations give it, in a column that a table has."""
+    best = tmp_path / "best"
+    best.mkdir()
+    save_config(replace(tiny, ablation="table_4_swin"), tmp_path / CONFIG)
+    (best / CONFIG_FILE).write_text(json.dumps({"task": task.name}))
+    metrics = dict.fromkeys(task.curves, 0.1) | {task.score: 0.4567}
+    save_file({"weight": torch.zeros(1)}, best / WEIGHTS_FILE, {"metrics": json.dumps(metrics)})
+    found, (remark,) = measured_in([tmp_path])
+    ((key, value),) = found.items()
+    assert (key[0], value) == ("table_4_swin", "45.7")
+    assert key[1] in published.SCORES
+    assert remark == f"ours: 45.7 {key[1]}, gcvit_pico, table_4_swin, built-in images"
+    (best / CONFIG_FILE).write_text("[]")
+    with pytest.raises(UserError, match="should hold a JSON object"):
+        measured_in([tmp_path])
+
+
+def test_scores_of_no_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run with weights"):
         measured_in([tmp_path])
     assert measured_in([]) == ({}, [])

@@ -18,9 +18,9 @@ from gcvit.data.label_maps import default_palette
 from gcvit.data.shapes import CLASSES as SCENE_CLASSES
 from gcvit.factory import create_model
 from gcvit.tasks.detect import DETECT, Detector, HeadConfig
-from gcvit.tasks.detect.mmdet import to_mmdet
 from gcvit.tasks.detect.saving import DetectPreprocessing
 from gcvit.tasks.opened import Opened
+from tasks.detect.building import to_mmdet
 
 from .conftest import SHORT_DETECT, Command, Fake
 

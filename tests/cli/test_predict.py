@@ -19,10 +19,10 @@ from gcvit.tasks.classify import CLASSIFY
 from gcvit.tasks.classify.answer import Classification, Guess
 from gcvit.tasks.classify.names import class_names
 from gcvit.tasks.opened import Opened
-from gcvit.tasks.segment.inference import segment_logits
 from gcvit.weights.catalogue import CATALOGUE
 from gcvit.weights.hub import save_hub
 from gcvit.weights.preprocessing import Preprocessing
+from tasks.segmenters import segment_logits
 
 from .conftest import Command, Example, Outcome
 from .predicted import picture, results, three

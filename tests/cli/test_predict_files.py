@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gcvit.cli.predict import result_names
+from gcvit.errors import UserError
 
 from .conftest import Command
 from .predicted import picture, results, three
@@ -62,6 +63,29 @@ def test_names_are_never_the_same() -> None:
         assert len(set(names.values())) == len(files)
         assert all(name.is_relative_to("out") for name in names.values())
     assert result_names([Path("../p/a.png")], Path("out")) == {Path("../p/a.png"): Path("out/a")}
+
+
+def test_names_of_many_files_take_no_longer_for_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each image and each folder of results is resolved once."""
+    resolve, asked = Path.resolve, []
+    monkeypatch.setattr(Path, "resolve", lambda path: asked.append(path) or resolve(path))
+    files = [tmp_path / f"{folder}/{number}.png" for folder in "ab" for number in range(50)]
+    names = result_names(files, tmp_path / "out")
+    assert names[files[-1]] == tmp_path / "out/b/49"
+    assert sorted(asked) == sorted([*files, tmp_path / "out/a", tmp_path / "out/b"])
+
+
+@pytest.mark.parametrize("name", ["x/a.b.png", "x/a.b.labels.png", "x/a.png", "a.b.png", "x/a.bc.png"])
+def test_an_image_that_results_might_replace_is_told(tmp_path: Path, name: str) -> None:
+    """Also one that is seen through a link."""
+    (tmp_path / "in/x").mkdir(parents=True)
+    (tmp_path / "in/c.jpg").symlink_to(tmp_path / "out" / name)
+    files = [tmp_path / "in/x/a.b.jpg", tmp_path / "in/c.jpg"]
+    if name.startswith("x/a.b."):
+        with pytest.raises(UserError, match=f"out/{name} is one of the images and might be overwritten"):
+            result_names(files, tmp_path / "out")
+    else:
+        assert [*result_names(files, tmp_path / "out").values()] == [tmp_path / "out/x/a.b", tmp_path / "out/c"]
 
 
 def test_an_image_is_never_overwritten(gcvit: Command, segment_model: Path) -> None:

@@ -38,8 +38,17 @@ def test_little_work_is_one_threads() -> None:
     assert [threads(1000, edge - TILE), threads(1000, edge)] == [1, 2]
 
 
+class Unasked(nn.Module):
+    """Counting thousands of weights takes the time of some steps."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        raise AssertionError
+
+
 def test_nothing_changes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threads(10, TILE, torch.device("cuda")) == 2
+    with threads_for(Unasked(), TILE, torch.device("cuda")):
+        assert torch.get_num_threads() == 2
     with threads_for(nn.Identity(), TILE, CPU):
         assert torch.get_num_threads() == 2  # a program of another runtime has no weights here
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -103,8 +103,8 @@ def test_tokens_lie_a_stride_apart_where_the_last_ones_stick_out(monkeypatch: py
     places = torch.tensor([[0.99, 0.99]])
     reach._of(Look(classifier(), image(70, 70)), "ours", classifier().model, places)
     last = [torch.tensor([[side, side]]) for side in (70.0, 68.0, 72.0, 80.0)]  # of 18, 9, 5 and 3 tokens
-    assert len(asked) == 16
-    assert all(torch.equal(one, last[at // 4]) for at, one in enumerate(asked))
+    assert len(asked) == 12  # for each of 8 blocks, and once for an even field of each stage
+    assert all(torch.equal(one, last[at // 3]) for at, one in enumerate(asked))
 
 
 def test_a_shift_widens_by_half_a_window() -> None:

@@ -3,16 +3,23 @@
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gcvit.model import GCViT
 from gcvit.tasks.segment.config import UPerNetConfig
+from gcvit.tasks.segment.inference import Looks, Size, _by_classes, look
 from gcvit.tasks.segment.segmenter import Segmenter
 from laws.models import SMALL
 from laws.weights import meaningful_weights
 
 HEAD = UPerNetConfig(channels=12, bins=(1, 2, 3, 6), dropout=0.3, aux_channels=6)
 CLASSES = 5
+WHOLE = Looks()
+
+
+def segment_logits(model: nn.Module, images: Tensor, size: Size, looks: Looks = WHOLE) -> Tensor:
+    """Logits of images at `size`, of all classes at once; of several views the logarithms of their mean softmax."""
+    return torch.cat([logits for _, logits in _by_classes(look(model, images, looks), size)], dim=1)
 
 
 def matter(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gcvit.bench.cost import macs
-from gcvit.bench.peak import Measuring, Spent, check_device, measure
+from gcvit.bench.peak import Measuring, Spent, measure
 from gcvit.bench.swin import SWIN_SIZES, swin
+from gcvit.engine.device import resolve_device
 from gcvit.engine.fields import Range, check_fields
 from gcvit.errors import require
 from gcvit.factory import create_model, variant
@@ -25,9 +26,10 @@ Say = Callable[[str], None]
 WHOLE = 224  # pixels, a side of which no window is padded
 SIDES = Range(SMALLEST_SIDE, LARGEST_SIDE)
 Name = Literal["gcvit", "gcvit, growing windows", "swin_tiny", "vit_small"]
+GROWING: Name = "gcvit, growing windows"
 NAMES: dict[Name, str] = {
     "gcvit": "{model}, windows of its own size",
-    "gcvit, growing windows": "{model}, windows that grow with the image",
+    GROWING: "{model}, windows that grow with the image",
     "swin_tiny": "Swin-T, windows of 7",
     "vit_small": "ViT-S/16, global attention",
 }
@@ -35,7 +37,7 @@ NAMES: dict[Name, str] = {
 
 @dataclass(frozen=True)
 class ComplexityConfig:
-    """Raises UserError, naming the setting, for a value out of range."""
+    """Raises UserError, naming the setting, for a value out of range and a device that is not here."""
 
     model: str = "gcvit_tiny"
     """one of ours (`gcvit info` lists them)"""
@@ -44,13 +46,14 @@ class ComplexityConfig:
     measured_up_to: Annotated[int, Range(0, LARGEST_SIDE)] = 0
     """the largest side at which time and memory are measured too; 0: none. A GPU takes all, two cores 1,120"""
     device: str = "cpu"
-    """where they are measured: cpu, cuda or cuda:N"""
+    """where they are measured: auto, cpu, cuda or cuda:N"""
     threads: Annotated[int | None, Range(1, 1_024)] = None
     """CPU threads; none: as many as torch chooses"""
 
     def __post_init__(self) -> None:
         check_fields(self)
         variant(self.model)
+        resolve_device(self.device)
         require(len(set(self.sizes)) >= 3, "sizes", self.sizes, "at least three, to fit a line through")
 
 
@@ -115,8 +118,10 @@ class Growth:
 def stage_costs(config: ComplexityConfig) -> list[StageCost]:
     """Every stage's attention at every size, with the windows of the model's own size."""
     row, found = variant(config.model), []
-    for size in sorted(config.sizes):
-        counted = _attention(config.model, size)
+    with torch.device("meta"):
+        model = create_model(config.model).eval()
+    for size in sorted(set(config.sizes)):
+        counted = _attention(model, size)
         at = replace(row, img_size=size, windows=row.stage_windows)  # type: ignore[arg-type]
         found += [StageCost(size, s, *_formulas(at, s), counted[s]) for s in range(STAGES)]
     return found
@@ -132,10 +137,8 @@ def _formulas(config: GCViTConfig, stage: int) -> tuple[int, int]:
     return local * len(kinds), sum(local if kind == "local" else whole for kind in kinds)
 
 
-def _attention(name: str, size: int) -> list[int]:
+def _attention(model: GCViT, size: int) -> list[int]:
     """Multiply-adds of each stage's attention modules, by torch's counter."""
-    with torch.device("meta"):
-        model = create_model(name).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(1, 3, size, size, device="meta"))
     counts = [0] * STAGES
@@ -146,29 +149,28 @@ def _attention(name: str, size: int) -> list[int]:
     return counts
 
 
-def build(name: Name, model: str, size: int) -> nn.Module:
-    """A model of the comparison, for images of `size` pixels a side; only one whose windows grow depends on it."""
+def build(name: Name, model: str, size: int = WHOLE) -> nn.Module:
+    """A model of the comparison, for images of any size; the windows of `GROWING` are those for `size` pixels."""
     if name == "gcvit":
         return create_model(model)
-    if name == "gcvit, growing windows":
+    if name == GROWING:
         return create_model(model, img_size=size)
     if name == "swin_tiny":
         return swin(*SWIN_SIZES[name], window=7)
-    return timm.create_model("vit_small_patch16_224", num_classes=1000, img_size=size)
+    return timm.create_model("vit_small_patch16_224", dynamic_img_size=True)
 
 
 def growths(config: ComplexityConfig, say: Say) -> list[Growth]:
-    """Every model's growth; with time and memory of ours, Swin and ViT up to `measured_up_to`. Raises UserError where
-    there is no such device."""
-    check_device(config.device)
+    """Every model's growth; with time and memory of ours, Swin and ViT up to `measured_up_to`."""
     found = []
     for name, title in NAMES.items():
         counted = []
         sizes = [s for s in sorted(set(config.sizes)) if name != "vit_small" or s % 16 == 0]
         for size in sizes:
             say(f"counting {name} at {size} px")
-            with torch.device("meta"):
-                model = build(name, config.model, size)
+            if size == sizes[0] or name == GROWING:
+                with torch.device("meta"):
+                    model = build(name, config.model, size)
             counted.append(macs(model, size))
         title = title.format(model=config.model)
         found.append(Growth(title, tuple(sizes), tuple(counted), tuple(_measured(name, sizes, config, say))))
@@ -177,15 +179,13 @@ def growths(config: ComplexityConfig, say: Say) -> list[Growth]:
 
 def _measured(name: Name, sizes: Sequence[int], config: ComplexityConfig, say: Say) -> list[Spent]:
     chosen = [size for size in sizes if size <= config.measured_up_to]
-    if not chosen or name == "gcvit, growing windows":
+    if not chosen or name == GROWING:
         return []
     say(f"timing {name} up to {chosen[-1]} px")
-    return measure(_at_any_size, (name, config.model), chosen, Measuring(config.device, threads=config.threads))
+    return measure(_in_use, (name, config.model), chosen, Measuring(config.device, threads=config.threads))
 
 
-def _at_any_size(name: Name, model: str) -> nn.Module:
-    """One model for all sizes. Ours is folded, as it is used."""
-    if name == "vit_small":
-        return timm.create_model("vit_small_patch16_224", dynamic_img_size=True)
-    built = build(name, model, WHOLE)
+def _in_use(name: Name, model: str) -> nn.Module:
+    """Ours is folded, as it is used."""
+    built = build(name, model)
     return built.fold() if isinstance(built, GCViT) else built

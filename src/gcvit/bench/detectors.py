@@ -28,7 +28,6 @@ class TorchvisionDetector(nn.Module):
     def __init__(self, size: Pair, head: HeadConfig) -> None:
         super().__init__()
         sides: dict[str, Any] = {"min_size": min(size), "max_size": max(size), "_skip_resize": True}
-        self.head_config = head
         self.model = maskrcnn_resnet50_fpn_v2(
             weights=None,
             weights_backbone=None,
@@ -104,16 +103,11 @@ def _on_pyramid(name: str, head: HeadConfig, windows: Windows | None, drop_path:
     return TimmDetector(name.removeprefix(TIMM), CLASSES, head)
 
 
-def is_detector(model: nn.Module) -> bool:
-    return isinstance(model, TorchvisionDetector | PyramidDetector)
-
-
 def counted(model: nn.Module) -> nn.Module:
-    """What is computed of one image, for counting."""
+    """What is computed of one image, for counting: of a detector with so many boxes and masks; any other as it is."""
     if isinstance(model, TorchvisionDetector):
         return CountedTorchvision(model.model, BOXES, MASKS)
-    assert isinstance(model, PyramidDetector)
-    return Counted(model, BOXES, MASKS)
+    return Counted(model, BOXES, MASKS) if isinstance(model, PyramidDetector) else model
 
 
 def objects(pictures: int, size: Pair, device: torch.device) -> list[Targets]:

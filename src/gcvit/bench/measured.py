@@ -9,10 +9,11 @@ from safetensors import safe_open
 from gcvit.errors import UserError
 from gcvit.tasks import task_named
 from gcvit.tasks.runs import run_of
-from gcvit.weights.resolve import CONFIG_FILE, WEIGHTS_FILE
+from gcvit.weights.reading import read_hub_config
+from gcvit.weights.resolve import WEIGHTS_FILE
 
 # The column of the paper's tables in which a task's score stands.
-SCORES = {"classify": ("top1", "top-1"), "segment": ("miou", "mIoU"), "detect": ("ap", "AP box")}
+COLUMNS = {"classify": "top-1", "segment": "mIoU", "detect": "AP box"}
 
 
 def measured_in(folders: Sequence[Path]) -> tuple[dict[tuple[str, str], str], list[str]]:
@@ -24,18 +25,17 @@ def measured_in(folders: Sequence[Path]) -> tuple[dict[tuple[str, str], str], li
         best = folder / "best"
         if not (best / WEIGHTS_FILE).is_file():
             raise UserError(f"{folder}: no run with weights in {best}; give the folder that gcvit train names")
-        task = task_named(json.loads((best / CONFIG_FILE).read_text("utf8")).get("task", "classify"))
+        task = task_named(read_hub_config(best).get("task", "classify"))
         record = run_of(folder, task)
-        if record is None or task.name not in SCORES:
+        if record is None or task.name not in COLUMNS:
             raise UserError(f"{folder}: not a run whose score stands in the paper's tables")
         with safe_open(best / WEIGHTS_FILE, "np") as weights:
             metrics = json.loads((weights.metadata() or {}).get("metrics", "{}"))
-        name, column = SCORES[task.name]
-        if metrics.get(name) is None:
-            raise UserError(f"{folder}: its best weights do not say what {name} they reach")
-        config = record.config
+        if metrics.get(task.score) is None:
+            raise UserError(f"{folder}: its best weights do not say what {task.score} they reach")
+        config, column = record.config, COLUMNS[task.name]
         key = (config.ablation or config.model, column)
-        value = f"{100 * metrics[name]:.1f}"
+        value = f"{100 * metrics[task.score]:.1f}"
         found[key] = f"{found[key]} / {value}" if key in found else value
         data = "built-in images" if config.data is None else Path(config.data).name
         remarks.append(

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from gcvit.bench.timing import take_turn
-from gcvit.errors import UserError
+from gcvit.engine.device import resolve_device
 
 STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 
@@ -34,19 +34,13 @@ class Spent:
 
 @dataclass(frozen=True)
 class Measuring:
-    """device: as torch names it. batch: images. steps: passes of which the fastest counts. threads: of the CPU, None
-    for as many as torch chooses."""
+    """device: as `resolve_device` takes it. batch: images. steps: passes of which the fastest counts. threads: of the
+    CPU, None for as many as torch chooses."""
 
     device: str = "cpu"
     batch: int = 1
     steps: int = 3
     threads: int | None = None
-
-
-def check_device(device: str) -> None:
-    """Raise UserError for a GPU where there is none."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("there is no GPU here; leave --device out")
 
 
 def measure(
@@ -63,15 +57,15 @@ def _measure(
 ) -> list[Spent]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = torch.device(config.device)
+    device = resolve_device(config.device)
     model = build(*arguments).eval().to(device)
     found = []
     _forget_the_most(device)
-    before = _held("VmRSS", device)
+    before = held(device)
     for size in sizes:
         images = torch.randn(config.batch, 3, size, size, device=device)
         steps = take_turn(lambda images=images: model(images), config.steps + 1, device).steps_ms  # type: ignore[misc]
-        most = _held("VmHWM", device)
+        most = held(device, at_most=True)
         found.append(Spent(size, min(steps[1:]), None if most is None or before is None else most - before))
     return found
 
@@ -88,11 +82,13 @@ def _forget_the_most(device: torch.device) -> None:
             REFERENCES.write_text("5")
 
 
-def _held(name: str, device: torch.device) -> int | None:
-    """Bytes: what the process holds now (VmRSS) or has held at most (VmHWM)."""
+def held(device: torch.device, *, at_most: bool = False) -> int | None:
+    """Bytes of a GPU's memory, or of the main memory, that this process holds now, or has held at most; None where the
+    system does not tell. Unlike `getrusage`, without those of the parent."""
     if device.type == "cuda":
-        return torch.cuda.memory_allocated() if name == "VmRSS" else torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated(device) if at_most else torch.cuda.memory_allocated(device)
     if not STATUS.is_file():
         return None
+    name = "VmHWM:" if at_most else "VmRSS:"
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(name))
     return 1024 * int(line.split()[1])

@@ -28,7 +28,7 @@ class Line:
 
     method: as printed. model: what is counted for it, one of ours, an ablation or, after "timm/", one of timm's; None
     where there is none to count. values: what is printed, by column; what is None is a dash there. sources: keys of
-    `SOURCES`, by column, "" for all others. heads: of detectors. recipe: of a row that only its training tells apart.
+    `SOURCES`, by column, "" for all others. heads: of detectors.
     """
 
     method: str
@@ -36,7 +36,6 @@ class Line:
     values: Mapping[str, Number | None]
     sources: Mapping[str, str]
     heads: str = ""
-    recipe: str = ""
 
     def source(self, column: str) -> Source:
         """Where a column's figure comes from."""
@@ -65,60 +64,60 @@ SOURCES: dict[str, Source] = {
     "ablation": Source(OURS, "the paper's own", "recipes not said to differ from GC ViT-T's"),
 }
 
-# method, what is counted, M parameters, GFLOPs, side in pixels, top-1, whether Table 1 has it too (S.4 has all)
-CLASSIFIERS: tuple[tuple[str, str | None, Number, Number, int, float, bool], ...] = (
-    ("ResMLP-S12", "timm/resmlp_12_224", 15, 3.0, 224, 76.6, True),
-    ("PVT-v2-B1", "timm/pvt_v2_b1", 13, 2.1, 224, 78.7, True),
-    ("GC ViT-XXT", "gcvit_xxtiny", 12, 2.1, 224, 79.8, True),
-    ("DeiT-Small/16", "timm/deit_small_patch16_224", 22, 4.6, 224, 79.9, True),
-    ("T2T-ViT-14", None, 22, 5.2, 224, 81.5, True),
-    ("GC ViT-XT", "gcvit_xtiny", 20, 2.6, 224, 82.0, True),
-    ("ResNet50", "timm/resnet50", 25, 4.1, 224, 76.1, True),
-    ("PVT-Small", None, 24, 3.8, 224, 79.8, False),
-    ("Twins-PCPVT-S", "timm/twins_pcpvt_small", 24, 3.8, 224, 81.2, False),
-    ("Swin-T", "timm/swin_tiny_patch4_window7_224", 29, 4.5, 224, 81.3, True),
-    ("CoAtNet-0", "timm/coatnet_0_224", 25, 4.2, 224, 81.6, True),
-    ("Twins-SVT-S", "timm/twins_svt_small", 24, 2.9, 224, 81.7, False),
-    ("PVT-v2-B2", "timm/pvt_v2_b2", 25, 4.0, 224, 82.0, True),
-    ("ConvNeXt-T", "timm/convnext_tiny", 29, 4.5, 224, 82.1, True),
-    ("Focal-T", None, 29, 4.9, 224, 82.2, True),
-    ("CSwin-T", None, 23, 4.3, 224, 82.7, True),
-    ("GC ViT-T", "gcvit_tiny", 28, 4.7, 224, 83.4, True),
-    ("ResNet-101", "timm/resnet101", 44, 7.9, 224, 77.4, True),
-    ("ResMLP-S24", "timm/resmlp_24_224", 30, 6.0, 224, 79.3, False),
-    ("PVT-Medium", None, 44, 6.7, 224, 81.2, False),
-    ("T2T-ViT-19", None, 39, 8.9, 224, 81.9, False),
-    ("Twins-PCPVT-B", "timm/twins_pcpvt_base", 44, 6.7, 224, 82.7, False),
-    ("Swin-S", "timm/swin_small_patch4_window7_224", 50, 8.7, 224, 83.0, True),
-    ("Twins-SVT-B", "timm/twins_svt_base", 56, 8.6, 224, 83.2, False),
-    ("ConvNeXt-S", "timm/convnext_small", 50, 8.7, 224, 83.1, True),
-    ("PVT-v2-B3", "timm/pvt_v2_b3", 45, 6.9, 224, 83.2, True),
-    ("CoAtNet-1", "timm/coatnet_1_224", 42, 8.4, 224, 83.3, True),
-    ("Focal-S", None, 51, 9.1, 224, 83.5, True),
-    ("CSwin-S", None, 35, 6.9, 224, 83.6, True),
-    ("GC ViT-S", "gcvit_small", 51, 8.5, 224, 83.9, True),
-    ("ResNet-152", "timm/resnet152", 60, 11.6, 224, 78.3, True),
-    ("ViT-Base/16", "timm/vit_base_patch16_224", 86, 17.6, 224, 77.9, True),
-    ("ResMLP-B24", None, 116, 23.0, 224, 81.0, False),
-    ("PVT-Large", None, 61, 9.8, 224, 81.7, False),
-    ("DeiT-Base/16", "timm/deit_base_patch16_224", 86, 17.6, 224, 81.8, True),
-    ("CrossViT-B", "timm/crossvit_base_240", 104, 21.2, 224, 82.2, False),
-    ("T2T-ViT-24", None, 64, 14.1, 224, 82.3, False),
-    ("CPVT-B", None, 88, 17.6, 224, 82.3, False),
-    ("Twins-PCPVT-L", "timm/twins_pcpvt_large", 61, 9.8, 224, 83.1, False),
-    ("Swin-B", "timm/swin_base_patch4_window7_224", 88, 15.4, 224, 83.3, True),
-    ("CoAtNet-2", "timm/coatnet_2_224", 42, 8.4, 224, 83.3, True),
-    ("PVT-v2-B4", "timm/pvt_v2_b4", 62, 10.1, 224, 83.6, False),
-    ("Twins-SVT-L", "timm/twins_svt_large", 99, 15.1, 224, 83.7, False),
-    ("ConvNeXt-B", "timm/convnext_base", 89, 15.4, 224, 83.8, True),
-    ("Focal-B", None, 90, 16.0, 224, 83.8, True),
-    ("PVT-v2-B5", "timm/pvt_v2_b5", 82, 11.8, 224, 83.8, True),
-    ("CSwin-B", None, 78, 15.0, 224, 84.2, True),
-    ("BoTNet", None, 79, 19.3, 256, 84.2, True),
-    ("GC ViT-B", "gcvit_base", 90, 14.8, 224, 84.4, True),
-    ("ConvNeXt-L", "timm/convnext_large", 198, 34.4, 224, 84.3, True),
-    ("CoAtNet-3", "timm/coatnet_3_224", 168, 34.7, 224, 84.5, True),
-    ("GC ViT-L", "gcvit_large", 201, 32.6, 224, 84.6, True),
+# method, what is counted, M parameters, GFLOPs, top-1, whether Table 1 has it too (S.4 has all)
+CLASSIFIERS: tuple[tuple[str, str | None, Number, Number, float, bool], ...] = (
+    ("ResMLP-S12", "timm/resmlp_12_224", 15, 3.0, 76.6, True),
+    ("PVT-v2-B1", "timm/pvt_v2_b1", 13, 2.1, 78.7, True),
+    ("GC ViT-XXT", "gcvit_xxtiny", 12, 2.1, 79.8, True),
+    ("DeiT-Small/16", "timm/deit_small_patch16_224", 22, 4.6, 79.9, True),
+    ("T2T-ViT-14", None, 22, 5.2, 81.5, True),
+    ("GC ViT-XT", "gcvit_xtiny", 20, 2.6, 82.0, True),
+    ("ResNet50", "timm/resnet50", 25, 4.1, 76.1, True),
+    ("PVT-Small", None, 24, 3.8, 79.8, False),
+    ("Twins-PCPVT-S", "timm/twins_pcpvt_small", 24, 3.8, 81.2, False),
+    ("Swin-T", "timm/swin_tiny_patch4_window7_224", 29, 4.5, 81.3, True),
+    ("CoAtNet-0", "timm/coatnet_0_224", 25, 4.2, 81.6, True),
+    ("Twins-SVT-S", "timm/twins_svt_small", 24, 2.9, 81.7, False),
+    ("PVT-v2-B2", "timm/pvt_v2_b2", 25, 4.0, 82.0, True),
+    ("ConvNeXt-T", "timm/convnext_tiny", 29, 4.5, 82.1, True),
+    ("Focal-T", None, 29, 4.9, 82.2, True),
+    ("CSwin-T", None, 23, 4.3, 82.7, True),
+    ("GC ViT-T", "gcvit_tiny", 28, 4.7, 83.4, True),
+    ("ResNet-101", "timm/resnet101", 44, 7.9, 77.4, True),
+    ("ResMLP-S24", "timm/resmlp_24_224", 30, 6.0, 79.3, False),
+    ("PVT-Medium", None, 44, 6.7, 81.2, False),
+    ("T2T-ViT-19", None, 39, 8.9, 81.9, False),
+    ("Twins-PCPVT-B", "timm/twins_pcpvt_base", 44, 6.7, 82.7, False),
+    ("Swin-S", "timm/swin_small_patch4_window7_224", 50, 8.7, 83.0, True),
+    ("Twins-SVT-B", "timm/twins_svt_base", 56, 8.6, 83.2, False),
+    ("ConvNeXt-S", "timm/convnext_small", 50, 8.7, 83.1, True),
+    ("PVT-v2-B3", "timm/pvt_v2_b3", 45, 6.9, 83.2, True),
+    ("CoAtNet-1", "timm/coatnet_1_224", 42, 8.4, 83.3, True),
+    ("Focal-S", None, 51, 9.1, 83.5, True),
+    ("CSwin-S", None, 35, 6.9, 83.6, True),
+    ("GC ViT-S", "gcvit_small", 51, 8.5, 83.9, True),
+    ("ResNet-152", "timm/resnet152", 60, 11.6, 78.3, True),
+    ("ViT-Base/16", "timm/vit_base_patch16_224", 86, 17.6, 77.9, True),
+    ("ResMLP-B24", None, 116, 23.0, 81.0, False),
+    ("PVT-Large", None, 61, 9.8, 81.7, False),
+    ("DeiT-Base/16", "timm/deit_base_patch16_224", 86, 17.6, 81.8, True),
+    ("CrossViT-B", "timm/crossvit_base_240", 104, 21.2, 82.2, False),
+    ("T2T-ViT-24", None, 64, 14.1, 82.3, False),
+    ("CPVT-B", None, 88, 17.6, 82.3, False),
+    ("Twins-PCPVT-L", "timm/twins_pcpvt_large", 61, 9.8, 83.1, False),
+    ("Swin-B", "timm/swin_base_patch4_window7_224", 88, 15.4, 83.3, True),
+    ("CoAtNet-2", "timm/coatnet_2_224", 42, 8.4, 83.3, True),
+    ("PVT-v2-B4", "timm/pvt_v2_b4", 62, 10.1, 83.6, False),
+    ("Twins-SVT-L", "timm/twins_svt_large", 99, 15.1, 83.7, False),
+    ("ConvNeXt-B", "timm/convnext_base", 89, 15.4, 83.8, True),
+    ("Focal-B", None, 90, 16.0, 83.8, True),
+    ("PVT-v2-B5", "timm/pvt_v2_b5", 82, 11.8, 83.8, True),
+    ("CSwin-B", None, 78, 15.0, 84.2, True),
+    ("BoTNet", None, 79, 19.3, 84.2, True),
+    ("GC ViT-B", "gcvit_base", 90, 14.8, 84.4, True),
+    ("ConvNeXt-L", "timm/convnext_large", 198, 34.4, 84.3, True),
+    ("CoAtNet-3", "timm/coatnet_3_224", 168, 34.7, 84.5, True),
+    ("GC ViT-L", "gcvit_large", 201, 32.6, 84.6, True),
 )
 # heads, method, backbone, M parameters, GFLOPs, AP of boxes, at 0.5, at 0.75, and of masks
 DETECTORS: tuple[tuple[str | Number | None, ...], ...] = (
@@ -215,7 +214,7 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
 
 def table_1(*, whole: bool = False) -> Iterator[Line]:
     """whole: Table S.4, which has all of Table 1."""
-    for method, model, parameters, flops, _, top1, in_table_1 in CLASSIFIERS:
+    for method, model, parameters, flops, top1, in_table_1 in CLASSIFIERS:
         if whole or in_table_1:
             ours, resnet = method.startswith("GC ViT"), method.startswith("ResNet")
             sources = {"": "gcvit" if ours else "peer"}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gcvit.bench.building import build
 from gcvit.bench.contenders import DETECTORS, PEERS, TORCHVISION, Contender, parse
 from gcvit.bench.cost import macs, parameters
-from gcvit.bench.detectors import Learning, counted, is_detector, objects
+from gcvit.bench.detectors import Learning, counted, objects
 from gcvit.bench.forms import Conditions, Forward, prepare
 from gcvit.bench.machine import machine
 from gcvit.bench.timing import Step, Turn, energy_meter, take_turn
@@ -205,7 +205,7 @@ def _compare(config: SpeedConfig, batch_size: int, device: torch.device, say: Sa
 def _cost(contender: Contender, model: nn.Module, size: Pair) -> tuple[int, int]:
     """Parameters and MACs; finds out, before any time is spent, whether the model takes such images."""
     try:
-        return parameters(model), macs(counted(model) if is_detector(model) else model, size)
+        return parameters(model), macs(counted(model), size)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UserError(f"{contender} does not take images of {size[0]}×{size[1]} px: {error}") from error
 

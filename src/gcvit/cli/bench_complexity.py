@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
 from tyro.conf import OmitArgPrefixes
 
 from gcvit.bench.complexity import ComplexityConfig, Growth, StageCost, growths, stage_costs
 from gcvit.bench.machine import machine
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table, write_figure
+from gcvit.engine.device import resolve_device
 from gcvit.files import write_json
 
 
@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> None:
     if any(growth.measured for growth in found):
         table(["", ">px", ">ms", ">peak MB"], [row for growth in found for row in _spent(growth)])
         say()
-        facts(machine(torch.device(arguments.settings.device)).items())
+        facts(machine(resolve_device(arguments.settings.device)).items())
     if arguments.out is not None:
         _write(arguments.out, arguments.settings, costs, found)
     again = ["gcvit", "bench", "complexity", "--measured-up-to", 896, "--out", "complexity"]
@@ -82,7 +82,7 @@ def _write(folder: Path, settings: ComplexityConfig, costs: Sequence[StageCost],
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "settings": asdict(settings),
-        "machine": machine(torch.device(settings.device)),
+        "machine": machine(resolve_device(settings.device)),
         "attention": [asdict(cost) for cost in costs],
         "growth": [asdict(g) | {"line": g.line, "residual": g.residual, "exponent": g.exponent} for g in found],
     }

@@ -5,13 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
-
 from gcvit.bench.machine import machine
-from gcvit.bench.peak import Measuring, check_device
+from gcvit.bench.peak import Measuring
 from gcvit.bench.tradeoff import COSTS, front, points
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table, write_figure
+from gcvit.engine.device import resolve_device
 from gcvit.engine.fields import Range
 from gcvit.files import write_json
 
@@ -25,14 +24,14 @@ class Figure1:
     measure: bool = False
     """measure throughput and memory too, in fp32; some minutes"""
     device: str = "cpu"
-    """where: cpu, cuda or cuda:N"""
+    """where: auto, cpu, cuda or cuda:N"""
     batch_size: Annotated[int, Range(1, 65_536)] = 1
     """images at once, where it is measured"""
     threads: Annotated[int | None, Range(1, 1_024)] = None
     """CPU threads; none: as many as torch chooses"""
 
     def __post_init__(self) -> None:
-        check_device(self.device)
+        resolve_device(self.device)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -51,7 +50,7 @@ def run(argv: Sequence[str]) -> None:
         rows.append([point.method, f"{point.top1:.1f}", *figures])
     table(["", ">top-1", *(f">{cost}" for cost in costs)], rows)
     say("\n*: on the Pareto front; top-1 as published by whom gcvit tables 1 says")
-    about = machine(torch.device(arguments.device))
+    about = machine(resolve_device(arguments.device))
     if arguments.measure:
         facts(about.items())
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Item = TypeVar("Item")
+WORST = 10  # classes that are shown of many
 
 
 def say(text: str = "") -> None:
@@ -110,12 +111,13 @@ def status() -> Iterator[Callable[[str], None]]:
         yield lambda text: spinner.update(escape(harmless(text, keep="")))
 
 
-def worst(classes: Table, most: int = 10) -> None:
-    """The first rows of a table that has the worst classes first, if there are any; all where one more would do."""
+def worst(classes: Table) -> None:
+    """The first rows of a table that has the worst classes first, if there are any; all where two more would do."""
     if not classes.rows:
         return
-    rows = classes.rows if len(classes.rows) <= most + 2 else classes.rows[:most]
-    title = "classes, the worst first" if len(rows) == len(classes.rows) else f"the {most} worst of {len(classes.rows)}"
+    few = len(classes.rows) <= WORST + 2
+    rows = classes.rows if few else classes.rows[:WORST]
+    title = "classes, the worst first" if few else f"the {WORST} worst of {len(classes.rows)}"
     table([title, *classes.headings[1:]], rows)
 
 

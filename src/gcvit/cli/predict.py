@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,11 +116,11 @@ def find_images(paths: Sequence[Path], out: Path | None) -> list[Path]:
         for place in (path, *path.parents):
             if place.suffix in ARCHIVES and place.is_file():
                 raise UserError(f"{place} is an archive; unpack it, and give the folder with its images")
-        if out is not None and path.is_dir() and path.resolve() == out.resolve():
+        results = out.resolve() if out is not None and path.is_dir() else None
+        if results and path.resolve() == results:
             raise UserError(f"--out {out} is the folder with the images; give another one for the results")
         for file in list_images(path):
-            among_results = out is not None and path.is_dir() and file.resolve().is_relative_to(out.resolve())
-            if not among_results:
+            if results is None or not file.resolve().is_relative_to(results):
                 found.setdefault(os.path.abspath(file), file)
     if not found:
         raise UserError("name at least one image or folder: gcvit predict MODEL photo.jpg")
@@ -139,11 +140,16 @@ def result_names(files: Sequence[Path], out: Path) -> dict[Path, Path]:
     names = [file.relative_to(common) for file in absolute]
     bare = [name.with_suffix("") for name in names]
     chosen = bare if len(set(bare)) == len(bare) else names
-    stems, given = [out / name for name in chosen], {file.resolve() for file in files}
+    stems = [out / name for name in chosen]
+    places = {parent: parent.resolve() for parent in {stem.parent for stem in stems}}
+    images = {
+        (path.parent, beginning): path
+        for path in (file.resolve() for file in files)
+        for beginning in accumulate(path.name.split(".")[:-1], "{}.{}".format)
+    }
     for stem in stems:
-        for path in given:
-            if path.parent == stem.parent.resolve() and path.name.startswith(f"{stem.name}."):
-                raise UserError(f"{path} is one of the images and might be overwritten; give another --out")
+        if path := images.get((places[stem.parent], stem.name)):
+            raise UserError(f"{path} is one of the images and might be overwritten; give another --out")
     return dict(zip(files, stems, strict=True))
 
 

@@ -216,7 +216,7 @@ def is_image_name(name: str) -> bool:
 
 
 def check_file(path: Path, what: str = "image") -> None:
-    """Say what Pillow would not: missing, a folder, a pipe (reading one would hang), empty.
+    """Say what Pillow would not: missing, a folder, a pipe (reading one would hang).
 
     Raises ImageError, which calls the file a `what`.
     """
@@ -227,8 +227,6 @@ def check_file(path: Path, what: str = "image") -> None:
             raise ImageError(f"cannot read {what} {path}: no such file")
         if not path.is_file():
             raise ImageError(f"cannot read {what} {path}: not a regular file")
-        if path.stat().st_size == 0:
-            raise ImageError(f"cannot read {what} {path}: the file is empty")
     except OSError as error:
         raise ImageError(f"cannot read {what} {path}: {error.strerror}") from error
 

@@ -16,13 +16,12 @@ from gcvit.data.formats import Bands, Refused, blocks, npy, png, tiff
 from gcvit.data.formats.decoding import check_pixels, decode, kind_of
 from gcvit.data.formats.tags import XMP, orientation
 from gcvit.data.images import ImageError, Source, pixel_limit, read_safely
-from gcvit.data.pixels import upright_array
+from gcvit.data.pixels import RGB, upright_array
 from gcvit.errors import UserError, require
 from gcvit.files import write_atomically
 from gcvit.wording import listed
 
 IGNORED = -1  # a pixel that does not count
-RGB = tuple[int, int, int]
 
 MOST_CLASSES = 4096  # more, and a matrix of confusions no longer fits beside others
 KEEPING = ("PNG", "TIFF", "BMP", "DIB", "GIF", "PPM", "NPY")  # formats; others change numbers, or may have done so

@@ -39,21 +39,17 @@ def contents_of(archive: Path) -> tuple[Contents, str]:
     return Contents([source for source, _ in images if isinstance(source, Member)], passed_over), trouble
 
 
-def scan(archive: Path, progress: Callable[[int], None] = lambda done: None) -> list[Member]:
+def scan(archive: Path) -> list[Member]:
     """Read all headers of an uncompressed tar archive and list its images, in their order of bytes.
 
     Folders, hidden files and files without an image's suffix are left out; of several with one name the last
     counts, as in unpacking.
 
-    Args:
-        archive: the file.
-        progress: called now and then with the number of bytes done.
-
     Raises:
         ValueError: not a tar file, compressed, cut off or damaged; or a member that is a link, a device, a FIFO
             or sparse, or whose name leads out of the archive.
     """
-    return list(_scan(archive, progress).images)
+    return list(_scan(archive).images)
 
 
 def write_index(archive: Path, progress: Callable[[int], None] = lambda done: None) -> tuple[Path, int]:

@@ -65,9 +65,8 @@ def threads_for(model: nn.Module, pixels: int, device: torch.device) -> Iterator
     """While entered, a model that has little work with a batch of so many pixels has one thread for it: several would
     gain a tenth on a quiet machine, and beside other programs mostly wait for each other (docs/performance.md). On a
     GPU, and where OMP_NUM_THREADS or MKL_NUM_THREADS says how many, nothing changes."""
-    weights = sum(weight.numel() for weight in model.parameters())  # none: another runtime's
     told = {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} & os.environ.keys()
-    if device.type != "cpu" or told or not 0 < weights * pixels / 32**2 < LITTLE:
+    if device.type != "cpu" or told or not 0 < _weights(model) * pixels / 32**2 < LITTLE:
         yield
         return
     before = torch.get_num_threads()
@@ -76,3 +75,8 @@ def threads_for(model: nn.Module, pixels: int, device: torch.device) -> Iterator
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _weights(model: nn.Module) -> int:
+    """How many; 0: another runtime's."""
+    return sum(weight.numel() for weight in model.parameters())

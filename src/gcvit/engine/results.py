@@ -74,7 +74,7 @@ class Results:
     def is_best(self, value: float, score: str) -> bool:
         """Whether no earlier epoch has a higher value of the metric `score`."""
         before = self.best_metrics.get(score)
-        return not self.best_epoch or before is None or value >= before
+        return before is None or value >= before
 
     def save(
         self,

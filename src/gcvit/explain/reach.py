@@ -249,7 +249,7 @@ def _of(
         sizes.extend((y.shape[2], y.shape[3]) for y in found)
         return found
 
-    rows, stages = [], []
+    rows, stages, evens = [], [], {}
     for found, tokens in zip(fields(noted, seen.image.to(next(model.parameters())), places), sizes, strict=True):
         stage = min(max(round(log2(seen.size[0] / tokens[0])) - 2, 0), STAGES - 1)
         row, column = token_of(places, tokens)
@@ -258,10 +258,10 @@ def _of(
             down = across = 2 ** (2 + stage)
         centres = torch.stack([(column + 0.5) * across, (row + 0.5) * down], 1)
         window = tuple(side * 2 ** (2 + stage) for side in seen.config.stage_windows[stage])
-        even = torch.ones_like(found)
-        rows.append(
-            [measure for one in (found, even) for measure in (reach_of(one, centres), outside_of(one, centres, window))]
-        )
+        if tokens not in evens:
+            even = torch.ones_like(found)
+            evens[tokens] = [reach_of(even, centres), outside_of(even, centres, window)]
+        rows.append([reach_of(found, centres), outside_of(found, centres, window), *evens[tokens]])
         stages.append(stage)
     kinds = [""] * len(stages)
     if isinstance(model, GCViT):

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from gcvit.data.label_maps import RGB, is_colour
+from gcvit.data.label_maps import is_colour
+from gcvit.data.pixels import RGB
 from gcvit.errors import UserError
 from gcvit.export.formats import SUFFIXES, Format
 from gcvit.export.trained import BACKBONE

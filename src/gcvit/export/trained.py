@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from gcvit.data.label_maps import RGB
+from gcvit.data.pixels import RGB
 from gcvit.errors import UserError
 from gcvit.export.formats import Format
 from gcvit.model import GCViT

@@ -18,11 +18,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Of a difference: whether it is real and not the chance of the pictures."""
-        return self.low > 0 or self.high < 0
-
 
 class _Class(NamedTuple):
     """The detections of a class, the surest first, and its objects.
@@ -73,38 +68,19 @@ class Matches:
 
 def intervals(matches: Matches, draws: int = 200, seed: int = 0) -> dict[str, Interval]:
     """How far "ap", "ap50" and "ap75" may be off, by the pictures that happened to be there."""
-    drawn = [matches.figures(weights) for weights in _draws(len(matches.positions), draws, seed)]
-    return _intervals(matches.figures(), drawn)
-
-
-def differences(one: Matches, other: Matches, draws: int = 200, seed: int = 0) -> dict[str, Interval]:
-    """How much better `other` is than `one` on the same pictures, and how far that may be off.
-
-    Raises ValueError for other pictures.
-    """
-    if one.positions != other.positions:
-        raise ValueError("the two were not measured on the same pictures")
-
-    def between(weights: np.ndarray | None = None) -> dict[str, float]:
-        ours, theirs = one.figures(weights), other.figures(weights)
-        return {name: theirs[name] - ours[name] for name in _NAMES}
-
-    return _intervals(between(), [between(weights) for weights in _draws(len(one.positions), draws, seed)])
-
-
-def _draws(count: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each picture is drawn; the same for whatever is compared."""
-    rng = np.random.Generator(np.random.PCG64(seed))
-    for _ in range(draws):
-        yield np.bincount((rng.random(count) * count).astype(np.int64), minlength=count)
-
-
-def _intervals(whole: Mapping[str, float], drawn: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
+    drawn = [matches.figures(times) for times in _draws(len(matches.positions), draws, seed)]
     found = {}
-    for name, value in whole.items():
+    for name, value in matches.figures().items():
         low, high = np.nanquantile([one[name] for one in drawn], (0.025, 0.975)) if value == value else (value, value)
         found[name] = Interval(value, float(low), float(high))
     return found
+
+
+def _draws(count: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each picture is drawn."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    for _ in range(draws):
+        yield np.bincount((rng.random(count) * count).astype(np.int64), minlength=count)
 
 
 def _gathered(ones: Sequence[Mapping[str, Any]], count: int) -> _Class:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from gcvit.data.label_maps import RGB
+from gcvit.data.pixels import RGB
 from gcvit.errors import UserError
 from gcvit.wording import plural
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gcvit.data.label_maps import MOST_CLASSES, RGB, is_colour
+from gcvit.data.label_maps import MOST_CLASSES, is_colour
+from gcvit.data.pixels import RGB
 from gcvit.engine.config import as_dict, override
 from gcvit.errors import UserError, require
 from gcvit.model import GCViT, GCViTConfig
@@ -104,7 +105,7 @@ def start_from(
         report = load_weights(backbone, checkpoint)
         return [*report.lines(), "only the backbone starts from these weights; the heads are fresh"]
     target = model.state_dict()
-    shared = {name: weight for name, weight in checkpoint.state.items() if name in target}
+    shared = {name: weight for name, weight in heads_in(checkpoint.state).items() if name in target}
     check_values(shared, checkpoint.origin, target)
     found, notes = heads()
     report = load_weights(backbone, replace(backbone_in(checkpoint), beside={}))  # the heads are taken, too

@@ -19,9 +19,8 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from gcvit.data.images import ImageError, load_picture, picture_in_memory
-from gcvit.data.label_maps import RGB
 from gcvit.data.members import FileInMemory
-from gcvit.data.pixels import RGB8, Picture, PixelFormat, as_rgb, size_of
+from gcvit.data.pixels import RGB, RGB8, Picture, PixelFormat, as_rgb, size_of
 from gcvit.engine.device import Precision, autocast, cores, resolve_device, threads_for
 from gcvit.errors import UserError
 from gcvit.files import write_atomically

@@ -13,8 +13,7 @@ from torch.utils.data import default_collate
 
 from gcvit.data.augment import eval_transform
 from gcvit.data.health import Health
-from gcvit.data.label_maps import RGB
-from gcvit.data.pixels import Picture, PixelFormat
+from gcvit.data.pixels import RGB, Picture, PixelFormat
 from gcvit.data.shapes import Track
 from gcvit.engine.loop import Plan
 from gcvit.errors import UserError

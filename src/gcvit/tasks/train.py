@@ -91,7 +91,7 @@ def train(
         record = record_of(config, map(data.train.name, range(len(data.train))), plan)
 
         with Run(config, plan, record, out, name or task.name, resume=resume) as run:
-            _introduce(run, opened, config, data, start.notes)
+            _introduce(run, opened, data, start.notes)
             for pictures in (data.train, data.held_out):
                 draw_built_in(pictures, partial(run.log.track, "drawing the built-in scenes", len(pictures)))
             objective = TrainingObjective(opened, config, data, loss, plan, run.path)
@@ -267,7 +267,7 @@ class Varied(Dataset):
         return self.pictures.name(index)
 
 
-def _introduce(run: Run, opened: Opened, config: RunConfig, data: Data, notes: Sequence[str]) -> None:
+def _introduce(run: Run, opened: Opened, data: Data, notes: Sequence[str]) -> None:
     plan, parameters = run.plan, opened.parameters
     length = (
         f"epochs × steps × images: {plan.epochs} × {plan.steps_per_epoch} × {plan.share.batch_size}"

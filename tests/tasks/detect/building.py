@@ -7,12 +7,19 @@ from torch import Tensor
 
 from gcvit.factory import create_model
 from gcvit.tasks.detect.detector import Detector, PyramidDetector
+from gcvit.tasks.detect.mmdet import detector_names
 from gcvit.tasks.detect.objects import Targets
 from gcvit.tasks.detect.settings import HeadConfig
 
 CLASSES = 3
 Model = TypeVar("Model", bound=PyramidDetector)
 SMALL = {"channels": 8, "hidden": 16, "box_samples": 32, "proposals": 40, "anchor_samples": 64}
+
+
+def to_mmdet(model: Detector) -> dict[str, Tensor]:
+    """Its state with mmdetection's names."""
+    names = detector_names(model)
+    return {names[name]: tensor for name, tensor in model.state_dict().items()}
 
 
 def random_boxes(number: int, seed: int, side: float = 200, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -15,6 +15,7 @@ from gcvit.factory import create_model
 from gcvit.model import GCViT
 from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig, UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
+from gcvit.weights import values
 from gcvit.weights.hub import save_hub
 from gcvit.weights.loading import load_weights
 from gcvit.weights.preprocessing import Preprocessing
@@ -197,6 +198,14 @@ def test_batch_norm_goes_over_all_gpus_together(
     assert isinstance(model, Segmenter)
     assert ("from 2 images" in "".join(notes)) != synchronised
     assert list(model.state_dict()) == list(Segmenter(model.backbone, 3, HEAD).state_dict())
+
+
+def test_every_weight_is_read_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(values, "_is_finite", lambda weight, dtype: read.append(weight) or True)
+    build(start(trained), CLASSES)
+    state = load_file(trained / "best" / "model.safetensors")
+    assert sorted(weight.shape for weight in read) == sorted(weight.shape for weight in state.values())
 
 
 @pytest.mark.parametrize("name", ["decode_head.classifier.weight", "backbone.stem.conv.weight", "norms.0.bias"])

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from gcvit.tasks.segment import inference
-from gcvit.tasks.segment.inference import Looks, look, segment_logits, segment_pixels, starts
+from gcvit.tasks.segment.inference import Looks, look, segment_pixels, starts
 from gcvit.tasks.segment.segmenter import SegmenterOutput
+from tasks.segmenters import segment_logits
 
 Size = tuple[int, int]
 CLASSES = 5
@@ -77,7 +78,7 @@ def test_windows_cover_every_pixel_and_end_at_the_edge(length: int, window: int,
 @given(sides, sides, st.integers(32, 60), st.integers(32, 60))
 def test_there_is_no_seam(height: int, width: int, window_height: int, window_width: int) -> None:
     model, images = built(PerPixel), pictures(2, 3, height, width)
-    slid = segment_logits(model, images, (height, width), mode="slide", window=(window_height, window_width))
+    slid = segment_logits(model, images, (height, width), Looks("slide", (window_height, window_width)))
     torch.testing.assert_close(slid, model.mix(images), rtol=1e-5, atol=1e-6)
 
 
@@ -88,7 +89,7 @@ def test_a_window_as_large_as_the_picture_is_the_whole_picture(size: Size, out: 
     whole = segment_logits(model, images, out or size)
     window = max(size[0], 32), max(size[1], 32)
     for larger in (window, (128, 160)):
-        assert torch.equal(segment_logits(model, images, out or size, mode="slide", window=larger), whole)
+        assert torch.equal(segment_logits(model, images, out or size, Looks("slide", larger)), whole)
 
 
 def test_overlaps_are_averaged_as_published() -> None:
@@ -103,19 +104,19 @@ def test_overlaps_are_averaged_as_published() -> None:
             total[area] += interpolate(model(images[area]).logits, window, mode="bilinear")
             number[area] += 1
     assert number.min() > 0
-    slid = segment_logits(model, images, (101, 83), mode="slide", window=window)
+    slid = segment_logits(model, images, (101, 83), Looks("slide", window))
     torch.testing.assert_close(slid, total / number)
 
 
 def test_batch_mates_and_windows_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = built(Quarter), pictures(5, 3, 70, 90)
-    for looks in ({}, {"mode": "slide", "window": (40, 48)}, {"scales": (0.5, 1.0), "flip": True}):
-        together = segment_logits(model, images, (60, 91), **looks)
+    for looks in (Looks(), Looks("slide", (40, 48)), Looks(scales=(0.5, 1.0), flip=True)):
+        together = segment_logits(model, images, (60, 91), looks)
         for number in range(5):
-            alone = segment_logits(model, images[number : number + 1], (60, 91), **looks)
+            alone = segment_logits(model, images[number : number + 1], (60, 91), looks)
             torch.testing.assert_close(alone, together[number : number + 1], rtol=1e-5, atol=1e-5)
     counted = built(PerPixel)
-    segment_logits(counted, images[:1], (70, 90), mode="slide", window=(32, 32), stride=(8, 8))
+    segment_logits(counted, images[:1], (70, 90), Looks("slide", (32, 32)))
     assert max(shape[0] for shape in counted.shown) == inference.CROPS
 
 
@@ -133,7 +134,7 @@ def test_the_grid_of_logits_is_laid_over_the_pixels() -> None:
 
 def test_a_mirrored_picture_has_mirrored_labels_with_flip() -> None:
     model, images = built(Quarter), pictures(1, 3, 45, 77)
-    plain, mirrored = (segment_logits(model, x, (45, 77), flip=True) for x in (images, images.flip(3)))
+    plain, mirrored = (segment_logits(model, x, (45, 77), Looks(flip=True)) for x in (images, images.flip(3)))
     torch.testing.assert_close(plain, mirrored.flip(3), rtol=1e-4, atol=1e-5)
     without = [segment_logits(model, x, (45, 77)) for x in (images, images.flip(3))]
     assert (without[0] - without[1].flip(3)).abs().max() > 0.1
@@ -148,7 +149,7 @@ def test_softmax_is_averaged_over_scales_and_mirror_images() -> None:
         shares.append(segment_logits(model, scaled, size).softmax(1))
         shares.append(segment_logits(model, scaled.flip(3), shown).flip(3))
         shares[-1] = interpolate(shares[-1], size, mode="bilinear").softmax(1)
-    found = segment_logits(model, images, size, scales=(0.5, 1.0, 1.75), flip=True)
+    found = segment_logits(model, images, size, Looks(scales=(0.5, 1.0, 1.75), flip=True))
     torch.testing.assert_close(found.exp(), torch.stack(shares).mean(0), rtol=1e-4, atol=1e-6)
 
 
@@ -158,7 +159,7 @@ def test_softmax_is_averaged_over_scales_and_mirror_images() -> None:
         Looks(),
         Looks("slide", (40, 48)),
         Looks(scales=(0.5, 1.0), flip=True),
-        Looks("slide", (40, 48), (40, 48), (1.0, 1.3)),
+        Looks("slide", (40, 48), (1.0, 1.3)),
     ],
 )
 @pytest.mark.parametrize("size", [(63, 90), (110, 77)])
@@ -167,14 +168,16 @@ def test_some_classes_at_a_time_give_exactly_the_same(
 ) -> None:
     model, images = built(Quarter), pictures(2, 3, 63, 90)
     labels = torch.randint(-1, CLASSES, (2, *size), generator=torch.Generator().manual_seed(3)).short()
-    plain = torch.cat([logits for _, logits in inference._by_classes(look(model, images, looks), size)], 1)
+    plain = segment_logits(model, images, size, looks)
     expected = cross_entropy(plain, labels.long(), ignore_index=-1, reduction="none")
     for held in (2**26, 1):  # all classes, one class
         monkeypatch.setattr(inference, "VALUES", held)
         pixels = segment_pixels(model, images, size, looks, labels)
         assert torch.equal(pixels.predicted.long(), plain.argmax(1))
         torch.testing.assert_close(pixels.losses, expected, rtol=1e-4, atol=1e-5)
-        assert segment_pixels(model, images, size, looks).losses is None
+        unlabelled = segment_pixels(model, images, size, looks)
+        assert (unlabelled.losses, pixels.finite) == (None, None)  # looking at every logit takes time
+        assert unlabelled.finite
 
 
 def test_no_more_classes_are_held_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +191,8 @@ def test_no_more_classes_are_held_than_fit(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("mode", ["whole", "slide"])
 def test_a_picture_of_one_pixels_height(size: Size, mode: inference.Mode) -> None:
     model = built(Quarter)
-    for looks in ({}, {"scales": (0.25, 2.0), "flip": True}):
-        logits = segment_logits(model, pictures(1, 3, *size), size, mode=mode, window=(64, 64), **looks)
+    for looks in (Looks(mode, (64, 64)), Looks(mode, (64, 64), (0.25, 2.0), flip=True)):
+        logits = segment_logits(model, pictures(1, 3, *size), size, looks)
         assert logits.shape == (1, CLASSES, *size)
         assert logits.isfinite().all()
 
@@ -198,8 +201,6 @@ def test_a_picture_of_one_pixels_height(size: Size, mode: inference.Mode) -> Non
     ("settings", "said"),
     [
         ({"window": (31, 64)}, "window 31×64"),
-        ({"stride": (0, 4)}, "stride 0×4"),
-        ({"stride": (513, 4)}, "pixels would be left out"),
         ({"scales": ()}, "at least one"),
         ({"scales": (1.0, 0.0)}, "above 0"),
         ({"scales": (float("nan"),)}, "above 0"),

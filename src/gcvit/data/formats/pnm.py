@@ -19,12 +19,6 @@ def opened(content: bytes) -> Opened:
     return Opened(image, partial(_load, image, content))
 
 
-def white(content: bytes) -> int | None:
-    """The number that is white, of grey and RGB; None for other files."""
-    found = _HEADER.match(content[:4096])
-    return int(found[4]) if found else None
-
-
 def _load(image: Image.Image, content: bytes) -> Image.Image | Bands:
     found = _HEADER.match(content[:4096])
     most = int(found[4]) if found else 255

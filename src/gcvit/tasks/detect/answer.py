@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from PIL import Image
 from torch import Tensor, nn
 
-from gcvit.data.label_maps import RGB
+from gcvit.data.pixels import RGB
 from gcvit.engine.fields import Range, check_ranges, flag
 from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, Pair
 from gcvit.tasks.detect.inference import Found, find, find_in_tiles

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -160,10 +159,6 @@ class ExportedDetector(nn.Module):
         if (detections or 0) > usual.detections:
             raise UserError(f"--max-detections {detections}: this file gives {usual.detections} at most")
         self.used = replace(usual, detections=detections or usual.detections)
-
-    def fold(self) -> Self:
-        """Itself: it was folded before it was exported."""
-        return self
 
 
 def misfit(outputs: Sequence[Tensor], head: HeadConfig) -> str | None:

@@ -14,7 +14,7 @@ from gcvit.errors import UserError
 from gcvit.factory import read_off
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.config import MOST_CLASSES
-from gcvit.tasks.detect.detector import Detector, PyramidDetector
+from gcvit.tasks.detect.detector import Detector
 from gcvit.tasks.detect.heads import MASK_CONVS
 from gcvit.tasks.detect.pooler import STRIDES
 from gcvit.tasks.detect.settings import HeadConfig, Kind
@@ -71,22 +71,16 @@ def from_mmdet(state: Mapping[str, Tensor], model: Detector, origin: str) -> Sta
     Raises UserError, naming `origin` and the tensors, for what is missing, left over, of another shape, no ordinary
     tensor, no floating-point number or not finite, and for a model with group norms, which differ from theirs.
     """
+    if model.head_config.norm != "batch":
+        raise UserError(f"{origin}: detectors in mmdetection's files have batch norms; set norm to batch")
     state = {name: tensor for name, tensor in state.items() if not name.endswith(DERIVED)}
-    return _renamed(state, detector_names(model), model, origin)
-
-
-def heads_from_mmdet(state: Mapping[str, Tensor], model: PyramidDetector, origin: str) -> State:
-    """The same without the backbone, whatever it is: norms of the maps, feature pyramid, RPN and heads."""
-    names = head_names(model.head_config)
-    norms = {name for name in names.values() if name.startswith(BACKBONE)}
-    state = {name: tensor for name, tensor in state.items() if name in norms or not name.startswith(BACKBONE)}
-    return _renamed(state, names, model, origin)
-
-
-def to_mmdet(model: Detector) -> State:
-    """A detector's state with mmdetection's names, for `from_mmdet` or for a model there of the same structure."""
-    names = detector_names(model)
-    return {names[name]: tensor for name, tensor in model.state_dict().items()}
+    check_dense(state, origin)
+    names, target = detector_names(model), model.state_dict()
+    theirs = {name: target[mine] for mine, name in names.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in theirs.items()}
+    check_named(shapes, state, f"{origin}: these weights are of another detector than this one")
+    check_values(state, origin, theirs)
+    return {mine: state[name] for mine, name in names.items()}
 
 
 def read_off_heads(state: Mapping[str, Tensor], origin: str) -> tuple[HeadConfig, int]:
@@ -125,19 +119,6 @@ def head_names(head: HeadConfig) -> dict[str, str]:
     """Those of everything else, for any backbone of four maps."""
     layers = [*_pyramid(), *_heads(head)]
     return {f"{ours}.{part}": f"{theirs}.{part}" for ours, theirs, parts in layers for part in parts}
-
-
-def _renamed(state: Mapping[str, Tensor], names: Mapping[str, str], model: PyramidDetector, origin: str) -> State:
-    """What `names` names of a model, by ours, after everything that can be wrong with it."""
-    if model.head_config.norm != "batch":
-        raise UserError(f"{origin}: detectors in mmdetection's files have batch norms; set norm to batch")
-    check_dense(state, origin)
-    target = model.state_dict()
-    theirs = {name: target[mine] for mine, name in names.items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in theirs.items()}
-    check_named(shapes, state, f"{origin}: these weights are of another detector than this one")
-    check_values(state, origin, theirs)
-    return {mine: state[name] for mine, name in names.items()}
 
 
 def _pyramid() -> Iterator[Layer]:

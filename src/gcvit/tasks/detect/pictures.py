@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gcvit.data.label_maps import RGB
 from gcvit.data.masks import decode
+from gcvit.data.pixels import RGB
 from gcvit.tasks.pictures import fitting, font, shown_size
 from gcvit.wording import harmless, percent
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
-from gcvit.data.label_maps import RGB, write_labels
+from gcvit.data.label_maps import write_labels
+from gcvit.data.pixels import RGB
 from gcvit.engine.fields import Range, check_ranges, flag
 from gcvit.errors import require
 from gcvit.files import write_atomically
@@ -43,7 +44,7 @@ class SegmentLooks:
     def of(self, opened: Opened) -> Looks:
         """With the windows of a model."""
         mode = self.mode or ("slide" if opened.exported else "whole")
-        return Looks(mode, opened.preprocessing.crop, None, self.scales, self.flip)
+        return Looks(mode, opened.preprocessing.crop, self.scales, self.flip)
 
     def words(self, opened: Opened) -> str:
         """In few words."""

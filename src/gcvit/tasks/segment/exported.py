@@ -1,7 +1,6 @@
 """Segmentation models as they are exported, and exported files in their place."""
 
 from collections.abc import Callable
-from typing import Self
 
 from torch import Tensor, nn
 
@@ -42,10 +41,6 @@ class ExportedSegmenter(SegmentationModel):
             )
         (logits,) = self.program(filled(images, self.size))
         return SegmenterOutput(logits[:, :, : -(-height // STRIDE), : -(-width // STRIDE)], None)
-
-    def fold(self) -> Self:
-        """Itself: it was folded before it was exported."""
-        return self
 
 
 def middle(image: Tensor, size: Pair) -> Tensor:

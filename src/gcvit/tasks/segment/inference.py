@@ -28,9 +28,10 @@ CROPS = 8  # windows that go through the model at once
 class Looks:
     """How the model is shown a picture.
 
-    mode: whole, or slide: window by window, each `stride` pixels from the next (none: two thirds of the window), the
-    last ones flush with the edge; where windows overlap, their logits are averaged.
-    window, stride: (height, width) in pixels. scales: factors of the picture's size. flip: the mirror image as well.
+    mode: whole, or slide: window by window, each two thirds of a window from the next, the last ones flush with the
+    edge; where windows overlap, their logits are averaged. Pictures smaller than 32 pixels are continued with zeros,
+    the mean colour, to the right and below.
+    window: (height, width) in pixels. scales: factors of the picture's size. flip: the mirror image as well.
     The softmax of several scales and of mirror images is averaged.
 
     Raises UserError for what cannot be.
@@ -38,71 +39,49 @@ class Looks:
 
     mode: Mode = "whole"
     window: Size = (512, 512)
-    stride: Size | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
     def __post_init__(self) -> None:
         if min(self.window) < LEAST:
             raise UserError(f"window {by(self.window)}: the model sees {LEAST} pixels a side at least")
-        if not all(1 <= step <= side for step, side in zip(self.steps, self.window, strict=True)):
-            raise UserError(f"stride {by(self.steps)}: from 1 to the window's side, or pixels would be left out")
         if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
             raise UserError(f"scales {self.scales}: at least one factor, above 0")
 
     @property
     def steps(self) -> Size:
-        """The stride that is used."""
+        """From one window to the next, (height, width) in pixels."""
         height, width = self.window
-        return self.stride or (height * 2 // 3, width * 2 // 3)
-
-
-def segment_logits(
-    model: nn.Module,
-    images: Tensor,
-    size: Size,
-    *,
-    mode: Mode = "whole",
-    window: Size = (512, 512),
-    stride: Size | None = None,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
-) -> Tensor:
-    """Logits of images (batch, 3, height, width) at `size`, (batch, classes, *size) in fp32; see `Looks`.
-
-    With several scales or mirror images they are logarithms of the averaged softmax. Images of any size: smaller ones
-    than 32 pixels are continued with zeros (the mean colour) to the right and below.
-    Raises UserError for settings that cannot be.
-    """
-    views = look(model, images, Looks(mode, window, stride, tuple(scales), flip))
-    return torch.cat([logits for _, logits in _by_classes(views, size)], dim=1)
+        return height * 2 // 3, width * 2 // 3
 
 
 class Pixels(NamedTuple):
-    """Per pixel, at the picture's size. predicted: (batch, height, width) int16. finite: whether all logits are.
-    losses: cross-entropy, fp32; 0 where ignored, None without labels."""
+    """Per pixel, at the picture's size. predicted: (batch, height, width) int16. finite: whether all logits are; None
+    with labels, where losses tell. losses: cross-entropy, fp32; 0 where ignored, None without labels."""
 
     predicted: Tensor
-    finite: Tensor
+    finite: Tensor | None
     losses: Tensor | None
 
 
 def segment_pixels(model: nn.Module, images: Tensor, size: Size, looks: Looks, labels: Tensor | None = None) -> Pixels:
-    """The likeliest class of each pixel: the argmax of `segment_logits`, without holding them.
+    """The likeliest class of each pixel at `size` of images (batch, channels, height, width), without holding all
+    logits.
 
     labels: (batch, *size), any integers, negative where ignored.
     """
     best = predicted = normaliser = true = None
-    finite = torch.ones((), dtype=torch.bool, device=images.device)
+    finite = torch.ones((), dtype=torch.bool, device=images.device) if labels is None else None
     for first, logits in _by_classes(look(model, images, looks), size):
         top, at = logits.max(1)
-        finite &= logits.isfinite().all()
         at = at + first
         if best is None or predicted is None:
             best, predicted = top, at
         else:
             predicted = torch.where(top > best, at, predicted)
             best = torch.maximum(top, best)
+        if finite is not None:
+            finite &= logits.isfinite().all()
         if labels is not None:
             part = logits.logsumexp(1)
             normaliser = part if normaliser is None else torch.logaddexp(normaliser, part)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from gcvit.data.label_maps import IGNORED, RGB
-from gcvit.data.pixels import as_rgb
+from gcvit.data.label_maps import IGNORED
+from gcvit.data.pixels import RGB, as_rgb
 from gcvit.tasks.pictures import INK, fitting, font, shown_size
 from gcvit.wording import harmless
 
