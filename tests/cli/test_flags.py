@@ -78,6 +78,7 @@ def test_a_number_beyond_reason_is_refused(kind: type[Any], name: str, number: i
         (["data", "--task="], ""),
         (["data", "--task"], None),
         (["data", "--tasks", "segment"], None),
+        ([], None),
     ],
 )
 def test_a_flag_is_read_before_all_are_known(words: list[str], value: str | None) -> None:

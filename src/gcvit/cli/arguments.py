@@ -93,7 +93,7 @@ def leading(argv: Sequence[str]) -> list[str]:
 
 def given(name: str, argv: Sequence[str]) -> str | None:
     """What a flag is given, for what must be known before `parse`; None where it is given nothing."""
-    for word, following in zip(argv, [*argv[1:], None], strict=True):
+    for word, following in zip(argv, [*argv[1:], None], strict=False):  # nothing follows nothing
         flag, equals, value = word.partition("=")
         if flag == name:
             return value if equals else following
