@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gcvit.bench import claims
-from gcvit.bench.claims import ARMS, ArmName, Budget, PuzzleName, lines, run_claims
+from gcvit.bench.claims import ARMS, ArmName, Budget, PuzzleName, Solver, lines, run_claims
 from gcvit.bench.puzzles import PUZZLES
 from gcvit.bench.rows import read_rows
 from gcvit.cli import bench_claims
@@ -65,6 +65,20 @@ def test_the_same_run_is_the_same() -> None:
     assert first["bits"] == again["bits"] != other["bits"]
 
 
+def test_the_long_form_has_four_stages() -> None:
+    budget = Budget(1, 2, dim=16, scenes=16, long=True)
+    one = Budget(1, 2, dim=16, scenes=16)
+    long, short = (
+        claims.one_run(PUZZLES["select"], ARMS["local"], each, 0, torch.device("cpu"), lambda n: None)
+        for each in (budget, one)
+    )
+    assert long["parameters"] > 20 * short["parameters"]
+    assert long["macs"] > 16 * short["macs"]
+    assert long["accuracy"] == short["accuracy"] == [0.5] * 3
+    everywhere = Solver(ARMS["full"], 16, 4, long=True)
+    assert [stage.window for stage in everywhere.stages] == [(side, side) for side in (64, 32, 16, 8)]
+
+
 def test_learning_finds_what_can_be_found() -> None:
     """In a few seconds: far values reach an empty window."""
     budget = Budget(80, 4, lr=5e-3, dim=16, scenes=16)
@@ -88,7 +102,7 @@ def test_lines_are_what_the_file_says() -> None:
 
 def test_tables_are_made_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever it says: nothing is trained that is there."""
-    budget = {"steps": 2, "batch_size": 2, "lr": 3e-3, "dim": 16, "scenes": 16}
+    budget = {"steps": 2, "batch_size": 2, "lr": 3e-3, "dim": 16, "scenes": 16, "long": False}
     rows = [row("full", seed, [0.99, 0.98 - seed / 500, 0.5]) | {"budget": budget} for seed in range(2)]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     bench_claims.run(["--out", str(tmp_path), "--puzzles", "select", "--arms", "full", *TINY])

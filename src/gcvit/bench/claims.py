@@ -1,5 +1,5 @@
-"""How far does a block see, and what travels? One stage of each design learns puzzles whose answer lies in another
-window, all with the same budget, steps and recipe.
+"""How far does a block see, and what travels? One stage of each design, or in the long form all four, learns puzzles
+whose answer lies in another window, all with the same budget, steps and recipe.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcvit.bench.cost import macs, parameters
-from gcvit.bench.puzzles import DISTANCES, PATCH, PUZZLES, SIDE, WINDOW, Puzzle, Scenes, draw
+from gcvit.bench.puzzles import DISTANCES, GRID, PATCH, PUZZLES, SIDE, WINDOW, Puzzle, Scenes, draw
 from gcvit.bench.rows import Rows
 from gcvit.engine.device import resolve_device, threads_for
 from gcvit.engine.fields import Range, check_fields
@@ -33,17 +33,20 @@ from gcvit.model.windows import split
 Say = Callable[[str], None]
 RESULTS = "results.jsonl"
 TOKENS = WINDOW // PATCH  # a window's side
+LARGER = 4  # the long form's pictures, so that a window still has 2×2 tokens in its last stage
 WARMUP, CLIP, WEIGHT_DECAY, BETAS = 0.1, 1.0, 0.01, (0.9, 0.99)
 TRAINING, HELD_OUT = 0, 1  # in the keys of scenes
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A design. does: in a few words. changes: fields of `GCViTConfig`. depth: blocks."""
+    """A design. does: in a few words. changes: fields of `GCViTConfig`. depth: blocks, of each stage. everywhere: one
+    window is the whole map."""
 
     does: str
     changes: Mapping[str, Any]
     depth: int = 2
+    everywhere: bool = False
 
 
 NO_SQUEEZE = {"squeeze_excite": False}
@@ -56,7 +59,7 @@ ARMS = {
     "v_no_squeeze": Arm("the same, no squeeze-excite", {"blocks": ("local", "global_v")} | NO_SQUEEZE),
     "swin_4": Arm("local and shifted windows, 4 blocks", {"blocks": ("local", "shifted")}, 4),
     "swin_8": Arm("local and shifted windows, 8 blocks", {"blocks": ("local", "shifted")}, 8),
-    "full": Arm("every token attends to all", {"blocks": ("local", "local"), "windows": SIDE // PATCH}),
+    "full": Arm("every token attends to all", {"blocks": ("local", "local")}, everywhere=True),
     "local": Arm("two local blocks", {"blocks": ("local", "local")}),
 }
 PuzzleName = Literal["select", "copy", "copy_empty"]
@@ -79,35 +82,53 @@ class Budget:
     """channels, a multiple of 16, which are a head's"""
     scenes: Annotated[int, Range(16, 1_000_000)] = 256
     """held-out scenes a run, each measured with every cue; with few none may have a target three windows away"""
+    long: bool = False
+    """the long form: four stages that see the pictures at 256 pixels, not one that sees them at 64; for a GPU"""
 
     def __post_init__(self) -> None:
         check_fields(self)
         require(self.dim % 16 == 0, "dim", self.dim, "a multiple of 16")
 
 
-class OneStage(nn.Module):
-    """Patches, one stage, and a linear answer from the mean of each window's tokens. Nothing before the stage, and
-    nothing behind it, sees beyond a window. Linear layers begin as torch makes them, by their inputs: at this width
-    GC ViT's 0.02 would be a tenth of that.
+class Solver(nn.Module):
+    """Patches, stages, and a linear answer from the mean of each window's tokens. Nothing but the arm's blocks and
+    their query generators sees beyond a window: patches do not overlap, nor do those that are merged between the
+    stages, and in every stage a window is one of the puzzle's. Linear layers begin as torch makes them, by their
+    inputs: at this width GC ViT's 0.02 would be a tenth of that.
+
+    sides: of a window in tokens, at each stage: one stage, or in the long form four.
     """
 
-    def __init__(self, arm: Arm, dim: int, answers: int) -> None:
+    stages: Sequence[Stage]
+
+    def __init__(self, arm: Arm, dim: int, answers: int, *, long: bool) -> None:
         super().__init__()
+        self.larger = LARGER if long else 1
+        self.sides = [self.larger * TOKENS >> stage for stage in range(4 if long else 1)]
+        windows = [GRID * side if arm.everywhere else side for side in self.sides]
         self.config = GCViTConfig(
-            **{"windows": TOKENS, **arm.changes},
+            **arm.changes,
             dim=dim,
-            depths=(arm.depth, 2, 2, 2),
-            heads=(dim // 16,) * 4,
-            img_size=(SIDE, SIDE),
+            depths=(arm.depth,) * 4,
+            heads=tuple((dim << stage) // 16 for stage in range(4)),
+            windows=tuple((side, side) for side in (windows if long else windows * 4)),
+            img_size=(self.larger * SIDE,) * 2,
+            downsampler="patch_merging" if long else "mbconv",  # which one stage does not have
         )
         self.stem = PatchStem(3, dim)
-        self.stage = Stage(self.config, 0, [0.0] * arm.depth)
-        self.stage.downsample = nn.Identity()
-        self.norm = nn.LayerNorm(dim)
-        self.answer = nn.Linear(dim, answers)
+        self.stages = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
+            Stage(self.config, stage, [0.0] * arm.depth) for stage in range(len(self.sides))
+        )
+        self.stages[-1].downsample = nn.Identity()
+        width = self.config.channels[len(self.sides) - 1]
+        self.norm = nn.LayerNorm(width)
+        self.answer = nn.Linear(width, answers)
 
     def forward(self, pictures: Float[Tensor, "pictures 3 64 64"]) -> Float[Tensor, "pictures windows answers"]:
-        tokens = split(self.norm(self.stage(self.stem(pictures))), (TOKENS, TOKENS))
+        x = self.stem(F.interpolate(pictures, scale_factor=self.larger))  # each pixel a square
+        for stage in self.stages:
+            x = stage.downsample(stage(x))
+        tokens = split(self.norm(x), (self.sides[-1],) * 2)
         return self.answer(tokens.mean(2))
 
 
@@ -150,10 +171,10 @@ def one_run(
     """Train and measure. stepped: called with the number of steps that are done."""
     start = perf_counter()
     seed_everything(seed)
-    model = OneStage(arm, budget.dim, puzzle.answers).to(device)
+    model = Solver(arm, budget.dim, puzzle.answers, long=budget.long).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), budget.lr, BETAS, weight_decay=WEIGHT_DECAY, fused=True)
     warmup = round(WARMUP * budget.steps)
-    with threads_for(model, budget.batch_size * SIDE**2, device):
+    with threads_for(model, budget.batch_size * (model.larger * SIDE) ** 2, device):
         for step in range(budget.steps):
             rate = learning_rate(step + 1, steps=budget.steps + 1, peak=budget.lr, warmup_steps=warmup, floor=0.0)
             optimiser.param_groups[0]["lr"] = rate
@@ -173,7 +194,7 @@ def one_run(
 
 
 @torch.no_grad()
-def measure(model: OneStage, scenes: Scenes, batch_size: int, device: torch.device) -> dict[str, list[float]]:
+def measure(model: Solver, scenes: Scenes, batch_size: int, device: torch.device) -> dict[str, list[float]]:
     """Accuracy and bits at each distance, of scenes shown with every cue."""
     kinds, right, nats, far = scenes.puzzle.answers, [], [], []
     for part in scenes.with_every_cue().cut(batch_size):
