@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -71,7 +72,7 @@ def measure(path: Path) -> None:
     print(f"arrays: {sum(part.nbytes for part in tensors) / 2**20:.0f} MiB, now {memory('VmRSS'):.0f} in all")
     for way in ("fork", "spawn"):
         print(f"{way}, two processes:")
-        context = torch.multiprocessing.get_context(way)
+        context: Any = torch.multiprocessing.get_context(way)
         started = [context.Process(target=worker, args=(found, time.perf_counter())) for _ in range(2)]
         for process in started:
             process.start()

@@ -20,6 +20,7 @@ from study import Result, result_of, run_study, tell
 import gcvit
 from gcvit.cli.output import say
 from gcvit.data.coco_folders import find_coco
+from gcvit.data.split_names import WHOLE
 from gcvit.engine.config import as_dict
 from gcvit.engine.optim import OptimConfig
 from gcvit.tasks.detect import DETECT, DetectAugmentConfig, DetectConfig, HeadConfig
@@ -94,7 +95,7 @@ def run(config: DetectConfig, folder: Path) -> Result:
     assert config.data is not None
     layout, start = find_coco(config.data), time.process_time()
     found = train(DETECT, config, folder, name="detect_overfit")
-    measured = evaluate(gcvit.open(found.last), layout.files[layout.training or ""], val_fraction=None, device="cpu")
+    measured = evaluate(gcvit.open(found.last), layout.parts[layout.training or WHOLE], val_fraction=None, device="cpu")
     result = result_of(DETECT, measured.evaluation.metrics, found.seconds, folder / "log.jsonl")
     return replace(result, figures=result.figures | {"cpu_seconds": time.process_time() - start})
 

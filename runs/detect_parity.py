@@ -93,7 +93,7 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 
 
-def their_heads(folder: Path, ours: SwinDetector) -> tuple[nn.Module, nn.Module, nn.Module, Any]:
+def their_heads(folder: Path, ours: Any) -> tuple[Any, Any, Any, Any]:
     """FPN, RPN, RoI heads and their configuration: the package's own, with the changes that Swin's had."""
     import mmdet.models  # noqa: F401  # registers what is built
     from mmdet.registry import MODELS
@@ -192,7 +192,7 @@ def training(kind: Any, folder: Path) -> tuple[dict[str, tuple[float, float]], l
     """(ours, theirs) of each loss; then, of the same weights, what both find in each picture."""
     torch.manual_seed(0)
     backbone = swin(*SWIN_SIZES["swin_tiny"], drop_path=0.0)
-    ours = SwinDetector(backbone, CLASSES, HeadConfig(kind)).train()
+    ours: Any = SwinDetector(backbone, CLASSES, HeadConfig(kind)).train()
     for part in (ours.rpn, *ours.roi_heads.box_heads):  # fresh ones decide nothing
         nn.init.normal_(part.classifier.weight, std=0.05)
         nn.init.normal_(part.regressor.weight, std=0.02)
@@ -249,7 +249,7 @@ def main(folder: Path) -> int:
     from mmdet.models.task_modules.samplers import RandomSampler
 
     RandomSampler.random_choice = lambda self, gallery, number: the_same_some(gallery, number)
-    matching._some = the_same_some  # type: ignore[assignment]
+    matching._some = the_same_some
     torch.Tensor.sort = stable_sort  # type: ignore[assignment]
     failed = False
     print(f"| heads | part | ours | mmdetection | relative difference |\n|{'---|' * 5}")

@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from study import Result, result_of, run_study, tell
 
@@ -23,6 +24,7 @@ from gcvit.data.detect_scenes import ObjectScenes
 from gcvit.engine.config import as_dict
 from gcvit.tasks.detect import DETECT, DetectConfig
 from gcvit.tasks.detect.recipes import detect_small
+from gcvit.tasks.detect.settings import Kind
 from gcvit.tasks.evaluate import evaluate
 from gcvit.tasks.task import HeldOut
 from gcvit.tasks.train import train
@@ -48,7 +50,7 @@ def main() -> None:
     config = replace(recipe, steps=options.steps, eval_every=options.steps, val_images=watched, device="cpu")
 
     def run(head: str, seed: int) -> Result:
-        changed = replace(config, seed=seed, head=replace(config.head, head=head))
+        changed = replace(config, seed=seed, head=replace(config.head, head=cast(Kind, head)))
         return _run(changed, options.out / f"{head}-{seed}", options.scenes)
 
     results = run_study(options.out, options.heads, options.seeds, as_dict(config) | {"scenes": options.scenes}, run)

@@ -66,7 +66,8 @@ def resources(compiled, capability: int) -> tuple[int, int]:
         ]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     spills = sum(int(n) for n in re.findall(r"(\d+) bytes spill stores", report))
-    return int(re.search(r"Used (\d+) registers", report)[1]), spills
+    (registers,) = re.findall(r"Used (\d+) registers", report)
+    return int(registers), spills
 
 
 def rows() -> Iterator[list[str]]:

@@ -28,6 +28,7 @@ from gcvit.data.augment import mend_posterize
 from gcvit.data.images import find_images, load_image
 from gcvit.data.loading import EpochLoader
 from gcvit.data.sampling import Share
+from gcvit.data.split_names import WHOLE
 from gcvit.data.splits import find_splits
 from gcvit.data.tars import write_index
 from gcvit.tasks.classify import AugmentConfig
@@ -115,7 +116,7 @@ def seconds(start: Callable[[], Iterator[object]]) -> float:
 
 
 def ours(path: Path, workers: int) -> Epochs:
-    images = find_splits(path)["whole"]()
+    images = find_splits(path).parts[WHOLE]()
     varied = Varied(images, classify.Varied(AUGMENT, Preprocessing(size=(SIZE, SIZE))))
     loader = EpochLoader(varied, Share(BATCH), seed=0, workers=workers, device=CPU)
     return (loader.epoch(epoch) for epoch in itertools.count())

@@ -23,7 +23,7 @@ import gcvit
 from gcvit.bench.machine import machine
 from gcvit.bench.peak import held
 from gcvit.cli.output import facts, next_steps, say, table
-from gcvit.engine.device import autocast, resolve_device
+from gcvit.engine.device import Precision, autocast, resolve_device
 from gcvit.files import write_json
 
 MODEL = "gcvit_tiny"
@@ -41,7 +41,7 @@ class Case(NamedTuple):
     side: int
     batch: int
     device: str
-    precision: str
+    precision: Precision
     threads: int
 
 
@@ -135,6 +135,8 @@ def measure(case: Case) -> Memory:
     if isinstance(loss, torch.Tensor) and loss.requires_grad:
         loss.backward()
     most = held(device, at_most=True)
+    assert before is not None
+    assert most is not None
     return Memory(most - before, most)
 
 

@@ -28,7 +28,7 @@ from gcvit.bench.peak import held
 from gcvit.bench.segment_peers import SmpSegmenter
 from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, swin
 from gcvit.cli.output import facts, say, table
-from gcvit.engine.device import autocast, resolve_device
+from gcvit.engine.device import Precision, autocast, resolve_device
 from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.loss import SegmentLoss
 from gcvit.tasks.segment.segmenter import SegmentationModel, Segmenter
@@ -68,7 +68,7 @@ class Settings:
     rounds: int
     threads: int
     device: str
-    precision: str
+    precision: Precision
 
 
 def main() -> None:
@@ -173,7 +173,10 @@ def peak_memory(name: str, mode: str, settings: Settings) -> int:
     step = prepared(name, mode, settings, device)
     for _ in range(2):
         step()
-    return held(device, at_most=True) - before
+    most = held(device, at_most=True)
+    assert before is not None
+    assert most is not None
+    return most - before
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -50,7 +51,7 @@ def main() -> None:
     for number in range(asked.rounds):
         for name, setting in SETTINGS.items():
             with process([__file__, "--worker", "--seconds", str(asked.seconds)], setting) as worker:
-                for job in (jobs := json.loads(worker.stdout.readline())):
+                for job in (jobs := json.loads(line_of(worker))):
                     for what, loops in CONDITIONS.items():
                         speed, others = measure(worker, job, loops, asked.patience)
                         found[what].setdefault((job, name), []).append(speed)
@@ -67,8 +68,14 @@ def main() -> None:
 def process(arguments: Sequence[str], setting: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Python, with these variables alone among those that OpenMP reads."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    running = subprocess.Popen([sys.executable, *arguments], env=environment | setting, text=True, bufsize=1, **pipes)
+    running = subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environment | setting,
+        text=True,
+        bufsize=1,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     try:
         yield running
     finally:
@@ -90,7 +97,13 @@ def measure(worker: subprocess.Popen[str], job: str, loops: int, patience: float
 
 
 def ask(worker: subprocess.Popen[str], job: str) -> str:
+    assert worker.stdin is not None
     worker.stdin.write(job + "\n")
+    return line_of(worker)
+
+
+def line_of(worker: subprocess.Popen[str]) -> str:
+    assert worker.stdout is not None
     return worker.stdout.readline()
 
 
@@ -140,7 +153,7 @@ def work(seconds: float) -> None:
             optimizer.zero_grad()
 
         short = name.removeprefix("gcvit_")
-        jobs[f"{short}: predict 1"] = (lambda one=images[:1], predict=predict: predict(images=one)), 1
+        jobs[f"{short}: predict 1"] = partial(predict, images=images[:1]), 1
         jobs[f"predict {batch} at once"] = predict, batch
         jobs[f"train, batch {batch}"] = train, batch
     print(json.dumps(list(jobs)), flush=True)

@@ -57,6 +57,7 @@ class OurModels:
         if report.when == "call" or report.outcome != "passed":
             self.counts[test][report.outcome] += 1
         if report.skipped:
+            assert isinstance(report.longrepr, tuple)
             self.reasons[f"{report.nodeid.split('::')[1]}: {report.longrepr[2]}"] += 1
 
     def table(self) -> str:

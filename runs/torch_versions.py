@@ -56,7 +56,7 @@ def run(python: Path, tests: list[str], processes: int) -> tuple[dict[str, int],
     """How many tests ended how, and what pytest printed."""
     paths = os.pathsep.join(str(ROOT / name) for name in ("src", "tests"))
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [python, "-m", "pytest", "-n", str(processes), "-p", "no:cacheprovider", "-rfE", *tests]
+    command = [str(python), "-m", "pytest", "-n", str(processes), "-p", "no:cacheprovider", "-rfE", *tests]
     printed = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False).stdout
     counts = dict.fromkeys(OUTCOMES, 0)
     for number, outcome in re.findall(r"(\d+) (passed|failed|error|skipped)", printed.strip().rpartition("\n")[2]):
