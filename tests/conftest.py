@@ -1,5 +1,6 @@
 """One thread a process: the suite runs on several processes, and small models gain nothing from more."""
 
+import gc
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start, too
@@ -12,6 +13,7 @@ from hypothesis import settings
 from gcvit.weights import catalogue
 
 torch.set_num_threads(1)
+gc.set_threshold(10_000)  # exporting makes millions of objects that stay; it is a seventh faster than with 700
 settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing on a busy one
 settings.load_profile("any machine")
 

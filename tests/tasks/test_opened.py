@@ -1,5 +1,6 @@
 """Prediction, whatever the task: an answer depends on its picture alone, not on its form or on its neighbours."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +100,15 @@ def test_every_form_of_a_picture_gets_the_same_answer(opened: Opened, files: lis
         assert_same(answer, same)
 
 
-@pytest.mark.parametrize("batch_size", [2, 7, None])
 @pytest.mark.parametrize("looks", ["as usual", "every way"])
-def test_an_answer_does_not_depend_on_the_neighbours(
-    opened: Opened, files: list[Path], batch_size: int | None, looks: str
-) -> None:
+def test_an_answer_does_not_depend_on_the_neighbours(opened: Opened, files: list[Path], looks: str) -> None:
     ways: dict[str, Any] = {
         "classify": ClassifyLooks("flip"),
         "segment": SegmentLooks("slide", (0.75, 1.0), True),
     }
     shown = ways[opened.task.name] if looks == "every way" else None
     alone = [predict(opened, path, looks=shown) for path in files]
-    for order in (range(len(files)), reversed(range(len(files)))):
-        some = list(order)
+    for batch_size, some in product((2, 7, None), (range(len(files)), range(len(files))[::-1])):
         together = predict(opened, [files[index] for index in some], looks=shown, batch_size=batch_size)
         for index, answer in zip(some, together, strict=True):
             assert_same(alone[index], answer, exactly=False)

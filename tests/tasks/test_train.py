@@ -1,7 +1,9 @@
 """A whole run: what it leaves behind, that it is a function of its seed, and what it refuses to begin with."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -269,15 +271,32 @@ def test_a_task_says_what_goes_together_and_how_it_becomes_a_batch(tmp_path: Pat
     objective.close()
 
 
+def short(name: str, **change: Any) -> RunConfig:
+    """A task's shortest run, of a size that is the same everywhere, so that nothing is resized."""
+    length = {"epochs": 1, "train_images": 16} if name == "classify" else {"steps": 2}
+    return replace(TASKS[name][1], img_size=64, windows=(4, 4, 4, 2), accumulate=1, **length, **change)
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The short run of each task, made once. Do not change its files."""
+    return cache(lambda name: train(TASKS[name][0], short(name), tmp_path_factory.mktemp(name) / "run").out)
+
+
+@pytest.mark.xdist_group("short runs")
 @pytest.mark.parametrize("before", TASKS)
 @pytest.mark.parametrize("name", ["segment", "detect"])
-def test_heads_start_on_any_tasks_backbone(name: str, before: str, tmp_path: Path) -> None:
-    task, tiny = TASKS[name]
-    other, config = TASKS[before]
-    size = {"img_size": 64, "windows": (4, 4, 4, 2)}  # the same everywhere, so that nothing is resized
-    start = train(other, replace(config, **size), tmp_path / "before")
-    again = train(task, replace(tiny, weights=str(start.out), **size), tmp_path / "after")
+def test_heads_start_on_any_tasks_backbone(
+    name: str, before: str, started: Callable[[str], Path], tmp_path: Path
+) -> None:
+    again = train(TASKS[name][0], short(name, weights=str(started(before))), tmp_path / "after")
     assert again.best.is_dir()
-    if before != "classify":
-        with pytest.raises(ValueError, match=f"the task {before}, whose backbone lacks a classifier's last norm"):
-            train(CLASSIFY, replace(TINY, weights=str(start.out), **size), tmp_path / "classifier")
+
+
+@pytest.mark.xdist_group("short runs")
+@pytest.mark.parametrize("before", ["segment", "detect"])
+def test_a_classifier_does_not_start_on_a_backbone_that_lacks_its_norm(
+    before: str, started: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"the task {before}, whose backbone lacks a classifier's last norm"):
+        train(CLASSIFY, short("classify", weights=str(started(before))), tmp_path / "classifier")

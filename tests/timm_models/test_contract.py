@@ -1,8 +1,6 @@
 """Creation, forward and backward, head and pooling: what timm's factory, optimisers and users rely on."""
 
 import inspect
-import subprocess
-import sys
 from dataclasses import fields
 
 import pytest
@@ -25,12 +23,6 @@ def test_every_variant_is_registered_under_our_name_and_no_other():
     assert names <= set(timm.list_models(module="gcvit"))
     assert names <= set(module.__all__)
     assert timm.model_entrypoint("gcvit_tiny").__module__ == "timm.models.gcvit", "timm's own is left alone"
-
-
-def test_importing_the_package_is_enough():
-    code = "import gcvit, timm; print(timm.is_model('gc_vit_tiny'))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "True"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
