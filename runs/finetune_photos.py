@@ -14,8 +14,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from study import Result, print_results, result_of, run_study
+from study import print_results, run_study
 
+from gcvit.bench.from_scratch import Result, result_of
 from gcvit.engine.config import as_dict
 from gcvit.tasks.classify import CLASSIFY, ClassifyConfig
 from gcvit.tasks.classify.recipes import small_images
