@@ -15,9 +15,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from study import Result, result_of, run_study, tell
+from study import run_study, tell
 
 import gcvit
+from gcvit.bench.from_scratch import Result, result_of
 from gcvit.cli.output import say
 from gcvit.data.coco_folders import find_coco
 from gcvit.data.split_names import WHOLE

@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from study import Result, result_of, run_study, tell
+from study import run_study, tell
 
 import gcvit
+from gcvit.bench.from_scratch import Result, result_of
 from gcvit.cli.output import say
 from gcvit.data.detect_scenes import ObjectScenes
 from gcvit.engine.config import as_dict

@@ -13,8 +13,9 @@ OUT/results.jsonl; a study that was stopped goes on where it is started again. E
 from dataclasses import replace
 from pathlib import Path
 
-from study import Result, print_results, result_of, run_study, study_parser
+from study import print_results, run_study, study_parser
 
+from gcvit.bench.from_scratch import Result, result_of
 from gcvit.engine.config import as_dict
 from gcvit.tasks.classify import CLASSIFY, ClassifyConfig
 from gcvit.tasks.classify.recipes import small_images

@@ -1,52 +1,28 @@
 """A study is a few arms with a few seeds each. Its results survive a stop: started again, it does only what is left."""
 
-import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-import torch
 from torch import nn
 
 from gcvit.bench.cost import macs, parameters
+from gcvit.bench.from_scratch import Result, build_fresh, train_once
 from gcvit.bench.markdown import markdown_table
 from gcvit.bench.rows import Rows
 from gcvit.cli.output import say, table
 from gcvit.engine.config import as_dict
-from gcvit.engine.device import resolve_device
-from gcvit.engine.log import RunLog, read_log
-from gcvit.engine.loop import Plan, seed_everything, train_step
-from gcvit.engine.objective import Objective
-from gcvit.engine.state import State
+from gcvit.engine.loop import seed_everything
 from gcvit.model.config import Pair
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.task import Task
-from gcvit.tasks.train import TrainingObjective, make_plan
 from gcvit.wording import percent
 
 COST_TOLERANCE = 0.1
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one arm reached with one seed.
-
-    score: on the held-out images, 0 … 1: top-1, mIoU or box AP. loss: mean cross-entropy on them, where it is measured.
-    seconds: of the run since it was started or went on. images_per_second: as `training_speed` gives it.
-    figures: further ones, by name.
-    """
-
-    score: float
-    loss: float | None
-    seconds: float
-    images_per_second: float
-    figures: dict[str, float] = field(default_factory=dict)
 
 
 def study_parser(about: str | None, out: str) -> ArgumentParser:
@@ -89,11 +65,6 @@ def costs(models: Mapping[str, nn.Module], ours: nn.Module, size: int | Pair) ->
             raise ValueError(f"{arm} takes {cost / 1e6:.3g} MMACs, ours {wanted / 1e6:.3g}: too far apart")
         columns[arm] = {">parameters": f"{parameters(model):,}", ">MMACs": f"{cost / 1e6:.3g}"}
     return columns
-
-
-def training_speed(log: Path) -> float:
-    """Median images per second over the reported stretches of training, from a run's log.jsonl."""
-    return median(event["images_per_second"] for event in read_log(log) if event["event"] == "steps")
 
 
 def print_results(
@@ -148,46 +119,9 @@ def compare_from_scratch(
 
 
 def train_from_scratch(task: Task, config: RunConfig, make: Callable[[int], nn.Module], log_path: Path) -> Result:
-    """Train what `make` makes for a number of classes, all else as in a run with this configuration, and measure the
-    moving average of its weights after the last step."""
-    start = time.perf_counter()
+    """Train what `make` makes for a number of classes, all else as in a run with this configuration."""
     data = task.open_data(config)
-    plan = make_plan(config, len(data.train), resolve_device(config.device))
-    opened, _ = task.build(config, data, plan, None)  # says how pictures are prepared
-    objective = TrainingObjective(opened, config, data, task.loss(config, data, plan), plan, log_path.parent)
+    opened = build_fresh(task, config, data)  # says how pictures are prepared
     seed_everything(config.seed)
-    state = State(make(len(data.classes)).to(plan.device), config.optim)
-    log_path.unlink(missing_ok=True)  # of a run that was stopped
-    epochs = None if config.by_step else plan.epochs
-    with RunLog(log_path, epochs=epochs, steps=plan.steps) as log, closing(objective):
-        take_steps(state, objective, plan, log)
-        result = objective.evaluator(state.result, device=plan.device, precision=plan.precision)
-        metrics = result.metrics
-        log.evaluation(plan.epochs, metrics, step=plan.steps, best=True, seconds=result.seconds)
-    seconds = time.perf_counter() - start
-    return result_of(task, metrics, seconds, log_path)
-
-
-def result_of(task: Task, metrics: Mapping[str, float | None], seconds: float, log: Path) -> Result:
-    """The result of a run with these metrics and this log."""
-    figures = {name: value for name, value in metrics.items() if value is not None}
-    return Result(figures.get(task.score, 0.0), figures.get("loss"), seconds, training_speed(log), figures)
-
-
-def take_steps(state: State, objective: Objective, plan: Plan, log: RunLog) -> None:
-    """All steps of the plan, the engine's own, without its checkpoints: a run is short, and is done again instead."""
-    state.model.train()
-    while state.step < plan.steps:
-        epoch, first = divmod(state.step, plan.steps_per_epoch)
-        batches, losses, start = iter(objective.batches(epoch, first)), [], time.perf_counter()
-        last = min((epoch + 1) * plan.steps_per_epoch, plan.steps)
-        while state.step < last:
-            parts, _ = train_step(state, batches, objective, plan)
-            losses.append(torch.stack([*parts.values()]).sum())
-            if state.step % plan.log_every == 0 or state.step == last:
-                loss = torch.stack(losses).mean().item()
-                if not isfinite(loss):
-                    raise ValueError(f"the loss is {loss} in the steps up to {state.step}")
-                images, seconds = len(losses) * plan.share.batch_size, time.perf_counter() - start
-                log.steps(state.step, epoch + 1, images=images, seconds=seconds, loss=loss)
-                losses, start = [], time.perf_counter()
+    opened.model = make(len(data.classes))
+    return train_once(opened, config, data, log_path)

@@ -21,6 +21,11 @@ from gcvit.tasks.ablations import ABLATIONS
 Say = Callable[[str], None]
 Measured = Mapping[tuple[str, str], str]  # (model or ablation, column) -> what runs of ours reached
 NAMES = ("1", "2", "3", "4", "5", "S.1", "S.2", "S.3", "S.4", "context")
+ABLATION_TABLES = {
+    "4": "from Swin-T to GC ViT-T",
+    "5": "downsamplers between the stages",
+    "S.2": "what the generator's tokens are",
+}
 COUNTED = ("M params", "GFLOPs")
 APART = 0.01  # from which on a difference is to be explained
 CROSSVIT = {"timm/crossvit_base_240": 240}  # pixels, where they are others than the table's
@@ -127,31 +132,37 @@ def _segmenters(measured: Measured, say: Say) -> PaperTable:
     return PaperTable("3", "ADE20K, UPerNet, crops of 512 px", rows, [segment_cost.TITLE])
 
 
+def ablation_lines(table: str) -> list[Line]:
+    """The rows of Table 4, 5 or S.2, and with them those that the paper leaves open, which have no values."""
+    if table == "5":
+        return [Line(method, name, {"top-1": top1}, {"": "text"}) for method, name, top1 in published.TABLE_5]
+    if table == "4":
+        lines = list(published.scores(published.TABLE_4))
+        extra = Line("  (the same, stage 3 with windows of 7)", "table_4_reparam_7", {}, {"": "ablation"})
+        return [*lines[:3], extra, *lines[3:]]
+    printed = {line.model: line for line in published.scores(published.TABLE_S2)}
+    return [
+        printed.get(name) or Line(f"  ({ABLATIONS[name].does})", name, {}, {"": "ablation"})
+        for name in (*(name for name in ABLATIONS if name.startswith("table_s2_")), "gcvit_tiny")
+    ]
+
+
 def _table_4(measured: Measured, say: Say) -> PaperTable:
-    rows = _ablations(published.scores(published.TABLE_4), measured, say)
-    extra = Line("  (the same, stage 3 with windows of 7)", "table_4_reparam_7", {}, {"": "ablation"})
-    rows[3:3] = _ablations([extra], measured, say)
     remarks = [
         "The costs are ours; the table has none. Row 2 is the Swin paper's own ablation.",
         "The step to our down-sampler is +0.6 mIoU in the table and +0.3 in the text.",
         "The last step costs less than the one before: a generator is smaller than the queries it replaces.",
     ]
-    return PaperTable("4", "from Swin-T to GC ViT-T", rows, remarks)
+    return PaperTable("4", ABLATION_TABLES["4"], _ablations(ablation_lines("4"), measured, say), remarks)
 
 
 def _table_5(measured: Measured, say: Say) -> PaperTable:
-    lines = [Line(method, name, {"top-1": top1}, {"": "text"}) for method, name, top1 in published.TABLE_5]
-    return PaperTable("5", "downsamplers between the stages", _ablations(lines, measured, say))
+    return PaperTable("5", ABLATION_TABLES["5"], _ablations(ablation_lines("5"), measured, say))
 
 
 def _table_s2(measured: Measured, say: Say) -> PaperTable:
-    printed = {line.model: line for line in published.scores(published.TABLE_S2)}
-    lines = [
-        printed.get(name) or Line(f"  ({ABLATIONS[name].does})", name, {}, {"": "ablation"})
-        for name in (*(name for name in ABLATIONS if name.startswith("table_s2_")), "gcvit_tiny")
-    ]
     remark = "The paper does not say which of each kind; the first is taken for its own. The costs are ours."
-    return PaperTable("S.2", "what the generator's tokens are", _ablations(lines, measured, say), [remark])
+    return PaperTable("S.2", ABLATION_TABLES["S.2"], _ablations(ablation_lines("S.2"), measured, say), [remark])
 
 
 def _table_s1() -> PaperTable:
@@ -192,7 +203,7 @@ def _context() -> PaperTable:
     return PaperTable("context", "where anything goes from window to window", rows, remarks)
 
 
-def _ablations(lines: Sequence[Line] | Iterator[Line], measured: Measured, say: Say) -> list[Row]:
+def _ablations(lines: Sequence[Line], measured: Measured, say: Say) -> list[Row]:
     rows = []
     for line in lines:
         assert line.model is not None

@@ -53,6 +53,7 @@ COMMANDS = {
     "bench speed": Command("gcvit.cli.bench_speed", "compare the speed of models"),
     "bench queries": Command("gcvit.cli.bench_queries", "what a trained model uses its global queries for"),
     "bench claims": Command("gcvit.cli.bench_claims", "how far a block sees, what travels: tried on puzzles"),
+    "bench ablations": Command("gcvit.cli.bench_ablations", "the ablation tables, trained in small"),
     "bench budget": Command("gcvit.cli.bench_budget", "what bounds a model's speed here, and where time goes"),
 }
 

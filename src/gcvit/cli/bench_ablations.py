@@ -1,0 +1,136 @@
+"""`gcvit bench ablations`: Tables 4, 5 and S.2, trained in small."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, get_args
+
+from tyro.conf import OmitArgPrefixes
+
+from gcvit.bench.ablations import STUDIES, Budget, Measured, Step, TableName, TaskName, arms_of, run_ablations, steps_of
+from gcvit.bench.markdown import markdown_table
+from gcvit.bench.tables import ABLATION_TABLES
+from gcvit.cli.arguments import parse
+from gcvit.cli.output import next_steps, say, table
+from gcvit.engine.fields import Range
+from gcvit.errors import require
+from gcvit.files import write_atomically
+
+SURE = 0.05
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Train every row of the paper's ablation tables in small, and say whether each step helps as it does in the paper.
+
+    As it stands it takes about an hour of one core, and --dim 64, --deep, --size 224 and --steps make that days of a
+    GPU. Started again, it does what is left.
+    """
+
+    task: TaskName = "classify"
+    """on images, or on the built-in scenes"""
+    data: str | None = None
+    """as `gcvit train TASK --data` takes it: for classify a folder or tar archive of class folders; none: the built-in
+    pictures"""
+    out: Path = Path("ablations")
+    """a folder for results.jsonl, a line a run, and for what is made of it: ablations.md and a picture"""
+    tables: tuple[TableName, ...] = get_args(TableName)
+    """4: from Swin to GC ViT; 5: downsamplers; S.2: what the generator's tokens are"""
+    arms: tuple[str, ...] = ()
+    """rows of these tables alone, by the names that `gcvit tables 4 5 S.2` has; none: all"""
+    seeds: Annotated[int, Range(1, 1000)] = 3
+    """runs of each arm"""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda or cuda:N"""
+    workers: Annotated[int, Range(0, 1024)] = 0
+    """processes that load images"""
+    budget: OmitArgPrefixes[Budget] = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        """Raises UserError for no table."""
+        require(len(self.tables) > 0, "--tables", self.tables, "at least one")
+
+
+def run(argv: Sequence[str]) -> None:
+    """Train what is left, and show all that is in the results."""
+    arguments = parse(Ablations, "bench ablations", argv)
+    rows = run_ablations(
+        arguments.out,
+        arguments.task,
+        arguments.budget,
+        data=arguments.data,
+        arms=arguments.arms or arms_of(arguments.tables),
+        seeds=arguments.seeds,
+        device=arguments.device,
+        workers=arguments.workers,
+        progress=say,
+    )
+    found = steps_of(rows, arguments.tables)
+    score, parts = STUDIES[arguments.task].score, list[str]()
+    for name in dict.fromkeys(step.table for step in found):
+        title, columns = f"Table {name} in small: {ABLATION_TABLES[name]}", columns_of(score)
+        cells = [cells_of(step) for step in found if step.table == name]
+        say(f"\n{title}")
+        table(columns, cells)
+        parts += [f"### {title}", markdown_table(columns, cells)]
+    notes = [
+        f"{score} in %, mean ± deviation over seeds; step: points above the row before (Table 4) or above GC ViT-T",
+        f"(5, S.2), paired over seeds; *: p < {SURE:g}, Student's t, two-sided, not corrected for the number of tests;",
+        "bits: log2 of the classes less the cross-entropy; same way: as the paper's step, of the full models.",
+    ]
+    say()
+    for note in notes:
+        say(note)
+    write(arguments.out, found, [*parts, "\n".join(notes)])
+    longer = 4 * (arguments.budget.steps or STUDIES[arguments.task].steps)
+    data = ["--data", arguments.data] if arguments.data else []
+    again = ["gcvit", "bench", "ablations", "--task", arguments.task, *data, "--steps", longer]
+    next_steps([*again, "--out", "ablations-longer"], ["gcvit", "tables", *arguments.tables])
+
+
+def columns_of(score: str) -> list[str]:
+    """Headings of a table."""
+    size, measured = (
+        ("parameters", "MMACs", "seeds"),
+        ("step", "p", "step, paper", "same way", "bits", "step in bits", "p"),
+    )
+    return ["", "name", *(f">{name}" for name in (*size, score, *measured))]
+
+
+def cells_of(step: Step) -> list[str]:
+    """A row of a table."""
+    return [
+        *(step.method, step.arm, f"{step.parameters:,}", f"{step.macs / 1e6:.1f}", str(step.seeds)),
+        _shown(step.score, 100, ".2f"),
+        *_with_p(step.step, 100, "+.2f"),
+        "–" if step.published is None else f"{step.published:+.1f}",
+        {None: "–", True: "yes", False: "no"}[step.agrees],
+        _shown(step.bits, 1, ".3f"),
+        *_with_p(step.bits_step, 1, "+.3f"),
+    ]
+
+
+def _with_p(found: Measured | None, unit: float, shape: str) -> list[str]:
+    if found is None or found.p is None:
+        return [_shown(found, unit, shape), "–"]
+    return [f"{_shown(found, unit, shape)}{'*' if found.p < SURE else ''}", f"{found.p:.3f}"]
+
+
+def _shown(found: Measured | None, unit: float, shape: str) -> str:
+    if found is None:
+        return "–"
+    spread = "" if found.deviation is None else f" ± {unit * found.deviation:{shape.removeprefix('+')}}"
+    return f"{unit * found.mean:{shape}}{spread}"
+
+
+def write(folder: Path, found: Sequence[Step], parts: Sequence[str]) -> None:
+    """ablations.md, and the figure where there is something to compare with."""
+    from gcvit.bench.ablations_figure import draw  # a table alone needs no matplotlib
+    from gcvit.engine.figures import save_figure
+
+    write_atomically(folder / "ablations.md", ("\n\n".join(parts) + "\n").encode())
+    say(f"written: {folder / 'ablations.md'}")
+    compared = [step for step in found if step.agrees is not None]
+    for path in (folder / "ablations.png", folder / "ablations.svg") if compared else ():
+        save_figure(draw(compared), path, dpi=220)
+        say(f"written: {path}")
