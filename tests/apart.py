@@ -80,6 +80,7 @@ def _call(said: list[str], environment: dict[str, str], function: Callable[..., 
         with open(name, "wb") as file:
             os.dup2(file.fileno(), descriptor)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    multiprocessing.set_start_method(None, force=True)  # the usual one, where it would be the server's
     os.environ.update(environment)
     torch.set_num_threads(1)
     function(*arguments)
