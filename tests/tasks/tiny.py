@@ -6,16 +6,12 @@ import pytest
 
 from gcvit.engine.optim import OptimConfig
 from gcvit.tasks.classify import CLASSIFY, AugmentConfig, ClassifyConfig
-from gcvit.tasks.config import ArchConfig
 from gcvit.tasks.detect import DETECT, DetectAugmentConfig, DetectConfig, HeadConfig
 from gcvit.tasks.segment import SEGMENT
 from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig, UPerNetConfig
 
-NARROW = ArchConfig(dim=8, heads=(1, 1, 2, 2))  # half as wide as the smallest variant
-
 TINY = ClassifyConfig(
     model="gcvit_pico",
-    arch=NARROW,
     img_size=32,
     drop_path=0.1,
     train_images=48,
@@ -32,7 +28,6 @@ TINY = ClassifyConfig(
 
 TINY_SCENES = SegmentConfig(
     model="gcvit_pico",
-    arch=NARROW,
     drop_path=0.1,
     train_images=7,  # a pass ends inside an update
     val_images=3,
@@ -49,7 +44,6 @@ TINY_SCENES = SegmentConfig(
 
 TINY_OBJECTS = DetectConfig(
     model="gcvit_pico",
-    arch=NARROW,
     drop_path=0.1,
     train_images=7,
     val_images=3,
