@@ -5,11 +5,11 @@ They are forked from one that has imported everything already, which takes a fre
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -46,6 +46,15 @@ class Apart:
     def kill(self) -> None:
         self.process.kill()
 
+    def send(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def said(self) -> list[str]:
+        """What stands on stdout and stderr so far; nothing where it was killed before it began."""
+        files = [Path(self.folder.name, name) for name in ("out", "err")]
+        return [file.read_text(errors="replace") if file.exists() else "" for file in files]
+
     def done(self, seconds: float = 240) -> Done:
         """Wait for its end; an AssertionError, and its end, where it takes longer."""
         self.process.join(seconds)
@@ -53,12 +62,7 @@ class Apart:
         if late:
             self.kill()
             self.process.join()
-        said = []
-        for name in ("out", "err"):
-            with suppress(FileNotFoundError):  # killed before it said anything
-                said.append(Path(self.folder.name, name).read_text(errors="replace"))
-                continue
-            said.append("")
+        said = self.said()
         self.folder.cleanup()
         assert not late, f"not done after {seconds} s\n{''.join(said)}"
         assert self.process.exitcode is not None
@@ -80,6 +84,7 @@ def _call(said: list[str], environment: dict[str, str], function: Callable[..., 
         with open(name, "wb") as file:
             os.dup2(file.fileno(), descriptor)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    multiprocessing.set_start_method(None, force=True)  # the usual one, where it would be the server's
     os.environ.update(environment)
     torch.set_num_threads(1)
     function(*arguments)

@@ -4,6 +4,7 @@ import gc
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start, too
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # in this process: another would import torch first
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network; the hub client reads it on import
 
 import pytest

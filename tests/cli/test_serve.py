@@ -3,8 +3,6 @@
 import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -15,27 +13,30 @@ import httpx
 import pytest
 from PIL import Image
 
+from apart import Apart
 from cli.conftest import Command
+from gcvit.cli.main import main
 
 
 @contextmanager
-def serving(model: Path, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(model: Path, port: int = 0) -> Iterator[tuple[Apart, str]]:
     """The process and its address, once it is ready."""
-    words = [sys.executable, "-m", "gcvit", "serve", model, "--port", str(port), "--max-upload", "1", "--device", "cpu"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            lines = iter(process.stdout.readline, "")
-            address = next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-            for _ in range(300):
-                try:
-                    httpx.get(f"{address}/healthz")
-                    break
-                except httpx.ConnectError:
-                    sleep(0.1)
-            yield process, address
-        finally:
+    process = Apart(main, ["serve", str(model), "--port", str(port), "--max-upload", "1", "--device", "cpu"])
+    try:
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+", process.said()[0])):
+            assert process.running, process.said()
+            sleep(0.1)
+        for _ in range(300):
+            try:
+                httpx.get(f"{found[0]}/healthz")
+                break
+            except httpx.ConnectError:
+                sleep(0.1)
+        yield process, found[0]
+    finally:
+        if process.running:
             process.kill()
+            process.done()
 
 
 def connected(address: str) -> socket.socket:
@@ -78,13 +79,13 @@ def test_a_server_from_its_start_to_its_end(gcvit: Command, best: Path) -> None:
         for one in asked:
             one.sendall(form(8))
         httpx.get(f"{address}/healthz")  # connections are taken in turn: theirs are now
-        process.send_signal(signal.SIGTERM)
+        process.send(signal.SIGTERM)
         for one in asked:
             told = everything(one)
             one.close()
             assert told.startswith(b"HTTP/1.1 200 ")
             assert told.count(b'"predictions"') == 8
-        assert process.wait(60) == 0
+        assert process.done(60).returncode == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{address}/healthz")
     with serving(best, port) as (_, again):  # at once on the same port

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from gcvit.export.convert import convert
 from gcvit.export.formats import SUFFIXES, Format
+from gcvit.export.runtime import Program, load
 from gcvit.model.gcvit import GCViT
 from laws.models import random_images, small_model
 
-CHANNELS, SIZE = 5, (72, 100)  # of its images; windows stick out of the maps of all stages
+CHANNELS, SIZE = 5, (72, 100)  # of its images: not RGB, and windows stick out of the maps of all stages
 
 
 class Everything(nn.Module):
@@ -28,8 +29,8 @@ class Everything(nn.Module):
         return [*maps, self.model.classify(maps[-1])]
 
 
-Made = tuple[Path, Everything]
-"""A file, and the model that it holds, not folded."""
+Made = tuple[Path, Program, Everything]
+"""A file, the program that was loaded from it, and the model that it holds, not folded."""
 
 
 def images(count: int, seed: int = 1) -> Tensor:
@@ -46,6 +47,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Mad
         model = small_model(dtype=torch.float32, in_chans=CHANNELS)
         path = tmp_path_factory.mktemp(to) / f"model{SUFFIXES[to]}"
         convert(Everything(model.fold()), path, to, SIZE)
-        return path, Everything(model)
+        return path, load(path, to), Everything(model)
 
     return make

@@ -1,16 +1,14 @@
 """Two processes are one with two passes, stop together, and outlive each other."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from apart import Done, ranks
+from apart import Apart, Done, ranks
 from faults import worker
 from faults.killing import same_weights
 from gcvit.engine.config import save_config
@@ -38,14 +36,25 @@ def words(folder: Path, fault: str, config: RunConfig) -> list[str]:
     return [task, str(folder / "config.json"), str(folder / "run"), fault]
 
 
+def launch(restarts: int, arguments: list[str]) -> None:
+    """What torchrun does after it has read its words; forks, where fresh interpreters take seconds."""
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        run_id="test",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=restarts,
+        monitor_interval=0.1,
+        start_method="fork",
+    )
+    elastic_launch(config, worker.train)(*arguments)
+
+
 def torchrun(folder: Path, fault: str, restarts: int = 0) -> Done:
     """Train on two processes; what torchrun and they said."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["--max-restarts", str(restarts), "--monitor-interval", "0.1"]
-    command += [worker.__file__, *words(folder, fault, TOGETHER)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    return Done(done.returncode, done.stdout, done.stderr)
+    return Apart(launch, restarts, words(folder, fault, TOGETHER)).done()
 
 
 def together(folder: Path, fault: str = "", config: RunConfig = TOGETHER) -> list[Done]:

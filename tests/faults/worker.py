@@ -1,12 +1,11 @@
-"""One of several processes that train together; torchrun starts it as worker.py TASK CONFIG OUT [what goes wrong].
+"""A training command in a process of its own, perhaps one of several, with an empty report.
 
-What goes wrong is "SIGNAL:RANK:LOSS": that rank sends itself the signal at its nth loss, once in all attempts; or ERROR
-in the place of the signal: it raises a UserError there.
+What goes wrong, `fault`, is "SIGNAL:RANK:LOSS": that rank sends itself the signal at its nth loss, once in all
+attempts; or ERROR in the place of the signal: it raises a UserError there.
 """
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,3 @@ def train(task: str, config: str, out: str, fault: str = "") -> None:
     if fault:
         plant(fault, Path(out))
     main(["train", task, "--config", config, "--out", out])
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    train(*sys.argv[1:])
