@@ -9,7 +9,6 @@ from PIL import Image
 
 import gcvit as library
 from gcvit.data.pixels import PixelFormat
-from gcvit.export.formats import SUFFIXES, Format
 
 from .conftest import SHORT_RUNS, Command
 
@@ -30,8 +29,8 @@ def write_pictures(root: Path, channels: int) -> None:
             np.save(folder / f"{index:02}.npy", values.astype(np.uint16))
 
 
-@pytest.mark.parametrize(("channels", "to"), [(1, "torch-export"), (5, "onnx")])
-def test_pictures_of_other_channels(gcvit: Command, channels: int, to: Format) -> None:
+@pytest.mark.parametrize("channels", [1, 5])
+def test_pictures_of_other_channels(gcvit: Command, channels: int) -> None:
     write_pictures(Path("scans"), channels)
     asked = ["--in-chans", channels, *RANGE]
 
@@ -63,9 +62,9 @@ def test_pictures_of_other_channels(gcvit: Command, channels: int, to: Format) -
     with Image.open(next(Path("drawn").glob("*.png"))) as drawn:
         assert drawn.mode == "RGB"
 
-    assert gcvit("export", "run", "--to", to, "--images", "scans/val").code == 0
-    (file,) = Path("exported").glob(f"*{SUFFIXES[to]}")
-    (line,) = gcvit("predict", file, picture, "--json", "--trust-code").out.splitlines()
+    assert gcvit("export", "run", "--to", "onnx", "--images", "scans/val").code == 0
+    (file,) = Path("exported").glob("*.onnx")
+    (line,) = gcvit("predict", file, picture, "--json").out.splitlines()
     for exported, own in zip(json.loads(line)["predictions"], said, strict=True):
         assert (exported["label"], exported["probability"]) == (
             own["label"],
