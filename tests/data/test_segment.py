@@ -11,6 +11,7 @@ from gcvit.data.images import ImageError
 from gcvit.data.label_maps import IGNORED, LabelReading
 from gcvit.data.segment import ClassesNote, is_divided, open_segmentation, open_segmentation_held_out
 from gcvit.data.segment_folders import find_scenes
+from gcvit.errors import UserError
 
 NOISE = np.random.default_rng(0)
 
@@ -198,8 +199,12 @@ def test_classes_are_counted_where_nothing_names_them(tmp_path):
 
 
 def test_folders_that_are_not_there(tmp_path):
+    written = tmp_path / "photos.zip"
+    written.write_bytes(b"PK")
     with pytest.raises(ValueError, match="no such folder"):
         open_segmentation(tmp_path / "none")
+    with pytest.raises(UserError, match=r"photos\.zip: a file; give a folder, unpacked"):
+        open_segmentation(written)
     picture(tmp_path / "images/training/0.png")
     with pytest.raises(ValueError, match=r"expected the pictures in images/ and their label files in annotations"):
         open_segmentation(tmp_path)

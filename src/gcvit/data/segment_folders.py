@@ -111,7 +111,7 @@ def generic_names(count: int) -> list[str]:
 def _folders(root: Path) -> tuple[Path, Path, Path]:
     """The set's own folder, which may lie in `root`, and in it those of the pictures and of the label files."""
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder")
+        raise UserError(f"{root}: {'a file; give a folder, unpacked' if root.exists() else 'no such folder'}")
     if (root / ADE).is_dir():
         root = root / ADE
     inside = {one.name.lower(): one.path for one in reversed(DiskFolder(root).folders())}  # a small letter wins
