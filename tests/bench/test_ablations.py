@@ -140,6 +140,9 @@ def test_every_task_has_its_size() -> None:
         at = {size: settings(task, Budget(size=size), None) for size in (None, 160)}
         assert at[None].img_size == STUDIES[task.name].size
         assert at[160].img_size == 160
+        recipe = task.recipes["small_images" if task.name == "classify" else f"{task.name}_small"].config()
+        assert at[None].optim.lr == (STUDIES[task.name].lr or recipe.optim.lr)
+        assert settings(task, Budget(lr=0.5), None).optim.lr == 0.5
     assert settings(task_named("segment"), Budget(size=160), None).augment.crop == (160, 160)  # type: ignore[attr-defined]
     assert settings(task_named("detect"), Budget(size=160), None).scene_size == 160  # type: ignore[attr-defined]
 
@@ -238,4 +241,5 @@ def test_the_flags_say_what_the_defaults_are(capsys: pytest.CaptureFixture[str])
         bench_ablations.run(["--help"])
     said = " ".join(word for word in capsys.readouterr().out.split() if word != "│")
     assert f"none: {', '.join(f'{study.steps} for {name}' for name, study in STUDIES.items())}" in said
+    assert f"none: {STUDIES['classify'].lr:.0e}".replace("e-0", "e-") in said
     assert f"none: {', '.join(f'{study.size} for {name}' for name, study in STUDIES.items())}" in said
