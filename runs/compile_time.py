@@ -28,7 +28,7 @@ from torch._dynamo.utils import counters
 from gcvit import create_model
 from gcvit.bench.machine import machine
 from gcvit.cli.output import table
-from gcvit.files import write_atomically
+from gcvit.files import write_json
 from gcvit.model.compiling import compile_blocks
 
 WAYS, STEPS = ("blocks", "whole", "timm"), ("inference", "training")
@@ -136,7 +136,7 @@ def main() -> None:
     ]
     table(["step", "way", "images", "first s", "graphs", "later ms", ""], lines)
     if asked.out:
-        write_atomically(asked.out, json.dumps({"machine": where, "name": asked.name, "rows": rows}, indent=2).encode())
+        write_json(asked.out, {"machine": where, "name": asked.name, "rows": rows})
 
 
 if __name__ == "__main__":

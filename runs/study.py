@@ -26,7 +26,7 @@ COST_TOLERANCE = 0.1
 
 
 def study_parser(about: str | None, out: str) -> ArgumentParser:
-    """The flags that every study has; it adds its own. out: the usual folder."""
+    """The flags of a study that trains on any device; it adds its own. out: the usual folder."""
     parser = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(out))

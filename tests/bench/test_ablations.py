@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 from gcvit.bench import ablations, published
 from gcvit.bench.ablations import (
@@ -25,12 +26,15 @@ from gcvit.bench.rows import read_rows
 from gcvit.bench.tables import ABLATION_TABLES, cost_of
 from gcvit.cli import bench_ablations
 from gcvit.data.shapes import write_class_folders
+from gcvit.engine.device import resolve_device
+from gcvit.engine.loop import TrainingDiverged
 from gcvit.errors import UserError
 from gcvit.model import VARIANTS, GCViT
 from gcvit.tasks import TASKS, task_named
 from gcvit.tasks.ablations import ABLATIONS
 from gcvit.tasks.backbone import backbone_config
 
+STATED = ("parameters", "macs", "score", "bits")
 SWIN, REPARAM, KV = "table_4_swin", "table_4_reparam", "table_s2_kv"
 
 
@@ -88,7 +92,8 @@ def test_the_command_trains_resumes_and_shows(
     assert rows[0]["macs"] == macs(model_of(REPARAM), 64)
     assert all(0 <= row["score"] <= 1 and -20 < row["bits"] < 3.33 for row in rows)
     assert rows[0]["bits"] != rows[2]["bits"]
-    assert f"gcvit bench ablations --task classify --data {data} --steps 8" in shown
+    again = f"gcvit bench ablations --data {data} --out ablations-longer --arms {REPARAM} {OURS} --seeds 2 --device cpu"
+    assert f"{again} --steps 8 --batch-size 2\n" in shown
     assert "Table 4 in small" in shown
     assert {path.name for path in out.iterdir()} >= {"results.jsonl", "ablations.md"}
 
@@ -102,6 +107,9 @@ def test_the_command_trains_resumes_and_shows(
 
     with pytest.raises(UserError, match="another budget: steps: 2 → 3"):
         run_ablations(out, "classify", Budget(steps=3, batch_size=2), data=data)
+    monkeypatch.setattr(ablations, "resolve_device", lambda device: torch.device("cuda"))  # which computes otherwise
+    with pytest.raises(UserError, match='another budget: device: "cpu" → "cuda"'):
+        run_ablations(out, "classify", Budget(steps=2, batch_size=2), data=data)
 
 
 def test_the_same_run_is_the_same(tmp_path: Path) -> None:
@@ -202,7 +210,7 @@ def test_tables_are_made_from_the_file(tmp_path: Path, capsys: pytest.CaptureFix
     """Whatever it says: nothing is trained that is there."""
     config = settings(task_named("classify"), Budget(), None)
     kept = {key: value for key, value in ablations.as_dict(config).items() if key not in config.free}
-    budget = {"task": "classify", "dim": 16, "deep": False, **kept}
+    budget = {"task": "classify", "dim": 16, "deep": False, **kept, "device": resolve_device("auto").type}
     rows = [row(arm, seed, 0.5 + seed / 100 + (arm == OURS) / 10) for seed in range(3) for arm in (KV, OURS)]
     rows[0]["score"] -= 0.001
     text = "".join(json.dumps(line | {"budget": budget}) + "\n" for line in rows)
@@ -225,8 +233,31 @@ def test_settings_out_of_range_are_named(setting: str, value: float) -> None:
 
 
 def test_an_unknown_row_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no row of the tables is called 'table_s2_vk'; did you mean table_s2_v"):
+    with pytest.raises(UserError, match=r"no row of Table 4, 5, S\.2 is called 'table_s2_vk'; did you mean table_s2_v"):
         run_ablations(tmp_path, "classify", Budget(), arms=["table_s2_vk"])
+
+
+def test_a_row_of_another_table_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench_ablations.run(["--tables", "4", "--arms", KV])
+    assert f"no row of Table 4 is called '{KV}'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_rows_are_compared_with_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ablations, "one_run", lambda *_: {k: row(KV, 0, 0.5)[k] for k in STATED})
+    bench_ablations.run(["--arms", KV, "--seeds", "1", "--out", str(tmp_path), "--device", "cpu"])
+    assert f"not trained, though rows are compared with them: {OURS}\n" in capsys.readouterr().out
+
+
+def test_a_run_that_diverges_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverges(*_: object) -> None:
+        raise TrainingDiverged("the loss is nan")
+
+    monkeypatch.setattr(ablations, "one_run", diverges)
+    with pytest.raises(UserError, match=rf"^{KV}, seed 0: the loss is nan; give another --out with --lr below 0\.0005"):
+        run_ablations(tmp_path, "classify", Budget(), arms=[KV], device="cpu")
 
 
 def test_at_least_one_table_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

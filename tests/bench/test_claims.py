@@ -42,7 +42,8 @@ def test_the_command_trains_resumes_and_shows(
     ]
     assert [r["accuracy"] for r in rows if r["arm"] == "local"] == [[0.25] * 3] * 2
     assert "25.0 ± 0.0" in shown
-    assert "gcvit bench claims --steps 8" in shown
+    assert "gcvit bench claims --out claims-longer --puzzles copy --arms gcvit local --seeds 2" in shown
+    assert "--steps 8 --batch-size 2 --dim 16 --scenes 16\n" in shown
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"claims.md", "claims.png", "claims.svg"}
 
     trained = []
@@ -102,7 +103,7 @@ def test_lines_are_what_the_file_says() -> None:
 
 def test_tables_are_made_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever it says: nothing is trained that is there."""
-    budget = {"steps": 2, "batch_size": 2, "lr": 3e-3, "dim": 16, "scenes": 16, "long": False}
+    budget = {"steps": 2, "batch_size": 2, "lr": 3e-3, "dim": 16, "scenes": 16}
     rows = [row("full", seed, [0.99, 0.98 - seed / 500, 0.5]) | {"budget": budget} for seed in range(2)]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     bench_claims.run(["--out", str(tmp_path), "--puzzles", "select", "--arms", "full", *TINY])

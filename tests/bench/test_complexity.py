@@ -57,6 +57,15 @@ def test_models_of_the_comparison_are_those() -> None:
     assert kinds == ["GCViT", "GCViT", "SwinTransformer", "VisionTransformer"]
 
 
+def test_a_model_without_three_sizes_of_whole_patches_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(complexity, "macs", lambda model, size: 7 * size**2)
+    for sizes, models in (((100, 132, 148), 3), ((100, 130, 150), 2)):
+        found = complexity.growths(ComplexityConfig("gcvit_pico", sizes), lambda text: None)
+        assert [growth.title for growth in found] == [
+            title.format(model="gcvit_pico") for title in list(complexity.NAMES.values())[:models]
+        ]
+
+
 def test_models_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """But for windows that grow; and none is counted otherwise than one that is built for its size."""
     build, built = complexity.build, []

@@ -168,6 +168,25 @@ def test_who_sends_too_slowly_is_let_go_and_who_waits_for_an_answer_is_not() -> 
     assert asyncio.run(read((0, piece), (0, last), (0.7, {"type": "http.disconnect"}))) == "http.disconnect"
 
 
+@pytest.mark.parametrize("kind", ["image/png", "application/json", "multipart/form-data; boundary=b"])
+def test_a_request_that_does_not_come_is_answered(kind: str) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(1000)
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", kind.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
+    asyncio.run(make_app(Server(photos.opened(), Limits(patience=0.1), page=False))(scope, receive, send))
+    start, body = sent
+    assert (start["status"], dict(start["headers"])[b"connection"]) == (408, b"close")
+    assert json.loads(body["body"]) == {"error": "the request had not come within 0.1 seconds"}
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(client: TestClient) -> None:
     bomb = bytearray(png())
     bomb[16:24] = (60_000).to_bytes(4, "big") * 2

@@ -16,7 +16,9 @@ from gcvit.bench.rows import Rows
 from gcvit.bench.tables import ablation_lines
 from gcvit.data.shapes import draw_built_in
 from gcvit.engine.config import as_dict
+from gcvit.engine.device import resolve_device
 from gcvit.engine.fields import Range, check_fields
+from gcvit.engine.loop import TrainingDiverged
 from gcvit.engine.pace import Pace
 from gcvit.errors import UserError, require
 from gcvit.metrics.significance import t_test
@@ -47,8 +49,8 @@ WARMUP = "10%"  # the recipes' own are made for runs of their length
 #
 # A quarter of the width is affordable on a processor. Stage 3, where the paper's two differ most in depth, gives up
 # blocks so that their costs stay within 1% of each other, as they are at full size. Windows are the published share of
-# the picture, at least 4 tokens: with maps of 16, 8, 4 and 2 tokens stage 1 has 16 of them, stage 2 has 4, and stages 3
-# and 4 are one, as at 224 px. Swin's leave four in stage 3, as there.
+# the picture, at least 4 tokens a side where the map has as many: with maps of 16, 8, 4 and 2 tokens stage 1 has 16 of
+# them, stage 2 has 4, and stages 3 and 4 are one, as at 224 px. Swin's leave four in stage 3, as there.
 DEPTHS: dict[tuple[int, ...], tuple[int, ...]] = {(3, 4, 19, 5): (3, 4, 10, 5), (2, 2, 6, 2): (2, 2, 2, 2)}
 
 
@@ -106,6 +108,14 @@ def arms_of(tables: Sequence[str]) -> list[str]:
     """The rows of the tables, by name, each once, ours last."""
     names = dict.fromkeys(str(line.model) for table in tables for line in ablation_lines(table))
     return [*(name for name in names if name != OURS), OURS]
+
+
+def check_arms(arms: Sequence[str], tables: Sequence[str]) -> None:
+    """Raises UserError for one that is no row of these tables."""
+    known = arms_of(tables)
+    for arm in arms:
+        if arm not in known:
+            raise UserError(f"no row of Table {', '.join(tables)} is called {arm!r}; {instead(arm, known)}")
 
 
 def settings(task: Task, budget: Budget, data: str | None, device: str = "auto", workers: int = 0) -> RunConfig:
@@ -167,15 +177,14 @@ def run_ablations(
     not measured; seconds; budget. Raises UserError for an unknown arm, a file of another budget, and a loss that is no
     number any more.
     """
-    known = arms_of(get_args(TableName))
-    if unknown := [arm for arm in arms if arm not in known]:
-        raise UserError(f"no row of the tables is called {unknown[0]!r}; {instead(unknown[0], known)}")
+    check_arms(arms, get_args(TableName))
     found = task_named(task)
     config = settings(found, budget, data, device, workers)
     fixed = {key: value for key, value in as_dict(config).items() if key not in config.free}
-    rows = Rows(folder / RESULTS, {"task": task, "dim": budget.dim, "deep": budget.deep, **fixed})
+    kind = resolve_device(device).type  # on which the precision depends
+    rows = Rows(folder / RESULTS, {"task": task, "dim": budget.dim, "deep": budget.deep, **fixed, "device": kind})
     done = {(row["arm"], row["seed"]) for row in rows.rows}
-    order = dict.fromkeys((arm, seed) for seed in range(seeds) for arm in (arms or known))
+    order = dict.fromkeys((arm, seed) for seed in range(seeds) for arm in (arms or arms_of(get_args(TableName))))
     left = [run for run in order if run not in done]
     pace, opened = Pace(len(left)), dict[int, Data]()
     for number, (arm, seed) in enumerate(left):
@@ -187,7 +196,11 @@ def run_ablations(
         if divided not in opened:
             opened = {divided: _open(found, seeded)}
         (folder / LOGS).mkdir(parents=True, exist_ok=True)
-        row = one_run(found, arm, budget, seeded, opened[divided], folder / LOGS / f"{arm}-{seed}.jsonl")
+        try:
+            row = one_run(found, arm, budget, seeded, opened[divided], folder / LOGS / f"{arm}-{seed}.jsonl")
+        except TrainingDiverged as error:
+            way_out = f"give another --out with --lr below {config.optim.lr:g}, or --arms without it"
+            raise UserError(f"{arm}, seed {seed}: {error}; {way_out}") from error
         rows.add({"arm": arm, "seed": seed, **row})
     return rows.rows
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from gcvit.bench.ablations import Step
-from gcvit.engine.figures import FAINT, MARKS
+from gcvit.engine.figures import FAINT, GREY, MARKS
 
 
 def draw(found: Sequence[Step]) -> Figure:
@@ -28,8 +28,8 @@ def draw(found: Sequence[Step]) -> Figure:
     left, right, low, high = min(left, -0.1), max(right, 0.1), min(low, -0.1), max(high, 0.1)
     for corner in (left, low), (right, high):
         axes.fill_between([0, corner[0]], 0, corner[1], color=FAINT, alpha=0.5, linewidth=0, zorder=0)
-    axes.axhline(0, color="#8a8f98", linewidth=0.6)
-    axes.axvline(0, color="#8a8f98", linewidth=0.6)
+    axes.axhline(0, color=GREY, linewidth=0.6)
+    axes.axvline(0, color=GREY, linewidth=0.6)
     axes.set(xlim=(left, right), ylim=(low, high))
     axes.set_xlabel("the paper's step, points", fontsize=7)
     axes.set_ylabel("the step here, points", fontsize=7)

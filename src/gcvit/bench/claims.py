@@ -151,7 +151,8 @@ def run_claims(
     Raises UserError for a file of another budget, and for a loss that is no number any more.
     """
     where = resolve_device(device)
-    rows = Rows(folder / RESULTS, asdict(budget))
+    kept = {name: value for name, value in asdict(budget).items() if name != "long" or value}  # older files lack it
+    rows = Rows(folder / RESULTS, kept)
     done = {(row["puzzle"], row["arm"], row["seed"]) for row in rows.rows}
     order = [(puzzle, arm, seed) for seed in range(seeds) for puzzle in puzzles for arm in arms]
     left = [run for run in dict.fromkeys(order) if run not in done]

@@ -33,6 +33,7 @@ NAMES: dict[Name, str] = {
     "swin_tiny": "Swin-T, windows of 7",
     "vit_small": "ViT-S/16, global attention",
 }
+PATCHES: dict[Name, int] = {"swin_tiny": 4, "vit_small": 16}  # timm's take whole ones only
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,9 @@ def growths(config: ComplexityConfig, say: Say) -> list[Growth]:
     found = []
     for name, title in NAMES.items():
         counted = []
-        sizes = [s for s in sorted(set(config.sizes)) if name != "vit_small" or s % 16 == 0]
+        sizes = [size for size in sorted(set(config.sizes)) if size % PATCHES.get(name, 1) == 0]
+        if len(sizes) < 3:
+            continue  # no line
         for size in sizes:
             say(f"counting {name} at {size} px")
             if size == sizes[0] or name == GROWING:

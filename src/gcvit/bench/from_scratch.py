@@ -1,4 +1,5 @@
-"""One run from scratch as `gcvit train` makes it, without checkpoints: it is short, and is done again instead."""
+"""One run from scratch with the data, steps and loss of `gcvit train`, without checkpoints: it is short, and is done
+again instead. What `gcvit train` does to the model before, frozen stages, compiling and rates by layer, it does not."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -26,7 +27,7 @@ class Result:
     """What one run reached.
 
     score: on the held-out images, 0 … 1: top-1, mIoU or box AP. loss: mean cross-entropy on them, where it is measured.
-    seconds: of the run since it was started or went on. images_per_second: as `training_speed` gives it.
+    seconds: of the run since it was started or went on. images_per_second: the median over stretches of training.
     figures: further ones, by name.
     """
 
@@ -40,10 +41,10 @@ class Result:
 def result_of(task: Task, metrics: Mapping[str, float | None], seconds: float, log: Path) -> Result:
     """The result of a run with these metrics and this log."""
     figures = {name: value for name, value in metrics.items() if value is not None}
-    return Result(figures.get(task.score, 0.0), figures.get("loss"), seconds, training_speed(log), figures)
+    return Result(figures.get(task.score, 0.0), figures.get("loss"), seconds, _training_speed(log), figures)
 
 
-def training_speed(log: Path) -> float:
+def _training_speed(log: Path) -> float:
     """Median images per second over the reported stretches of training, from a run's log.jsonl."""
     return median(event["images_per_second"] for event in read_log(log) if event["event"] == "steps")
 
@@ -68,13 +69,13 @@ def train_once(opened: Opened, config: RunConfig, data: Data, log_path: Path) ->
     pixels = plan.share.micro_batch * prod(task.size(opened.preprocessing))
     with RunLog(log_path, epochs=epochs, steps=plan.steps) as log, closing(objective):
         with threads_for(state.model, pixels, plan.device):
-            take_steps(state, objective, plan, log)
+            _take_steps(state, objective, plan, log)
         found = objective.evaluator(state.result, device=plan.device, precision=plan.precision)
         log.evaluation(plan.epochs, found.metrics, step=plan.steps, best=True, seconds=found.seconds)
     return result_of(task, found.metrics, perf_counter() - start, log_path)
 
 
-def take_steps(state: State, objective: Objective, plan: Plan, log: RunLog) -> None:
+def _take_steps(state: State, objective: Objective, plan: Plan, log: RunLog) -> None:
     """All steps of the plan."""
     state.model.train()
     while state.step < plan.steps:
@@ -87,7 +88,7 @@ def take_steps(state: State, objective: Objective, plan: Plan, log: RunLog) -> N
             if state.step % plan.log_every == 0 or state.step == last:
                 loss = torch.stack(losses).mean().item()
                 if not isfinite(loss):
-                    raise TrainingDiverged(f"the loss is {loss} in the steps up to {state.step}; lower the rate")
+                    raise TrainingDiverged(f"the loss is {loss} in the steps up to {state.step}")
                 images, seconds = len(losses) * plan.share.batch_size, perf_counter() - start
                 log.steps(state.step, epoch + 1, images=images, seconds=seconds, loss=loss)
                 losses, start = [], perf_counter()

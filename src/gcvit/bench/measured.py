@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from gcvit.errors import UserError
+from gcvit.meta import BEST
 from gcvit.tasks import task_named
 from gcvit.tasks.runs import run_of
 from gcvit.weights.reading import read_hub_config
@@ -22,7 +23,7 @@ def measured_in(folders: Sequence[Path]) -> tuple[dict[tuple[str, str], str], li
     found: dict[tuple[str, str], str] = {}
     remarks = []
     for folder in folders:
-        best = folder / "best"
+        best = folder / BEST
         if not (best / WEIGHTS_FILE).is_file():
             raise UserError(f"{folder}: no run with weights in {best}; give the folder that gcvit train names")
         task = task_named(read_hub_config(best).get("task", "classify"))

@@ -1,20 +1,31 @@
 """`gcvit bench ablations`: Tables 4, 5 and S.2, trained in small."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, get_args
 
 from tyro.conf import OmitArgPrefixes
 
-from gcvit.bench.ablations import STUDIES, Budget, Measured, Step, TableName, TaskName, arms_of, run_ablations, steps_of
+from gcvit.bench.ablations import (
+    STUDIES,
+    Budget,
+    Measured,
+    Step,
+    TableName,
+    TaskName,
+    arms_of,
+    check_arms,
+    run_ablations,
+    steps_of,
+)
 from gcvit.bench.markdown import markdown_table
 from gcvit.bench.tables import ABLATION_TABLES
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import next_steps, say, table
+from gcvit.cli.output import flags_of, next_steps, say, table, write_figure, write_page
 from gcvit.engine.fields import Range
 from gcvit.errors import require
-from gcvit.files import write_atomically
+from gcvit.wording import listed
 
 SURE = 0.05
 
@@ -47,8 +58,9 @@ class Ablations:
     budget: OmitArgPrefixes[Budget] = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        """Raises UserError for no table."""
+        """Raises UserError for no table, and for rows that the tables do not have."""
         require(len(self.tables) > 0, "--tables", self.tables, "at least one")
+        check_arms(self.arms, self.tables)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -82,19 +94,17 @@ def run(argv: Sequence[str]) -> None:
     for note in notes:
         say(note)
     write(arguments.out, found, [*parts, "\n".join(notes)])
-    longer = 4 * (arguments.budget.steps or STUDIES[arguments.task].steps)
-    data = ["--data", arguments.data] if arguments.data else []
-    again = ["gcvit", "bench", "ablations", "--task", arguments.task, *data, "--steps", longer]
-    next_steps([*again, "--out", "ablations-longer"], ["gcvit", "tables", *arguments.tables])
+    if alone := list(dict.fromkeys(step.before for step in found if step.before and step.step is None)):
+        say(f"not trained, though rows are compared with them: {listed(alone, 8)}")
+    longer = replace(arguments.budget, steps=4 * (arguments.budget.steps or STUDIES[arguments.task].steps))
+    more = flags_of(replace(arguments, out=Path("ablations-longer"), budget=longer), Ablations())
+    next_steps(["gcvit", "bench", "ablations", *more], ["gcvit", "tables", *arguments.tables])
 
 
 def columns_of(score: str) -> list[str]:
     """Headings of a table."""
-    size, measured = (
-        ("parameters", "MMACs", "seeds"),
-        ("step", "p", "step, paper", "same way", "bits", "step in bits", "p"),
-    )
-    return ["", "name", *(f">{name}" for name in (*size, score, *measured))]
+    measured = [score, "step", "p", "step, paper", "same way", "bits", "step in bits", "p"]
+    return ["", "name", *(f">{name}" for name in ("parameters", "MMACs", "seeds", *measured))]
 
 
 def cells_of(step: Step) -> list[str]:
@@ -125,12 +135,8 @@ def _shown(found: Measured | None, unit: float, shape: str) -> str:
 
 def write(folder: Path, found: Sequence[Step], parts: Sequence[str]) -> None:
     """ablations.md, and the figure where there is something to compare with."""
-    from gcvit.bench.ablations_figure import draw  # a table alone needs no matplotlib
-    from gcvit.engine.figures import save_figure
+    write_page(parts, folder / "ablations.md")
+    if compared := [step for step in found if step.agrees is not None]:
+        from gcvit.bench.ablations_figure import draw  # a table alone needs no matplotlib
 
-    write_atomically(folder / "ablations.md", ("\n\n".join(parts) + "\n").encode())
-    say(f"written: {folder / 'ablations.md'}")
-    compared = [step for step in found if step.agrees is not None]
-    for path in (folder / "ablations.png", folder / "ablations.svg") if compared else ():
-        save_figure(draw(compared), path, dpi=220)
-        say(f"written: {path}")
+        write_figure(draw(compared), folder / "ablations")

@@ -1,7 +1,7 @@
 """`gcvit bench claims`: how far a block sees, and what travels between windows, tried on puzzles."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -11,17 +11,16 @@ from gcvit.bench.claims import ARMS, ArmName, Budget, Line, PuzzleName, lines, r
 from gcvit.bench.markdown import markdown_table
 from gcvit.bench.puzzles import DISTANCES, PUZZLES
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import facts, next_steps, say, status, table, write_figure
+from gcvit.cli.output import facts, flags_of, next_steps, say, status, table, write_figure, write_page
 from gcvit.engine.fields import Range
 from gcvit.errors import require
-from gcvit.files import write_atomically
 
 SURE = 0.01
 
 
 @dataclass(frozen=True)
 class Claims:
-    """Train one stage of each design on puzzles whose answer lies in another window, and compare what they learn.
+    """Train one stage of each design (--long: four) on puzzles whose answer lies in another window, and compare.
 
     As it stands it takes 20 minutes of one core, and --steps, --dim and --batch-size make that hours of a GPU. Started
     again, it does what is left.
@@ -66,8 +65,9 @@ def run(argv: Sequence[str]) -> None:
     say("Student's t, uncorrected); bits: log2 of the answers less the cross-entropy")
     facts((name, ARMS[name].does) for name in dict.fromkeys(line.arm for line in found))
     write(arguments.out, found)
-    more = ["gcvit", "bench", "claims", "--steps", 4 * arguments.budget.steps, "--seeds", 5, "--out", "claims-longer"]
-    next_steps(more, ["gcvit", "tables", "context"])
+    longer = replace(arguments.budget, steps=4 * arguments.budget.steps)
+    more = flags_of(replace(arguments, out=Path("claims-longer"), budget=longer), Claims())
+    next_steps(["gcvit", "bench", "claims", *more], ["gcvit", "tables", "context"])
 
 
 COLUMNS = [
@@ -108,8 +108,7 @@ def write(folder: Path, found: Sequence[Line]) -> None:
         figures = (line.accuracy, line.deviation, line.bits, line.p, line.p_first)
         full.append([line.puzzle, line.arm, str(line.distance), *map(_number, figures)])
     parts += ["### Every figure", markdown_table(columns, full)]
-    write_atomically(folder / "claims.md", ("\n\n".join(parts) + "\n").encode())
-    say(f"written: {folder / 'claims.md'}")
+    write_page(parts, folder / "claims.md")
     write_figure(draw(found), folder / "claims")
 
 

@@ -4,8 +4,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.progress import Progress
 from rich.progress import track as rich_track
 from rich.table import Table as Grid
 
+from gcvit.files import write_atomically
 from gcvit.shell import as_typed, typed
 from gcvit.tasks.evaluation import Table
 from gcvit.wording import harmless
@@ -136,6 +138,25 @@ def write_figure(figure: "Figure", stem: Path) -> None:
     for path in (stem.with_suffix(".png"), stem.with_suffix(".svg")):
         save_figure(figure, path, dpi=220)
         say(f"written: {path}")
+
+
+def write_page(parts: Sequence[str], path: Path) -> None:
+    """Write paragraphs and tables in Markdown, and say so."""
+    write_atomically(path, ("\n\n".join(parts) + "\n").encode())
+    say(f"written: {path}")
+
+
+def flags_of(settings: Any, unlike: Any) -> list[object]:
+    """The flags by which settings, a dataclass, are another one's, for a command that is printed."""
+    words: list[object] = []
+    for one in fields(settings):
+        value, usual = getattr(settings, one.name), getattr(unlike, one.name)
+        if is_dataclass(value):
+            words += flags_of(value, usual)
+        elif value != usual:
+            values = value if isinstance(value, tuple) else [] if value is True else [value]
+            words += [f"--{one.name.replace('_', '-')}", *values]
+    return words
 
 
 def next_steps(*commands: Sequence[object]) -> None:

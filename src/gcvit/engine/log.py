@@ -209,10 +209,10 @@ def _event(line: bytes) -> dict[str, Any] | None:
         "evaluation": ("step", "epoch"),
         "resume": ("step", "evaluated"),
     }.get(event["event"], ())
-    return event if all(is_number(event.get(name)) for name in ("time", *numbers)) else None
+    return event if all(is_drawable(event.get(name)) for name in ("time", *numbers)) else None
 
 
-def is_number(value: object) -> bool:
+def is_drawable(value: object) -> bool:
     """Whether a value from a file is a number that can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 

@@ -18,7 +18,7 @@ from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
 from gcvit.engine.config import save_config
 from gcvit.engine.device import resolve_device
 from gcvit.engine.folder import LOG, Resume, RunFolder, check_folder, open_run
-from gcvit.engine.log import RunLog, is_number, read_log
+from gcvit.engine.log import RunLog, is_drawable, read_log
 from gcvit.engine.loop import Plan, fit
 from gcvit.engine.mending import Trained, mend
 from gcvit.engine.objective import Objective
@@ -243,7 +243,7 @@ def run_events(folder: Path) -> list[dict[str, Any]]:
 
 
 def _is_whole_start(event: Mapping[str, Any]) -> bool:
-    numbers = all(is_number(event.get(name)) for name in ("parameters", "training_images", "processes"))
+    numbers = all(is_drawable(event.get(name)) for name in ("parameters", "training_images", "processes"))
     texts = all(isinstance(event.get(name), str) for name in ("device", "precision"))
     return numbers and texts and isinstance(event.get("versions"), dict)
 

@@ -16,7 +16,7 @@ from gcvit.tasks.classify.charts import draw_confusion, draw_reliability
 from gcvit.tasks.classify.names import describe, readable
 from gcvit.tasks.classify.pictures import draw_predictions
 from gcvit.tasks.classify.report import sections
-from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, check_finite
+from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, check_finite, six_digits
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Pictures
 from gcvit.wording import percent, plural, rate
@@ -124,8 +124,8 @@ class ClassifyEvaluation(Evaluation):
                 self.classes[label],
                 self.classes[guess],
                 int(label == guess),
-                f"{sure:.6g}",
-                f"{loss:.6g}",
+                six_digits(sure),
+                six_digits(loss),
             ]
             for at, label, guess, sure, loss in zip(*(column.tolist() for column in columns), strict=True)
         ]
@@ -159,7 +159,7 @@ class ClassifyEvaluation(Evaluation):
 
 
 def _short(*values: float) -> list[str]:
-    return [f"{value:.6g}" for value in values]
+    return [*map(six_digits, values)]
 
 
 class ClassifyMeter:

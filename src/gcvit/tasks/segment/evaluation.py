@@ -147,7 +147,7 @@ class SegmentEvaluation(Evaluation):
 
     def tables(self) -> dict[str, CSV]:
         classes = [
-            [name, pixels, f"{pixels / self.counts.pixels:.6g}", *map(six_digits, (iou, accuracy, edges))]
+            [name, pixels, *map(six_digits, (pixels / self.counts.pixels, iou, accuracy, edges))]
             for name, iou, accuracy, edges, pixels in self._class_rows()
         ]
         images = [
