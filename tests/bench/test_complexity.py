@@ -61,7 +61,7 @@ def test_a_model_without_three_sizes_of_whole_patches_is_left_out(monkeypatch: p
     monkeypatch.setattr(complexity, "macs", lambda model, size: 7 * size**2)
     for sizes, models in (((100, 132, 148), 3), ((100, 130, 150), 2)):
         found = complexity.growths(ComplexityConfig("gcvit_pico", sizes), lambda text: None)
-        assert [growth.title for growth in found] == [
+        assert [growth.name for growth in found] == [
             title.format(model="gcvit_pico") for title in list(complexity.NAMES.values())[:models]
         ]
 
