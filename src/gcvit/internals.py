@@ -118,6 +118,12 @@ def _inductor(part: str = "") -> Any:
         return None
 
 
+def is_fake(x: Tensor) -> bool:
+    """Whether a tensor has a shape but no numbers, as in exports and counters. Missing: False."""
+    kind = getattr(import_module("torch._subclasses"), "FakeTensor", None)
+    return kind is not None and isinstance(x, kind)
+
+
 # Loading.
 
 

@@ -250,11 +250,12 @@ def fold_scales_twice(patch):
 
 def first_key_only(patch):
     """Every query may attend to the first token of its window only."""
-    right = attention.WindowAttention.mask
+    right = attention.WindowAttention.in_windows
 
-    def wrong(bias, padding):
-        padding = padding.clone()
-        padding[:, 1:] = True
-        return right(bias, padding)
+    def wrong(self, tokens, query, padding, closed):
+        if padding is not None:
+            padding = padding.clone()
+            padding[:, 1:] = True
+        return right(self, tokens, query, padding, closed)
 
-    patch.setattr(attention.WindowAttention, "mask", staticmethod(wrong))
+    patch.setattr(attention.WindowAttention, "in_windows", wrong)

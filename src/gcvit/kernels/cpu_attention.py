@@ -16,10 +16,11 @@ from gcvit.internals import batched, softmax_gradient, transformed
 
 MOST_TOKENS = 256  # of a window; the scores of larger ones leave the cache, and torch's tiles do not
 Heads = Float[Tensor, "windows heads tokens head_dim"]
-Bias = Float[Tensor, "heads tokens tokens"]
+Keys = Float[Tensor, "windows heads keys head_dim"]
+Bias = Float[Tensor, "heads tokens keys"]
 
 
-def attention(q: Heads, k: Heads, v: Heads, bias: Bias, scale: float) -> Heads:
+def attention(q: Heads, k: Keys, v: Keys, bias: Bias, scale: float) -> Heads:
     """softmax(q kᵀ · scale + bias) v, the bias the same for all windows; a key that no query of any head may see has
     −∞. Equal to `scaled_dot_product_attention`, gradients included; memory as (windows, tokens, heads, head_dim)."""
     return _Attention.apply(q, k, v, bias, scale)
@@ -42,7 +43,7 @@ def applies(q: Heads, *others: Tensor) -> bool:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-        out = like_tokens(v)
+        out = like_tokens(q)
         axis, training = _axis(q), any(ctx.needs_input_grad)
         weights = (
             q.new_empty(q.shape[axis], *(bias.shape if axis == 0 else (len(q), *bias.shape[1:]))) if training else None

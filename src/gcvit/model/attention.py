@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gcvit.errors import UserError
+from gcvit.internals import is_fake, transformed
 from gcvit.kernels import compiled_attention, cpu_attention
 from gcvit.kernels.window_attention import window_attention
 from gcvit.model.config import Pair
@@ -22,6 +23,8 @@ Tokens = Float[Tensor, "batch windows tokens channels"]
 TokensOrMap = Float[Tensor, "batch _ _ channels"]  # a map: (batch, height, width, channels)
 Query = Float[Tensor, "batch heads tokens head_dim"]
 Heads = Float[Tensor, "batch windows heads tokens head_dim"]
+Keys = Float[Tensor, "batch windows heads keys head_dim"]
+Mixed = Float[Tensor, "batch windows tokens heads head_dim"]
 Padding = Bool[Tensor, "windows *queries keys"] | None
 Through = bool | Literal["values"]
 Projected = Float[Tensor, "batch _ _ parts heads head_dim"]
@@ -203,12 +206,36 @@ class WindowAttention(nn.Module):
     def in_windows(self, tokens: Tokens, query: Query | None, padding: Padding, closed: bool) -> Tokens:
         """`padding` is True for tokens outside the picture, which nothing may attend to; `closed` as in `Layout`."""
         q, k, v = self.queries_keys_values(tokens, query)
-        bias, dropout = self.bias(), self.attention_dropout if self.training else 0.0
+        if padding is None:
+            x = self.attend(q, k, v, self.bias(), closed)
+        elif padding.ndim == 2 and _is_plain(q):
+            x = self.on_real_keys(q, k, v, padding)
+        else:
+            x = self.attend(q, k, v, self.mask(self.bias(), padding), closed)
+        if torch.compiler.is_exporting():
+            # How heads lie in memory depends on how torch's call is taken apart, and that may be done anew: no view.
+            x = x.clone(memory_format=torch.contiguous_format)
+        return x.flatten(3)
+
+    def on_real_keys(self, q: Heads, k: Heads, v: Heads, padding: Bool[Tensor, "windows tokens"]) -> Mixed:
+        """The same without the keys that are padding, and so without a mask: windows at the map's edges have fewer, at
+        most three kinds. A masked bias of every window costs a CPU more than the attention that it is for."""
+        bias, parts = self.bias(), list[Mixed]()
+        kinds, kind = padding.unique(dim=0, return_inverse=True)
+        for number, hidden in enumerate(kinds):
+            windows, real = kind == number, ~hidden
+            keys, values = (x[:, windows][..., real, :] for x in (k, v))
+            parts.append(self.attend(q[:, windows], keys, values, bias[..., real]))
+        return torch.cat(parts, 1)[:, kind.argsort(stable=True).argsort()]
+
+    def attend(self, q: Heads, k: Keys, v: Keys, bias: Tensor, closed: bool = False) -> Mixed:
+        """bias: (heads, tokens, keys), or of each window."""
+        dropout = self.attention_dropout if self.training else 0.0
         # The kernels take four axes. The bias is the same in every window, so windows join the batch; with padding
         # it differs from window to window but not from image to image, so they join the heads.
-        merged = 0 if padding is None else 1
-        if padding is not None:
-            bias = self.mask(bias, padding).flatten(0, 1)
+        merged = bias.ndim - 3
+        if merged:
+            bias = bias.flatten(0, 1)
         axes = q.shape[merged : merged + 2]
         q, k, v = (x.flatten(merged, merged + 1) for x in (q, k, v))
         if closed and not dropout:
@@ -217,11 +244,7 @@ class WindowAttention(nn.Module):
             x = cpu_attention.attention(q, k, v, bias, self.scale)
         else:
             x = F.scaled_dot_product_attention(q, k, v, bias[None], dropout, scale=self.scale)
-        x = x.unflatten(merged, axes).transpose(2, 3)
-        if torch.compiler.is_exporting():
-            # How heads lie in memory depends on how torch's call is taken apart, and that may be done anew: no view.
-            x = x.clone(memory_format=torch.contiguous_format)
-        return x.flatten(3)
+        return x.unflatten(merged, axes).transpose(2, 3)
 
     def on_map(
         self, x: Float[Tensor, "batch height width channels"], query: Query | None
@@ -276,6 +299,17 @@ class GlobalAttention(WindowAttention):
     def shared(self, query: Query | None, windows: int) -> dict[str, Heads]:
         assert query is not None
         return {"q": in_every_window(query, windows)}
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Computed at once on a CPU, where numbers may decide what is computed next."""
+    return (
+        x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not is_fake(x)
+        and not transformed()
+    )
 
 
 def in_every_window(query: Query, windows: int) -> Heads:
