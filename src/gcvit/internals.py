@@ -31,6 +31,12 @@ def transformed() -> bool:
     return level >= 0 or active is None or active()
 
 
+def is_fake(x: Tensor) -> bool:
+    """Whether a tensor has a shape but no numbers, as in exports and counters. Missing: False."""
+    kind = getattr(import_module("torch._subclasses"), "FakeTensor", None)
+    return kind is not None and isinstance(x, kind)
+
+
 def batched(gradient: Tensor) -> bool:
     """Whether it stands for many gradients at once (`is_grads_batched`). Missing: True."""
     tells = getattr(getattr(torch._C, "_functorch", None), "is_legacy_batchedtensor", None)
@@ -116,12 +122,6 @@ def _inductor(part: str = "") -> Any:
         return import_module("torch._inductor" + (part and f".{part}"))
     except ImportError:
         return None
-
-
-def is_fake(x: Tensor) -> bool:
-    """Whether a tensor has a shape but no numbers, as in exports and counters. Missing: False."""
-    kind = getattr(import_module("torch._subclasses"), "FakeTensor", None)
-    return kind is not None and isinstance(x, kind)
 
 
 # Loading.

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gcvit.model import windows
+from gcvit.model import attention, windows
 from laws import bugs
 from laws.models import assert_equal, random_images, small_model
 
@@ -67,6 +67,28 @@ def check_padding(setting, patch):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_values_in_padded_positions_change_nothing(setting, monkeypatch):
     check_padding(setting, monkeypatch)
+
+
+@pytest.mark.parametrize("blocks", [("local", "global"), ("local", "global_v"), ("local", "local")], ids=str)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_padding_is_left_out_where_many_numbers_would_be_masked(setting, blocks, monkeypatch):
+    """And nothing else changes, gradients included."""
+    changes, size = SETTINGS[setting]
+    model, images = small_model(**changes, blocks=blocks), random_images(2, *size)
+    masked, expected, of_images_masked = run(model, images)
+    called, left_out = [], attention.WindowAttention.on_real_keys
+    monkeypatch.setattr(attention, "MANY", 0)
+    monkeypatch.setattr(
+        attention.WindowAttention, "on_real_keys", lambda *given: called.append(given) or left_out(*given)
+    )
+    found, gradients, of_images = run(model, images)
+    assert len(called) == sum(model.config.depths)
+    assert_equal(found.logits, masked.logits, "logits")
+    for stage in range(4):
+        assert_equal(found.maps[stage], masked.maps[stage], f"map {stage}")
+    assert_equal(of_images, of_images_masked, "gradient of the images")
+    for name, gradient in expected.items():
+        assert_equal(gradients[name], gradient, f"gradient of {name}")
 
 
 @pytest.mark.parametrize(

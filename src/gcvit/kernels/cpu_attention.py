@@ -26,17 +26,24 @@ def attention(q: Heads, k: Keys, v: Keys, bias: Bias, scale: float) -> Heads:
     return _Attention.apply(q, k, v, bias, scale)
 
 
+def eager(x: Tensor) -> bool:
+    """On the CPU and computed at once, without tracing, forward-mode gradients and `torch.func`."""
+    return (
+        x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not transformed()
+    )
+
+
 def applies(q: Heads, *others: Tensor) -> bool:
     """float32 on the CPU and at most MOST_TOKENS tokens, without autocast, tracing, forward-mode gradients and
     `torch.func`."""
     return (
-        q.device.type == "cpu"
+        eager(q)
         and q.shape[2] <= MOST_TOKENS
         and all(x.dtype == torch.float32 for x in (q, *others))
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
         and not torch.is_autocast_enabled("cpu")
-        and not transformed()
     )
 
 

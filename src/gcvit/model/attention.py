@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gcvit.errors import UserError
-from gcvit.internals import is_fake, transformed
+from gcvit.internals import is_fake
 from gcvit.kernels import compiled_attention, cpu_attention
 from gcvit.kernels.window_attention import window_attention
 from gcvit.model.config import Pair
@@ -27,6 +27,7 @@ Keys = Float[Tensor, "batch windows heads keys head_dim"]
 Mixed = Float[Tensor, "batch windows tokens heads head_dim"]
 Padding = Bool[Tensor, "windows *queries keys"] | None
 Through = bool | Literal["values"]
+MANY = 2**20  # numbers of a bias that is masked for every window
 Projected = Float[Tensor, "batch _ _ parts heads head_dim"]
 
 
@@ -208,7 +209,7 @@ class WindowAttention(nn.Module):
         q, k, v = self.queries_keys_values(tokens, query)
         if padding is None:
             x = self.attend(q, k, v, self.bias(), closed)
-        elif padding.ndim == 2 and _is_plain(q):
+        elif padding.ndim == 2 and cpu_attention.eager(q) and not is_fake(q) and self.heads * _pairs(padding) >= MANY:
             x = self.on_real_keys(q, k, v, padding)
         else:
             x = self.attend(q, k, v, self.mask(self.bias(), padding), closed)
@@ -219,7 +220,8 @@ class WindowAttention(nn.Module):
 
     def on_real_keys(self, q: Heads, k: Heads, v: Heads, padding: Bool[Tensor, "windows tokens"]) -> Mixed:
         """The same without the keys that are padding, and so without a mask: windows at the map's edges have fewer, at
-        most three kinds. A masked bias of every window costs a CPU more than the attention that it is for."""
+        most three kinds. A large masked bias of every window costs a CPU more than the attention that it is for; a
+        small one less than calling for each kind."""
         bias, parts = self.bias(), list[Mixed]()
         kinds, kind = padding.unique(dim=0, return_inverse=True)
         for number, hidden in enumerate(kinds):
@@ -301,15 +303,9 @@ class GlobalAttention(WindowAttention):
         return {"q": in_every_window(query, windows)}
 
 
-def _is_plain(x: Tensor) -> bool:
-    """Computed at once on a CPU, where numbers may decide what is computed next."""
-    return (
-        x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not is_fake(x)
-        and not transformed()
-    )
+def _pairs(padding: Bool[Tensor, "windows tokens"]) -> int:
+    """Of tokens in one window."""
+    return padding.numel() * padding.shape[1]
 
 
 def in_every_window(query: Query, windows: int) -> Heads:
