@@ -2,19 +2,19 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import ReadsPictures, every_tasks, given, leading, parse, whole, with_parts
-from gcvit.cli.output import counter, facts, next_steps, say, table
+from gcvit.cli.output import counter, facts, flags_of, next_steps, say, table
 from gcvit.data.doctor import LEAK
 from gcvit.data.health import Finding, Health
 from gcvit.data.pixels import MOST_CHANNELS, RGB8, PixelFormat
 from gcvit.engine.device import cores
-from gcvit.engine.fields import Range, flag
+from gcvit.engine.fields import Range
 from gcvit.files import write_atomically
 from gcvit.tasks import task_named, task_of_data
 from gcvit.tasks.task import Task
@@ -63,12 +63,13 @@ def run(argv: Sequence[str]) -> int:
     facts([("data for", task.name), *health.facts()])
     table(*health.per_class())
     _show_findings(health, arguments.json)
-    said = [*_flags(reading), *_flags(pixels, in_chans="channels")]
+    asked_to_read = flags_of(reading, task.reading())
+    said = [*asked_to_read, *flags_of(pixels, RGB8, in_chans="channels")]
     asked = ["--task", arguments.task] if arguments.task else []
     if reading_right := _read_right(health.faults):
         say("\nnothing is wrong with these files: they are to be read in another way")
-        flags = _flags(replace(pixels, **reading_right), in_chans="channels")
-        next_steps(["gcvit", "doctor", arguments.data, *asked, *_flags(reading), *flags])
+        flags = flags_of(replace(pixels, **reading_right), RGB8, in_chans="channels")
+        next_steps(["gcvit", "doctor", arguments.data, *asked, *asked_to_read, *flags])
     elif health.faults:
         skips = any(finding.kind.startswith("unreadable") for finding in health.faults)
         say(
@@ -79,7 +80,7 @@ def run(argv: Sequence[str]) -> int:
         next_steps(["gcvit", "doctor", arguments.data, *asked, *said])
     elif not health.trains:
         say("\nthere is no training part: this set is for evaluation alone")
-        next_steps(["gcvit", "eval", "RUN", "--data", arguments.data, *_flags(reading)])
+        next_steps(["gcvit", "eval", "RUN", "--data", arguments.data, *asked_to_read])
     else:
         levels = [] if pixels == RGB8 else ["--mean", *_rounded(health.mean), "--std", *_rounded(health.std)]
         flags = [*said, *levels, *flags]
@@ -106,21 +107,6 @@ def _read_right(faults: Sequence[Finding]) -> dict[str, Any]:
     rest = [fault for fault in faults if not fault.read_with]
     right = all(fault.kind.startswith("unreadable") and explained.issuperset(fault.files) for fault in rest)
     return found if right else {}
-
-
-def _flags(settings: Any, **fields_of: str) -> list[object]:
-    """The flags that say what differs from what is usual. fields_of: fields by their flags, where the names differ."""
-    names = {field: flag for flag, field in fields_of.items()}
-    said: list[object] = []
-    for f in fields(settings):
-        value = getattr(settings, f.name)
-        if value != f.default:
-            values = value if isinstance(value, tuple) else ["none" if value is None else value]
-            said += [
-                flag(names.get(f.name, f.name)),
-                *(f"{one:.9g}" if isinstance(one, float) else one for one in values),
-            ]
-    return said
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from rich.progress import track as rich_track
 from rich.table import Table as Grid
 
+from gcvit.engine.fields import flag
 from gcvit.files import write_atomically
 from gcvit.shell import as_typed, typed
 from gcvit.tasks.evaluation import Table
@@ -146,16 +147,22 @@ def write_page(parts: Sequence[str], path: Path) -> None:
     say(f"written: {path}")
 
 
-def flags_of(settings: Any, unlike: Any) -> list[object]:
-    """The flags by which settings, a dataclass, are another one's, for a command that is printed."""
+def flags_of(settings: Any, usual: Any, **fields_of: str) -> list[object]:
+    """The flags that say in what settings, a dataclass, differ from the usual ones, for a command that is printed.
+    fields_of: fields by their flags, where the names differ."""
+    names = {field: name for name, field in fields_of.items()}
     words: list[object] = []
     for one in fields(settings):
-        value, usual = getattr(settings, one.name), getattr(unlike, one.name)
+        value, before = getattr(settings, one.name), getattr(usual, one.name)
         if is_dataclass(value):
-            words += flags_of(value, usual)
-        elif value != usual:
-            values = value if isinstance(value, tuple) else [] if value is True else [value]
-            words += [f"--{one.name.replace('_', '-')}", *values]
+            words += flags_of(value, before)
+        elif value != before:
+            switched = value is True and before is False  # without a word behind it
+            values = value if isinstance(value, tuple) else [] if switched else ["none" if value is None else value]
+            words += [
+                flag(names.get(one.name, one.name)),
+                *(f"{word:.9g}" if isinstance(word, float) else word for word in values),
+            ]
     return words
 
 
