@@ -1,10 +1,9 @@
-"""Time and memory of a model over the size of its image.
-
-Each model has a process of its own and takes sizes in rising order: what the process has held at most is then what the
-last size needed.
+"""Peak memory of a step; and time and memory of a model over the size of its image, for which each model has a process
+of its own and takes sizes in rising order: what the process has held at most is then what the last size needed.
 """
 
 import ctypes
+import gc
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gcvit.bench.timing import take_turn
+from gcvit.bench.timing import Step, take_turn
 from gcvit.engine.device import resolve_device
 
 STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
@@ -70,16 +69,32 @@ def _measure(
     return found
 
 
-def _forget_the_most(device: torch.device) -> None:
-    """Making a model takes more than it holds, and what it has given back would be used again unseen."""
+def beyond(step: Step, device: torch.device) -> int | None:
+    """Bytes that this process holds at most during a step beyond what it holds before it; None where the system does
+    not tell."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    gc.collect()
+    forgotten, before = _forget_the_most(device), held(device)
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    most = held(device, at_most=True)
+    return most - before if forgotten and most is not None and before is not None else None
+
+
+def _forget_the_most(device: torch.device) -> bool:
+    """Making a model takes more than it holds, and what it has given back would be used again unseen. Returns whether
+    that could be done: it is not allowed everywhere, and small sizes then show what making the model took."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return
+        return True
     with suppress(OSError, AttributeError):  # of glibc alone
         ctypes.CDLL(None).malloc_trim(0)
-    if REFERENCES.is_file():
-        with suppress(OSError):  # not everywhere allowed; small sizes then show what making the model took
-            REFERENCES.write_text("5")
+    with suppress(OSError):
+        REFERENCES.write_text("5")
+        return True
+    return False
 
 
 def held(device: torch.device, *, at_most: bool = False) -> int | None:

@@ -1,6 +1,5 @@
 """The speed of models side by side: they run in turns, so that what disturbs the machine disturbs all alike."""
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -18,6 +17,7 @@ from gcvit.bench.cost import macs, parameters
 from gcvit.bench.detectors import Learning, counted, objects
 from gcvit.bench.forms import Conditions, Forward, prepare
 from gcvit.bench.machine import machine
+from gcvit.bench.peak import beyond
 from gcvit.bench.timing import Step, Turn, energy_meter, take_turn
 from gcvit.bench.twins import Twins, tolerance
 from gcvit.engine.device import resolve_device
@@ -119,7 +119,8 @@ class Row:
     speedup: the first model's median over this one's; paired_speedup: the median over rounds of that ratio within a
         round, which slow changes of the machine's speed hardly touch.
     difference: distance from the outputs of the first model of the same weights, as run, ‖Δ‖ / ‖first‖; None without.
-    peak_memory: bytes of GPU memory for weights, optimiser, images and one step; None on the CPU and for a graph.
+    peak_memory: bytes for weights, optimiser, images and one step: on a GPU what torch has allocated, on the CPU what
+        the process holds; None for a graph, an exported file, and where the system does not tell.
     joules_per_image: the card's, or None where it does not tell.
     parameters: of the model as run; macs: multiply-accumulates of one image forward.
     """
@@ -212,8 +213,8 @@ def _cost(contender: Contender, model: nn.Module, size: Pair) -> tuple[int, int]
 
 @dataclass(frozen=True)
 class Prepared:
-    """The step to time, warmed up; the bytes of GPU memory that the model, its optimiser and a step take; and how far
-    its outputs are from its twin's."""
+    """The step to time, warmed up; the bytes that the model, its optimiser and a step take; and how far its outputs are
+    from its twin's."""
 
     step: Step
     peak_memory: int | None
@@ -232,33 +233,30 @@ def _prepare(
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(batch_size, 3, *config.sides, generator=generator)
     labels = torch.randint(1000, (batch_size,), generator=generator)
-    on_gpu = device.type == "cuda"
-    if on_gpu:
+    if device.type == "cuda":
         torch.mm(*torch.ones(2, 8, 8, device=device))  # the library's workspace, lest the first model pay for it
     if training_detector := config.heads is not None and conditions.training:
         model = Learning(model, objects(batch_size, config.sides, device))
-    held = torch.cuda.memory_allocated(device) if on_gpu else 0
     model, forward = prepare(contender, model, images, conditions)
     difference = twins.difference(contender, forward()) if twins else None
     step: Step = forward
+    optimizer = None
     if conditions.training:
-        step = _training_step(forward, list(model.parameters()), None if training_detector else labels.to(device))
+        # So small a rate that the weights stay what they are, however long it runs.
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-8, weight_decay=0.05, fused=True)
+        step = _training_step(forward, optimizer, None if training_detector else labels.to(device))
     for _ in range(WARM_UP_STEPS):
         step()
-    if not on_gpu or "cudagraph" in contender.forms:
+    if contender.runtime is not None or "cudagraph" in contender.forms:
         return Prepared(step, None, difference)
-    torch.cuda.synchronize(device)
-    gc.collect()
-    torch.cuda.reset_peak_memory_stats(device)
-    step()
-    torch.cuda.synchronize(device)
-    return Prepared(step, torch.cuda.max_memory_allocated(device) - held, difference)
+    states = optimizer.state.values() if optimizer else []
+    lasting = [images, *model.parameters(), *model.buffers(), *(part for state in states for part in state.values())]
+    more = beyond(step, device)
+    return Prepared(step, None if more is None else more + sum(part.nbytes for part in lasting), difference)
 
 
-def _training_step(forward: Forward, weights: list[nn.Parameter], labels: Tensor | None) -> Step:
+def _training_step(forward: Forward, optimizer: torch.optim.Optimizer, labels: Tensor | None) -> Step:
     """labels: of what gives logits; None where the loss is given."""
-    # So small a rate that the weights stay what they are, however long it runs.
-    optimizer = torch.optim.AdamW(weights, lr=1e-8, weight_decay=0.05, fused=True)
 
     def step() -> None:
         found = forward()

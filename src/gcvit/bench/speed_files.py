@@ -16,7 +16,7 @@ from gcvit.files import write_atomically
 
 def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Headings and cells for people; a heading that starts with ">" is one of numbers. Columns that say nothing
-    (memory on the CPU, differences without a twin) are left out."""
+    (memory where it is not told, differences without a twin) are left out."""
     columns: dict[str, list[str]] = {
         ">batch": [str(row.batch_size) for row in rows],
         "model": [row.model for row in rows],
@@ -72,8 +72,9 @@ def markdown(config: SpeedConfig, rows: Sequence[Row], command: Sequence[str]) -
             "",
             "ms: the median over the turns of a batch's time. p50, p90, p99: percentiles of the single batches, where "
             "there are enough of them. ×: the first model's median over this one's; paired: the median of that ratio "
-            "within each round, which what else the machine does hardly touches. MiB: peak GPU memory. J/image: the "
-            "card's own meter. Δ: distance from the outputs of the first model of the same weights, ‖Δ‖ / ‖first‖.\n",
+            "within each round, which what else the machine does hardly touches. MiB: peak memory of weights, "
+            "optimiser, images and a step, a GPU's or the process's. J/image: the card's own meter. Δ: "
+            "distance from the outputs of the first model of the same weights, ‖Δ‖ / ‖first‖.\n",
             markdown_facts(describe(config).items()),
             "",
             f"    {shlex.join(command)}",
