@@ -11,6 +11,7 @@ import torch
 from gcvit.bench import ablations, published
 from gcvit.bench.ablations import (
     OURS,
+    PAPER,
     STUDIES,
     Budget,
     TableName,
@@ -30,6 +31,7 @@ from gcvit.engine.device import resolve_device
 from gcvit.engine.loop import TrainingDiverged
 from gcvit.errors import UserError
 from gcvit.model import VARIANTS, GCViT
+from gcvit.model.config import DESIGN
 from gcvit.tasks import TASKS, task_named
 from gcvit.tasks.ablations import ABLATIONS
 from gcvit.tasks.backbone import backbone_config
@@ -45,8 +47,9 @@ def model_of(arm: str, budget: Budget | None = None, size: int = 64) -> GCViT:
 
 
 def test_the_arms_are_the_rows_of_the_tables() -> None:
-    arms = arms_of(get_args(TableName))
-    assert arms == [*(name for name in ABLATIONS if name.startswith("table_")), OURS]
+    assert arms_of(PAPER) == [*(name for name in ABLATIONS if name.startswith("table_")), OURS]
+    assert arms_of(get_args(TableName)) == [*ABLATIONS, OURS]
+    assert arms_of(["open"])[0] == "table_4_downsampler"  # local blocks alone
     assert arms_of(["5"]) == ["table_5_conv_pool", "table_5_pool_conv", "table_5_merging", OURS]
 
 
@@ -54,7 +57,7 @@ def test_the_arms_are_the_rows_of_the_tables() -> None:
 def test_an_arm_is_its_row_but_for_the_size(arm: str) -> None:
     whole = ABLATIONS[arm].config() if arm in ABLATIONS else VARIANTS[OURS]
     small = model_of(arm).config
-    same = ("heads", "mlp_ratio", "layer_scale", "blocks", "stem", "downsampler", "squeeze_excite", "position_bias")
+    same = ("heads", "mlp_ratio", "layer_scale", "blocks", *DESIGN)
     assert [getattr(small, name) for name in same] == [getattr(whole, name) for name in same]
     assert (small.dim * 4, small.depths[0], small.drop_path) == (whole.dim, whole.depths[0], 0)
     for there, here in zip(whole.stage_windows, small.stage_windows, strict=True):
@@ -233,7 +236,8 @@ def test_settings_out_of_range_are_named(setting: str, value: float) -> None:
 
 
 def test_an_unknown_row_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no row of Table 4, 5, S\.2 is called 'table_s2_vk'; did you mean table_s2_v"):
+    said = r"no row of Table 4, Table 5, Table S\.2, open is called 'table_s2_vk'; did you mean table_s2_v"
+    with pytest.raises(UserError, match=said):
         run_ablations(tmp_path, "classify", Budget(), arms=["table_s2_vk"])
 
 

@@ -1,5 +1,5 @@
-"""Tables 4, 5 and S.2, trained in small: does each of the paper's steps help, in the paper's direction? All rows have
-the same pictures, steps and recipe, and costs that stand to each other as the paper's do.
+"""Tables 4, 5 and S.2, and what the paper leaves open, trained in small: does each of the paper's steps help, in the
+paper's direction? All rows have the same pictures, steps and recipe, and costs that stand to each other as the paper's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from gcvit.bench.cost import macs, parameters
 from gcvit.bench.from_scratch import build_fresh, train_once
 from gcvit.bench.published import Line
 from gcvit.bench.rows import Rows
-from gcvit.bench.tables import ablation_lines
+from gcvit.bench.tables import ablation_lines, heading
 from gcvit.data.shapes import draw_built_in
 from gcvit.engine.config import as_dict
 from gcvit.engine.device import resolve_device
@@ -31,7 +31,8 @@ from gcvit.tasks.task import Data, Task
 from gcvit.wording import instead
 
 Say = Callable[[str], None]
-TableName = Literal["4", "5", "S.2"]
+TableName = Literal["4", "5", "S.2", "open"]
+PAPER: tuple[TableName, ...] = ("4", "5", "S.2")
 TaskName = Literal["classify", "segment", "detect"]
 RESULTS, LOGS = "results.jsonl", "logs"
 OURS = "gcvit_tiny"  # the last row of each table
@@ -115,7 +116,7 @@ def check_arms(arms: Sequence[str], tables: Sequence[str]) -> None:
     known = arms_of(tables)
     for arm in arms:
         if arm not in known:
-            raise UserError(f"no row of Table {', '.join(tables)} is called {arm!r}; {instead(arm, known)}")
+            raise UserError(f"no row of {', '.join(map(heading, tables))} is called {arm!r}; {instead(arm, known)}")
 
 
 def settings(task: Task, budget: Budget, data: str | None, device: str = "auto", workers: int = 0) -> RunConfig:
@@ -170,7 +171,7 @@ def run_ablations(
     becomes a line of `folder`/results.jsonl, and what is there already is not run again. Returns all of its lines.
 
     data: as `gcvit train TASK --data` takes it; None: the built-in pictures. arms: rows of the tables by name; none:
-    all. progress: told what is going on, with the time left.
+    all that the paper has. progress: told what is going on, with the time left.
 
     A line has arm, seed; parameters and macs (of one picture) of the classifier or the backbone; score (0 … 1: top-1,
     mIoU or box AP); bits, log2 of the classes less the cross-entropy of held-out pictures or pixels, None where that is
@@ -184,7 +185,7 @@ def run_ablations(
     kind = resolve_device(device).type  # on which the precision depends
     rows = Rows(folder / RESULTS, {"task": task, "dim": budget.dim, "deep": budget.deep, **fixed, "device": kind})
     done = {(row["arm"], row["seed"]) for row in rows.rows}
-    order = dict.fromkeys((arm, seed) for seed in range(seeds) for arm in (arms or arms_of(get_args(TableName))))
+    order = dict.fromkeys((arm, seed) for seed in range(seeds) for arm in (arms or arms_of(PAPER)))
     left = [run for run in order if run not in done]
     pace, opened = Pace(len(left)), dict[int, Data]()
     for number, (arm, seed) in enumerate(left):

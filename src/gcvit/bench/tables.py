@@ -20,12 +20,14 @@ from gcvit.tasks.ablations import ABLATIONS
 
 Say = Callable[[str], None]
 Measured = Mapping[tuple[str, str], str]  # (model or ablation, column) -> what runs of ours reached
-NAMES = ("1", "2", "3", "4", "5", "S.1", "S.2", "S.3", "S.4", "context")
+NAMES = ("1", "2", "3", "4", "5", "S.1", "S.2", "S.3", "S.4", "open", "context")
 ABLATION_TABLES = {
     "4": "from Swin-T to GC ViT-T",
     "5": "downsamplers between the stages",
     "S.2": "what the generator's tokens are",
+    "open": "what the paper leaves open",
 }
+LEFT_OPEN = "left open: "
 COUNTED = ("M params", "GFLOPs")
 APART = 0.01  # from which on a difference is to be explained
 CROSSVIT = {"timm/crossvit_base_240": 240}  # pixels, where they are others than the table's
@@ -72,7 +74,12 @@ class PaperTable:
     @property
     def name(self) -> str:
         """Its heading."""
-        return self.number if self.number == "context" else f"Table {self.number}"
+        return heading(self.number)
+
+
+def heading(number: str) -> str:
+    """What a table is called; those that the paper does not have are of lower case."""
+    return number if number.islower() else f"Table {number}"
 
 
 def build(names: Sequence[str], measured: Measured, say: Say) -> Iterator[PaperTable]:
@@ -87,6 +94,7 @@ def build(names: Sequence[str], measured: Measured, say: Say) -> Iterator[PaperT
         "S.2": _table_s2,
         "S.3": lambda m, s: _table_s3(m),
         "S.4": lambda m, s: _classifiers("S.4", published.table_1(whole=True), m, s),
+        "open": _table_open,
         "context": lambda m, s: _context(),
     }
     return (makers[name](measured, say) for name in names)
@@ -133,13 +141,19 @@ def _segmenters(measured: Measured, say: Say) -> PaperTable:
 
 
 def ablation_lines(table: str) -> list[Line]:
-    """The rows of Table 4, 5 or S.2, and with them those that the paper leaves open, which have no values."""
+    """The rows of one of `ABLATION_TABLES`; what the paper does not have has no values."""
     if table == "5":
         return [Line(method, name, {"top-1": top1}, {"": "text"}) for method, name, top1 in published.TABLE_5]
     if table == "4":
         lines = list(published.scores(published.TABLE_4))
         extra = Line("  (the same, stage 3 with windows of 7)", "table_4_reparam_7", {}, {"": "ablation"})
         return [*lines[:3], extra, *lines[3:]]
+    if table == "open":
+        left_open = [name for name in ABLATIONS if name.startswith("open_")]
+        lines = [Line(ABLATIONS[name].does.removeprefix(LEFT_OPEN), name, {}, {"": "ablation"}) for name in left_open]
+        ends = {"table_4_downsampler": "local blocks only", "gcvit_tiny": "GC ViT-T"}
+        first, last = (Line(method, name, {}, {"": "ablation"}) for name, method in ends.items())
+        return [first, *lines, last]
     printed = {line.model: line for line in published.scores(published.TABLE_S2)}
     return [
         printed.get(name) or Line(f"  ({ABLATIONS[name].does})", name, {}, {"": "ablation"})
@@ -163,6 +177,11 @@ def _table_5(measured: Measured, say: Say) -> PaperTable:
 def _table_s2(measured: Measured, say: Say) -> PaperTable:
     remark = "The paper does not say which of each kind; the first is taken for its own. The costs are ours."
     return PaperTable("S.2", ABLATION_TABLES["S.2"], _ablations(ablation_lines("S.2"), measured, say), [remark])
+
+
+def _table_open(measured: Measured, say: Say) -> PaperTable:
+    remark = "The last row is how the paper is read here. Queries are resized, and windows padded, at some sizes alone."
+    return PaperTable("open", ABLATION_TABLES["open"], _ablations(ablation_lines("open"), measured, say), [remark])
 
 
 def _table_s1() -> PaperTable:

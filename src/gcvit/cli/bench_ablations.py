@@ -1,13 +1,14 @@
-"""`gcvit bench ablations`: Tables 4, 5 and S.2, trained in small."""
+"""`gcvit bench ablations`: Tables 4, 5 and S.2, and what the paper leaves open, trained in small."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
 from gcvit.bench.ablations import (
+    PAPER,
     STUDIES,
     Budget,
     Measured,
@@ -20,7 +21,7 @@ from gcvit.bench.ablations import (
     steps_of,
 )
 from gcvit.bench.markdown import markdown_table
-from gcvit.bench.tables import ABLATION_TABLES
+from gcvit.bench.tables import ABLATION_TABLES, heading
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import flags_of, next_steps, say, table, write_figure, write_page
 from gcvit.engine.fields import Range
@@ -45,10 +46,10 @@ class Ablations:
     pictures"""
     out: Path = Path("ablations")
     """a folder for results.jsonl, a line a run, and for what is made of it: ablations.md and a picture"""
-    tables: tuple[TableName, ...] = get_args(TableName)
-    """4: from Swin to GC ViT; 5: downsamplers; S.2: what the generator's tokens are"""
+    tables: tuple[TableName, ...] = PAPER
+    """4: from Swin to GC ViT; 5: downsamplers; S.2: what the generator's tokens are; open: what the paper leaves so"""
     arms: tuple[str, ...] = ()
-    """rows of these tables alone, by the names that `gcvit tables 4 5 S.2` has; none: all"""
+    """rows of these tables alone, by the names that `gcvit tables 4 5 S.2 open` has; none: all"""
     seeds: Annotated[int, Range(1, 1000)] = 3
     """runs of each arm"""
     device: str = "auto"
@@ -80,14 +81,14 @@ def run(argv: Sequence[str]) -> None:
     found = steps_of(rows, arguments.tables)
     score, parts = STUDIES[arguments.task].score, list[str]()
     for name in dict.fromkeys(step.table for step in found):
-        title, columns = f"Table {name} in small: {ABLATION_TABLES[name]}", columns_of(score)
+        title, columns = f"{heading(name)} in small: {ABLATION_TABLES[name]}", columns_of(score)
         cells = [cells_of(step) for step in found if step.table == name]
         say(f"\n{title}")
         table(columns, cells)
         parts += [f"### {title}", markdown_table(columns, cells)]
     notes = [
         f"{score} in %, mean ± deviation over seeds; step: points above the row before (Table 4) or above GC ViT-T",
-        f"(5, S.2), paired over seeds; *: p < {SURE:g}, Student's t, two-sided, not corrected for the number of tests;",
+        f"(others), paired over seeds; *: p < {SURE:g}, Student's t, two-sided, not corrected for the number of tests;",
         "bits: log2 of the classes less the cross-entropy; same way: as the paper's step, of the full models.",
     ]
     say()

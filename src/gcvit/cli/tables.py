@@ -20,7 +20,8 @@ class Tables:
     """The paper's tables: each published figure with its source, beside what is counted here (minutes)."""
 
     names: Positional[tuple[str, ...]] = ()
-    """which: 1 to 5, S.1 to S.4, or context, where attention reaches beyond its window; none: all"""
+    """which: 1 to 5, S.1 to S.4; open: what the paper leaves open; context: where attention reaches beyond its window;
+    none: all"""
     format: Literal["terminal", "markdown", "latex", "csv"] = "terminal"
     """csv: a line for each figure; latex: for a document with booktabs"""
     runs: tuple[Path, ...] = ()
