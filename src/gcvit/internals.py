@@ -70,6 +70,11 @@ def set_compiled_call(module: nn.Module, call: Callable[..., Any]) -> None:
     module._compiled_call_impl = call
 
 
+def has_compiled_call(module: nn.Module) -> bool:
+    """Whether `module(…)` is compiled by itself. Missing: it is taken for not."""
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
 def plain_call(module: nn.Module, *inputs: Any) -> Any:
     """What `module(…)` is when it is not compiled, hooks included."""
     return module._call_impl(*inputs)

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gcvit.model import attention, windows
+from gcvit.model import attention, gcvit, windows
+from gcvit.model.compiling import compile_blocks
 from laws import bugs
 from laws.models import assert_equal, random_images, small_model
 
@@ -37,10 +38,10 @@ def fill_padding_with_noise(patch, size, seed):
     return noisy
 
 
-def run(model, images):
+def run(model, images, blocks="all"):
     images = images.clone().requires_grad_()
     model.zero_grad()
-    trace = model.trace(images, blocks="all")
+    trace = model.trace(images, blocks=blocks)
     (trace.logits.square().sum() + sum(m.square().sum() for m in trace.maps)).backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     return trace, gradients, images.grad
@@ -69,26 +70,48 @@ def test_values_in_padded_positions_change_nothing(setting, monkeypatch):
     check_padding(setting, monkeypatch)
 
 
-@pytest.mark.parametrize("blocks", [("local", "global"), ("local", "global_v"), ("local", "local")], ids=str)
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_padding_is_left_out_where_many_numbers_would_be_masked(setting, blocks, monkeypatch):
-    """And nothing else changes, gradients included."""
+def check_apart(setting, blocks, patch):
+    """Windows at the map's edges computed apart, with the tokens that they have: all is as with padding, gradients
+    included, and in a folded copy."""
     changes, size = SETTINGS[setting]
     model, images = small_model(**changes, blocks=blocks), random_images(2, *size)
-    masked, expected, of_images_masked = run(model, images)
-    called, left_out = [], attention.WindowAttention.on_real_keys
-    monkeypatch.setattr(attention, "MANY", 0)
-    monkeypatch.setattr(
-        attention.WindowAttention, "on_real_keys", lambda *given: called.append(given) or left_out(*given)
-    )
-    found, gradients, of_images = run(model, images)
+    masked, expected, of_images_masked = run(model, images, blocks=())
+    called, in_pieces = [], attention.WindowAttention.in_pieces
+    patch.setattr(gcvit, "MANY", 0)
+    patch.setattr(attention.WindowAttention, "in_pieces", lambda *given: called.append(given) or in_pieces(*given))
+    found, gradients, of_images = run(model, images, blocks=())
     assert len(called) == sum(model.config.depths)
-    assert_equal(found.logits, masked.logits, "logits")
+    assert_equal(found.logits, masked.logits, "logits apart")
     for stage in range(4):
         assert_equal(found.maps[stage], masked.maps[stage], f"map {stage}")
     assert_equal(of_images, of_images_masked, "gradient of the images")
     for name, gradient in expected.items():
         assert_equal(gradients[name], gradient, f"gradient of {name}")
+    assert_equal(model.fold()(images), masked.logits, "logits of a folded copy")
+
+
+@pytest.mark.parametrize("blocks", [("local", "global"), ("local", "local")], ids=str)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_windows_at_the_edges_are_computed_apart_where_much_would_be_masked(setting, blocks, monkeypatch):
+    check_apart(setting, blocks, monkeypatch)
+
+
+@pytest.mark.parametrize("setting", ["right and bottom", "right only"])
+def test_the_check_of_edges_notices(setting, monkeypatch):
+    """That a window without its last columns has other first tokens."""
+    monkeypatch.setattr(attention, "first_tokens", lambda x, window, part: x[..., : part[0] * part[1], :])
+    with pytest.raises(AssertionError, match="logits apart"):
+        check_apart(setting, ("local", "global"), monkeypatch)
+
+
+def test_compiled_blocks_and_traces_take_padded_windows(monkeypatch):
+    """The one since each size would be code of its own, the other since its attention has a row for each token."""
+    monkeypatch.setattr(gcvit, "MANY", 0)
+    monkeypatch.setattr(attention.WindowAttention, "in_pieces", lambda *given: pytest.fail("in pieces"))
+    changes, size = SETTINGS["right and bottom"]
+    model, images = small_model(**changes), random_images(2, *size)
+    model.trace(images, blocks="all")
+    compile_blocks(model, backend="eager")(images)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ Tokens are (batch, windows, tokens, channels), the global query is (batch, heads
 kernel computes attention, tokens stay the map that they come from: see `Layout`.
 """
 
-from math import isqrt
+from collections.abc import Sequence
+from math import isqrt, prod
 from typing import Literal
 
 import torch
@@ -13,11 +14,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gcvit.errors import UserError
-from gcvit.internals import is_fake
 from gcvit.kernels import compiled_attention, cpu_attention
 from gcvit.kernels.window_attention import window_attention
 from gcvit.model.config import Pair
-from gcvit.model.windows import Layout
+from gcvit.model.windows import Layout, Piece, each_piece
 
 Tokens = Float[Tensor, "batch windows tokens channels"]
 TokensOrMap = Float[Tensor, "batch _ _ channels"]  # a map: (batch, height, width, channels)
@@ -27,7 +27,6 @@ Keys = Float[Tensor, "batch windows heads keys head_dim"]
 Mixed = Float[Tensor, "batch windows tokens heads head_dim"]
 Padding = Bool[Tensor, "windows *queries keys"] | None
 Through = bool | Literal["values"]
-MANY = 2**20  # numbers of a bias that is masked for every window
 Projected = Float[Tensor, "batch _ _ parts heads head_dim"]
 
 
@@ -39,14 +38,16 @@ class RelativePositionBias(nn.Module):
         self.window = window
         self.table = nn.Parameter(torch.zeros((2 * window[0] - 1) * (2 * window[1] - 1), heads))
 
-    def forward(self) -> Float[Tensor, "heads tokens tokens"]:
-        """Row i, column j: the entry for the offset of token i from token j.
+    def forward(self, window: Pair | None = None) -> Float[Tensor, "heads tokens tokens"]:
+        """Row i, column j: the entry for the offset of token i from token j. window: a smaller one, if it is not whole.
 
         Sliding a window over the flipped table lists, for each query position, the biases of all keys: strided
-        views and one copy, cheaper than an index buffer and a gather.
+        views and one copy, cheaper than an index buffer and a gather. The offsets of a smaller window are the table's
+        middle.
         """
-        h, w = self.window
-        table = self.table.view(2 * h - 1, 2 * w - 1, -1).flip(0, 1)
+        (whole_h, whole_w), (h, w) = self.window, window or self.window
+        table = self.table.view(2 * whole_h - 1, 2 * whole_w - 1, -1)
+        table = table[whole_h - h : whole_h + h - 1, whole_w - w : whole_w + w - 1].flip(0, 1)
         windows = table.unfold(0, h, 1).unfold(1, w, 1).flip(0, 1)  # query rows, columns, heads, key rows, columns
         return windows.permute(2, 0, 1, 3, 4).reshape(-1, h * w, h * w)
 
@@ -75,8 +76,8 @@ class NoBias(nn.Module):
         h, w = self.window
         return self.like.new_zeros((2 * h - 1) * (2 * w - 1), self.heads)
 
-    def forward(self) -> Float[Tensor, "heads tokens tokens"]:
-        tokens = self.window[0] * self.window[1]
+    def forward(self, window: Pair | None = None) -> Float[Tensor, "heads tokens tokens"]:
+        tokens = prod(window or self.window)
         return self.like.new_zeros(self.heads, tokens, tokens)
 
     def resize(self, window: Pair) -> None:
@@ -96,8 +97,11 @@ class FixedBias(nn.Module):
         self.table: Tensor
         self.register_buffer("table", bias.table.detach().t().contiguous().t())
 
-    def forward(self) -> Float[Tensor, "heads tokens tokens"]:
-        return self.value
+    def forward(self, window: Pair | None = None) -> Float[Tensor, "heads tokens tokens"]:
+        if window in (None, self.window):
+            return self.value
+        queries = first_tokens(self.value, self.window, window)
+        return first_tokens(queries.transpose(1, 2), self.window, window).transpose(1, 2)
 
 
 Bias = RelativePositionBias | NoBias | FixedBias
@@ -184,6 +188,8 @@ class WindowAttention(nn.Module):
             tokens = tokens.masked_fill(layout.zeroed[..., None], 0)
         if record is not None:
             x = self.traced(tokens, query, layout, record)
+        elif layout.pieces:
+            x = self.in_pieces(tokens, query, layout.pieces)
         elif layout.cut:
             x = self.in_windows(tokens, query, layout.padding, layout.closed)
         else:
@@ -207,28 +213,22 @@ class WindowAttention(nn.Module):
     def in_windows(self, tokens: Tokens, query: Query | None, padding: Padding, closed: bool) -> Tokens:
         """`padding` is True for tokens outside the picture, which nothing may attend to; `closed` as in `Layout`."""
         q, k, v = self.queries_keys_values(tokens, query)
-        if padding is None:
-            x = self.attend(q, k, v, self.bias(), closed)
-        elif padding.ndim == 2 and cpu_attention.eager(q) and not is_fake(q) and self.heads * _pairs(padding) >= MANY:
-            x = self.on_real_keys(q, k, v, padding)
-        else:
-            x = self.attend(q, k, v, self.mask(self.bias(), padding), closed)
+        bias = self.bias()
+        x = self.attend(q, k, v, bias if padding is None else self.mask(bias, padding), closed)
         if torch.compiler.is_exporting():
             # How heads lie in memory depends on how torch's call is taken apart, and that may be done anew: no view.
             x = x.clone(memory_format=torch.contiguous_format)
         return x.flatten(3)
 
-    def on_real_keys(self, q: Heads, k: Heads, v: Heads, padding: Bool[Tensor, "windows tokens"]) -> Mixed:
-        """The same without the keys that are padding, and so without a mask: windows at the map's edges have fewer, at
-        most three kinds. A large masked bias of every window costs a CPU more than the attention that it is for; a
-        small one less than calling for each kind."""
-        bias, parts = self.bias(), list[Mixed]()
-        kinds, kind = padding.unique(dim=0, return_inverse=True)
-        for number, hidden in enumerate(kinds):
-            windows, real = kind == number, ~hidden
-            keys, values = (x[:, windows][..., real, :] for x in (k, v))
-            parts.append(self.attend(q[:, windows], keys, values, bias[..., real]))
-        return torch.cat(parts, 1)[:, kind.argsort(stable=True).argsort()]
+    def in_pieces(self, tokens: Tokens, query: Query | None, pieces: Sequence[Piece]) -> Tokens:
+        """The same where windows at the map's edges have fewer tokens, so that there is nothing to mask. They have the
+        first rows and columns of a whole one: these are what they take of the global query and of the bias."""
+        found = list[Tensor]()
+        for own, (_, _, window) in zip(each_piece(tokens, pieces), pieces, strict=True):
+            asked = None if query is None else first_tokens(query, self.bias.window, window)
+            x = self.attend(*self.queries_keys_values(own, asked), self.bias(window))
+            found.append(x.flatten(3).flatten(1, 2))
+        return torch.cat(found, 1)[:, None]
 
     def attend(self, q: Heads, k: Keys, v: Keys, bias: Tensor, closed: bool = False) -> Mixed:
         """bias: (heads, tokens, keys), or of each window."""
@@ -303,9 +303,13 @@ class GlobalAttention(WindowAttention):
         return {"q": in_every_window(query, windows)}
 
 
-def _pairs(padding: Bool[Tensor, "windows tokens"]) -> int:
-    """Of tokens in one window."""
-    return padding.numel() * padding.shape[1]
+def first_tokens(
+    x: Float[Tensor, "outer heads tokens inner"] | Float[Tensor, "heads tokens inner"], window: Pair, part: Pair
+) -> Tensor:
+    """Of a window's tokens, row by row, those in its first rows and columns; `part`: how many of each."""
+    if part == window:
+        return x
+    return x.unflatten(-2, window)[..., : part[0], : part[1], :].flatten(-3, -2)
 
 
 def in_every_window(query: Query, windows: int) -> Heads:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gcvit.errors import UserError
-from gcvit.internals import transformed
+from gcvit.internals import has_compiled_call, is_fake, transformed
+from gcvit.kernels import cpu_attention
 from gcvit.kernels.window_attention import applies
 from gcvit.model.ablations import ATTENTION, DOWNSAMPLERS, STEMS, query_generator
 from gcvit.model.attention import (
@@ -24,11 +26,22 @@ from gcvit.model.config import STAGES, GCViTConfig, Pair, Windows
 from gcvit.model.folding import fold
 from gcvit.model.global_query import GlobalQuery
 from gcvit.model.layers import MLP, DropPath, LayerScale, as_nchw, as_nhwc
-from gcvit.model.windows import UNCUT, Layout, grid, merge, padding_mask, split
+from gcvit.model.windows import (
+    UNCUT,
+    Layout,
+    grid,
+    merge,
+    merge_pieces,
+    padding_mask,
+    pieces,
+    split,
+    split_pieces,
+)
 
 Images = Float[Tensor, "batch in_chans height width"]
 Map = Float[Tensor, "batch channels rows columns"]
 Position = tuple[int, int]  # (stage, block)
+MANY = 2**17  # numbers of a bias for each of a map's windows
 
 
 class Block(nn.Module):
@@ -90,8 +103,12 @@ class Stage(nn.Module):
     ) -> Float[Tensor, "batch rows columns channels"]:
         size = (x.shape[1], x.shape[2])
         query = None if self.query is None else self.query(x)
-        if self.fused(x) and not (record and record.attention):
+        traced_attention = record is not None and record.attention
+        if self.fused(x) and not traced_attention:
             tokens, layout = x, UNCUT
+        elif self.apart(x) and not traced_attention:
+            layout = Layout(pieces=pieces(size, self.window))
+            tokens = split_pieces(x, layout.pieces)
         else:
             tokens, layout = split(x, self.window), self.layout(size, x.device)
         for position, block in enumerate(self.blocks):
@@ -104,6 +121,8 @@ class Stage(nn.Module):
                 tokens = block(tokens, query, layout)
         if record is not None:
             record.query = query
+        if layout.pieces:
+            return merge_pieces(tokens, layout.pieces)
         return merge(tokens, self.window, size) if layout.cut else tokens
 
     def layout(self, size: Pair, device: torch.device) -> Layout:
@@ -125,6 +144,21 @@ class Stage(nn.Module):
         if not applies(x, x.shape[-1] // attention.heads, self.window):
             return False
         return torch.compiler.is_compiling() or not transformed()
+
+    def apart(self, x: Float[Tensor, "batch rows columns channels"]) -> bool:
+        """Whether windows at the map's edges are computed apart, with the tokens that they have, and not padded like
+        the others and masked: on a CPU, where large masked biases cost more than the attention that they are for, and
+        small ones less than calls for each kind of window; in the paper's design."""
+        size, tokens, block = (x.shape[1], x.shape[2]), prod(self.window), self.blocks[0]
+        computed = prod(grid(size, self.window)) * tokens
+        return (
+            self.fusible
+            and computed > prod(size)
+            and block.attention.heads * computed * tokens >= MANY
+            and not is_fake(x)
+            and cpu_attention.eager(x)
+            and not has_compiled_call(block)
+        )
 
     def set_window(self, window: Pair, poolings: int) -> None:
         """Change the window and the number of poolings; bias tables are resized."""
