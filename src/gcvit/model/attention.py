@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gcvit.errors import UserError
-from gcvit.internals import is_fake
+from gcvit.internals.of_torch import is_fake
 from gcvit.kernels import compiled_attention, cpu_attention
 from gcvit.kernels.window_attention import window_attention
 from gcvit.model.config import Pair

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gcvit.errors import UserError
-from gcvit.internals import transformed
+from gcvit.internals.of_torch import transformed
 from gcvit.kernels.window_attention import applies
 from gcvit.model.ablations import ATTENTION, DOWNSAMPLERS, STEMS, query_generator
 from gcvit.model.attention import (

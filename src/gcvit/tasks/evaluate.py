@@ -16,7 +16,7 @@ from gcvit.data.images import ImageError
 from gcvit.data.loading import Loader, to_device
 from gcvit.engine.device import Precision, autocast, device_name, resolve_device, threads_for
 from gcvit.errors import UserError
-from gcvit.internals import shut_down_workers
+from gcvit.internals.of_torch import shut_down_workers
 from gcvit.model.config import Pair
 from gcvit.tasks.config import BadImages
 from gcvit.tasks.evaluation import Evaluation, Unreadable
