@@ -16,8 +16,8 @@ from torch import nn
 import gcvit
 from gcvit.bench.segment_peers import SmpSegmenter
 from gcvit.bench.swin import SwinSegmenter, swin
-from gcvit.data.label_maps import LabelReading
-from gcvit.engine.optim import OptimConfig
+from gcvit.data.settings import LabelReading
+from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.segment import SEGMENT, SceneAugmentConfig, SegmentConfig, UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
 

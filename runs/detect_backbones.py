@@ -19,8 +19,8 @@ import gcvit
 from gcvit.bench.swin import SwinDetector, swin
 from gcvit.bench.timm_pyramids import TimmDetector
 from gcvit.model.gcvit import Images, Map
-from gcvit.tasks.detect import DETECT, Detector, HeadConfig
-from gcvit.tasks.detect.detector import PyramidDetector
+from gcvit.tasks.detect import DETECT, HeadConfig
+from gcvit.tasks.detect.detector import Detector, PyramidDetector
 from gcvit.tasks.detect.recipes import detect_small
 
 FIGURES = {"box_ap50": "box AP50", "mask_ap": "mask AP", "mask_ap50": "mask AP50"}

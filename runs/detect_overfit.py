@@ -23,7 +23,7 @@ from gcvit.cli.output import say
 from gcvit.data.coco_folders import find_coco
 from gcvit.data.split_names import WHOLE
 from gcvit.engine.config import as_dict
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.detect import DETECT, DetectAugmentConfig, DetectConfig, HeadConfig
 from gcvit.tasks.detect.recipes import detect_small
 from gcvit.tasks.train import train

@@ -23,8 +23,9 @@ import torchvision
 from torch import Tensor, nn
 
 from gcvit.bench.swin import SWIN_SIZES, SwinDetector, swin
-from gcvit.tasks.detect import Detections, HeadConfig, Targets, matching
+from gcvit.tasks.detect import HeadConfig, matching
 from gcvit.tasks.detect.mmdet import head_names
+from gcvit.tasks.detect.objects import Detections, Targets
 from gcvit.tasks.detect.pasting import paste
 
 # Without what they depend on, of which only a little is used. `mmcv-lite` has no operators: torchvision's take their

@@ -18,7 +18,7 @@ from study import tell
 import gcvit
 from gcvit.cli.output import say
 from gcvit.data.detect_scenes import ObjectScenes
-from gcvit.tasks.detect.answer import DetectLooks
+from gcvit.tasks.detect.settings import DetectLooks
 from gcvit.tasks.evaluate import evaluate
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import HeldOut

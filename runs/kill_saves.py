@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from gcvit.engine.checkpoint import list_checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
 
 

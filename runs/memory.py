@@ -23,7 +23,8 @@ import gcvit
 from gcvit.bench.machine import machine
 from gcvit.bench.peak import held
 from gcvit.cli.output import facts, next_steps, say, table
-from gcvit.engine.device import Precision, autocast, resolve_device
+from gcvit.engine.device import autocast, resolve_device
+from gcvit.engine.settings import Precision
 from gcvit.files import write_json
 
 MODEL = "gcvit_tiny"

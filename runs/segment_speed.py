@@ -28,7 +28,8 @@ from gcvit.bench.peak import held
 from gcvit.bench.segment_peers import SmpSegmenter
 from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, swin
 from gcvit.cli.output import facts, say, table
-from gcvit.engine.device import Precision, autocast, resolve_device
+from gcvit.engine.device import autocast, resolve_device
+from gcvit.engine.settings import Precision
 from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.loss import SegmentLoss
 from gcvit.tasks.segment.segmenter import SegmentationModel, Segmenter

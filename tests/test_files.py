@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gcvit.engine.config import save_config
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.errors import UserError
 from gcvit.files import parse_json, read_json, sha256_of, write_atomically, write_durably, write_json
 

@@ -1,4 +1,4 @@
-"""Other libraries' private parts: one file has them all, and what each costs where a release lacks it."""
+"""Other libraries' private parts: one room has them all, and what each costs where a release lacks it."""
 
 import ast
 import random
@@ -16,11 +16,11 @@ from torch import nn
 from torch.autograd import forward_ad
 
 import gcvit
-from gcvit import internals
 from gcvit.bench.paper_cost import paper_macs
 from gcvit.data.images import load_image
 from gcvit.data.sampling import Reseeded
 from gcvit.export.runtime import load
+from gcvit.internals import of_others, of_torch
 from gcvit.kernels import cpu_attention
 from gcvit.model import compiling
 from laws.models import SMALL, assert_equal, random_images, small_model
@@ -57,8 +57,8 @@ def strangers(root: Path) -> list[str]:
     return found
 
 
-def test_one_file_has_all_private_parts() -> None:
-    assert {place.split(":")[0] for place in strangers(PACKAGE)} == {"internals.py"}
+def test_one_room_has_all_private_parts() -> None:
+    assert {place.split("/")[0] for place in strangers(PACKAGE)} == {"internals"}
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_a_torch_that_does_not_tell_what_it_does_gets_the_plain_computation(
     monkeypatch: pytest.MonkeyPatch, owner: object, name: str
 ) -> None:
     x = torch.zeros(1, 1, 1, 1)
-    assert not internals.transformed()
+    assert not of_torch.transformed()
     assert cpu_attention.applies(x, x)
     with monkeypatch.context() as patch:
         patch.delattr(owner, name, raising=False)
-        assert internals.transformed()
+        assert of_torch.transformed()
         assert not cpu_attention.applies(x, x)
 
 
@@ -111,7 +111,7 @@ def test_gradients_of_attention_without(monkeypatch: pytest.MonkeyPatch, missing
         monkeypatch.setattr(torch.ops, "aten", SimpleNamespace())
     else:
         monkeypatch.delattr(torch._C._functorch, "is_legacy_batchedtensor", raising=False)
-        assert internals.batched(q)
+        assert of_torch.batched(q)
     for one, other in zip(torch.autograd.grad(ours.square().sum(), (q, k, v, bias)), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -120,11 +120,11 @@ def test_gradients_of_attention_without(monkeypatch: pytest.MonkeyPatch, missing
 def test_a_folded_model_without_onednns_linear(monkeypatch: pytest.MonkeyPatch) -> None:
     folded = small_model(dtype=torch.float32).fold()
     expected = folded(images())
-    internals.pointwise_linear.cache_clear()
+    of_torch.pointwise_linear.cache_clear()
     monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
-    assert internals.pointwise_linear() is None
+    assert of_torch.pointwise_linear() is None
     found = folded(images())
-    internals.pointwise_linear.cache_clear()
+    of_torch.pointwise_linear.cache_clear()
     assert_equal(found, expected, "logits", 1e-5)
 
 
@@ -145,8 +145,8 @@ def test_blocks_are_compiled_all_the_same_without(
         for owner in (torch._dynamo, torch._dynamo.decorators):
             monkeypatch.delattr(owner, name, raising=False)
     if graphs is None:
-        monkeypatch.setattr(internals, "nn", SimpleNamespace(Module=object))
-        assert not internals.compiled_calls()
+        monkeypatch.setattr(of_torch, "nn", SimpleNamespace(Module=object))
+        assert not of_torch.compiled_calls()
     compiling.compile_blocks(stage, backend=lambda graph, _: made.append(graph) or graph)
     for number, count in enumerate((3, 5, 1)):
         maps = torch.randn(count, 6, 6, 4 * SMALL.dim)
@@ -161,16 +161,16 @@ def test_without_ahead_of_time_compilation_another_format_is_named(
     for name in ("aoti_load_package", "aoti_compile_and_package"):
         monkeypatch.delattr(torch._inductor, name, raising=False)
     with pytest.raises(ValueError, match="has no aoti_load_package, which aot needs; use openvino, onnx"):
-        internals.load_package("x")
+        of_torch.load_package("x")
     with pytest.raises(ValueError, match="has no aoti_compile_and_package, which aot needs; use openvino, onnx"):
-        internals.compile_package(torch.export.export(nn.ReLU(), (torch.zeros(1),)), "x", {})
+        of_torch.compile_package(torch.export.export(nn.ReLU(), (torch.zeros(1),)), "x", {})
     monkeypatch.setitem(sys.modules, "torch._inductor.cpp_builder", None)
-    assert internals.get_cpp_compiler() == "", "it is not known, so compiling is tried"
+    assert of_torch.get_cpp_compiler() == "", "it is not known, so compiling is tried"
 
 
 def test_loaders_without_a_way_to_end_their_workers() -> None:
-    internals.shut_down_workers(SimpleNamespace(num_workers=2))
-    internals.shut_down_workers(SimpleNamespace(num_workers=2, _iterator=object()))
+    of_torch.shut_down_workers(SimpleNamespace(num_workers=2))
+    of_torch.shut_down_workers(SimpleNamespace(num_workers=2, _iterator=object()))
 
 
 class Drawn:
@@ -198,7 +198,7 @@ def test_a_file_that_onnx_runtime_refuses_without_its_errors_names(
     (tmp_path / "x.onnx").write_bytes(b"no model")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime.capi.onnxruntime_pybind11_state", SimpleNamespace())
-        assert internals.onnx_refusals() == (Exception,)
+        assert of_others.onnx_refusals() == (Exception,)
     monkeypatch.setattr("gcvit.export.runtime.onnx_refusals", lambda: (Exception,))
     with pytest.raises(ValueError, match="export the model again"):
         load(tmp_path / "x.onnx", "onnx")
@@ -210,12 +210,12 @@ def test_pooling_is_counted_under_either_name(monkeypatch: pytest.MonkeyPatch) -
     assert paper_macs(pooling, (8, 8)) == 3 * 8 * 8
     public = torch.ops.aten.adaptive_avg_pool2d
     monkeypatch.setattr(torch.ops, "aten", SimpleNamespace(adaptive_avg_pool2d=public))
-    assert internals.pooling_operator() is public
+    assert of_torch.pooling_operator() is public
 
 
 def test_a_jpeg_without_a_way_to_feed_its_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.jpg")
     whole = np.asarray(load_image(tmp_path / "a.jpg"))
-    monkeypatch.setattr(internals, "Image", SimpleNamespace())
+    monkeypatch.setattr("PIL.Image", SimpleNamespace())  # Pillow's own modules keep theirs
     assert (np.asarray(load_image(tmp_path / "a.jpg")) == whole).all()

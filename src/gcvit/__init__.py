@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from wrapt import register_post_import_hook
 
+from gcvit.on_demand import shown_on_demand
+
 if TYPE_CHECKING:
     from gcvit import errors as errors
     from gcvit import factory as factory
@@ -49,16 +51,5 @@ _ROOMS = {
 # Whoever uses timm finds gc_vit_* there, whether it was imported before or is imported later.
 register_post_import_hook(lambda timm: import_module("gcvit.timm_models"), "timm")
 
-if not TYPE_CHECKING:  # or every name would be one for a type checker
-
-    def __getattr__(name: str) -> object:
-        if name in _ROOMS:
-            return import_module(f"gcvit.{name}")
-        for room, names in _ROOMS.items():
-            if name in names:
-                value = globals()[name] = getattr(import_module(f"gcvit.{room}"), name)
-                return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *_ROOMS, *__all__})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = shown_on_demand(__name__, _ROOMS)

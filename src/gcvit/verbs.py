@@ -5,20 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gcvit.engine.device import Precision
 from gcvit.engine.folder import Resume
+from gcvit.engine.settings import Precision
 from gcvit.errors import UserError
-from gcvit.export.formats import Format
-from gcvit.export.trained import Part, as_exported
+from gcvit.export.formats import Format, Part
+from gcvit.export.trained import as_exported
 from gcvit.export.writing import export_path, require_packages, write_export
 from gcvit.model.config import Pair
 from gcvit.tasks import task_for
 from gcvit.tasks import train as training
-from gcvit.tasks.config import BadImages, RunConfig
+from gcvit.tasks.config import BadImages, RunConfig, Share
 from gcvit.tasks.evaluate import Measured
 from gcvit.tasks.evaluate import evaluate as measure
 from gcvit.tasks.opened import Opened
-from gcvit.tasks.runs import Share, hold_out, run_of
+from gcvit.tasks.runs import hold_out, run_of
 
 
 def train(

@@ -9,22 +9,12 @@ import pytest
 import torch
 
 from gcvit.bench import ablations, published
-from gcvit.bench.ablations import (
-    OURS,
-    PAPER,
-    STUDIES,
-    Budget,
-    TableName,
-    TaskName,
-    arms_of,
-    in_small,
-    run_ablations,
-    settings,
-    steps_of,
-)
+from gcvit.bench.ablation_rows import ABLATION_TABLES, OURS, PAPER, TableName, arms_of
+from gcvit.bench.ablations import STUDIES, in_small, run_ablations, settings, steps_of
 from gcvit.bench.cost import macs
 from gcvit.bench.rows import read_rows
-from gcvit.bench.tables import ABLATION_TABLES, cost_of
+from gcvit.bench.settings import AblationBudget, TaskName
+from gcvit.bench.tables import cost_of
 from gcvit.cli import bench_ablations
 from gcvit.data.shapes import write_class_folders
 from gcvit.engine.device import resolve_device
@@ -40,8 +30,8 @@ STATED = ("parameters", "macs", "score", "bits")
 SWIN, REPARAM, KV = "table_4_swin", "table_4_reparam", "table_s2_kv"
 
 
-def model_of(arm: str, budget: Budget | None = None, size: int = 64) -> GCViT:
-    budget = replace(budget or Budget(), size=size)
+def model_of(arm: str, budget: AblationBudget | None = None, size: int = 64) -> GCViT:
+    budget = replace(budget or AblationBudget(), size=size)
     config = settings(task_named("classify"), budget, None)
     return GCViT(backbone_config(in_small(config, arm, budget), size, num_classes=10))
 
@@ -63,7 +53,7 @@ def test_an_arm_is_its_row_but_for_the_size(arm: str) -> None:
     for there, here in zip(whole.stage_windows, small.stage_windows, strict=True):
         ratio = {7: (4, 2), 14: (4,)}[there[0]]
         assert here[0] in ratio
-    at_full = model_of(arm, Budget(dim=64, deep=True), 224).config
+    at_full = model_of(arm, AblationBudget(dim=64, deep=True), 224).config
     assert replace(at_full, num_classes=1000, windows=whole.stage_windows, drop_path=whole.drop_path) == replace(
         whole, windows=whole.stage_windows
     )
@@ -109,10 +99,10 @@ def test_the_command_trains_resumes_and_shows(
     assert (out / "ablations.png").is_file()
 
     with pytest.raises(UserError, match="another budget: steps: 2 → 3"):
-        run_ablations(out, "classify", Budget(steps=3, batch_size=2), data=data)
+        run_ablations(out, "classify", AblationBudget(steps=3, batch_size=2), data=data)
     monkeypatch.setattr(ablations, "resolve_device", lambda device: torch.device("cuda"))  # which computes otherwise
     with pytest.raises(UserError, match='another budget: device: "cpu" → "cuda"'):
-        run_ablations(out, "classify", Budget(steps=2, batch_size=2), data=data)
+        run_ablations(out, "classify", AblationBudget(steps=2, batch_size=2), data=data)
 
 
 def test_the_same_run_is_the_same(tmp_path: Path) -> None:
@@ -121,7 +111,7 @@ def test_the_same_run_is_the_same(tmp_path: Path) -> None:
         run_ablations(
             tmp_path / name,
             "classify",
-            Budget(steps=2, batch_size=2),
+            AblationBudget(steps=2, batch_size=2),
             data=str(tmp_path / "data"),
             arms=[OURS],
             seeds=1,
@@ -134,9 +124,9 @@ def test_the_same_run_is_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", ["segment", "detect"])
 def test_other_tasks_train_on_their_scenes(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = replace(settings(task_named(task), Budget(steps=1, batch_size=2), None), val_images=2)
+    few = replace(settings(task_named(task), AblationBudget(steps=1, batch_size=2), None), val_images=2)
     monkeypatch.setattr(ablations, "settings", lambda *_: few)
-    (row,) = run_ablations(tmp_path, task, Budget(), arms=[SWIN], seeds=1, device="cpu")
+    (row,) = run_ablations(tmp_path, task, AblationBudget(), arms=[SWIN], seeds=1, device="cpu")
     assert 0 <= row["score"] < 1
     assert (row["bits"] is None) == (task == "detect")
     size = STUDIES[task].size
@@ -148,14 +138,14 @@ def test_other_tasks_train_on_their_scenes(task: str, tmp_path: Path, monkeypatc
 def test_every_task_has_its_size() -> None:
     assert set(STUDIES) == set(get_args(TaskName)) == {task.name for task in TASKS}
     for task in TASKS:
-        at = {size: settings(task, Budget(size=size), None) for size in (None, 160)}
+        at = {size: settings(task, AblationBudget(size=size), None) for size in (None, 160)}
         assert at[None].img_size == STUDIES[task.name].size
         assert at[160].img_size == 160
         recipe = task.recipes["small_images" if task.name == "classify" else f"{task.name}_small"].config()
         assert at[None].optim.lr == (STUDIES[task.name].lr or recipe.optim.lr)
-        assert settings(task, Budget(lr=0.5), None).optim.lr == 0.5
-    assert settings(task_named("segment"), Budget(size=160), None).augment.crop == (160, 160)  # type: ignore[attr-defined]
-    assert settings(task_named("detect"), Budget(size=160), None).scene_size == 160  # type: ignore[attr-defined]
+        assert settings(task, AblationBudget(lr=0.5), None).optim.lr == 0.5
+    assert settings(task_named("segment"), AblationBudget(size=160), None).augment.crop == (160, 160)  # type: ignore[attr-defined]
+    assert settings(task_named("detect"), AblationBudget(size=160), None).scene_size == 160  # type: ignore[attr-defined]
 
 
 def row(arm: str, seed: int, score: float, task: str = "classify") -> dict:
@@ -211,7 +201,7 @@ def test_a_tasks_own_column_is_compared(task: str, published_step: float) -> Non
 
 def test_tables_are_made_from_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever it says: nothing is trained that is there."""
-    config = settings(task_named("classify"), Budget(), None)
+    config = settings(task_named("classify"), AblationBudget(), None)
     kept = {key: value for key, value in ablations.as_dict(config).items() if key not in config.free}
     budget = {"task": "classify", "dim": 16, "deep": False, **kept, "device": resolve_device("auto").type}
     rows = [row(arm, seed, 0.5 + seed / 100 + (arm == OURS) / 10) for seed in range(3) for arm in (KV, OURS)]
@@ -232,13 +222,13 @@ def test_tables_are_made_from_the_file(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(("setting", "value"), [("steps", 0), ("dim", 24), ("lr", 0.0), ("size", 32), ("size", 80)])
 def test_settings_out_of_range_are_named(setting: str, value: float) -> None:
     with pytest.raises(UserError, match=f"^{setting} must be"):
-        Budget(**{setting: value})  # type: ignore[arg-type]
+        AblationBudget(**{setting: value})  # type: ignore[arg-type]
 
 
 def test_an_unknown_row_is_told(tmp_path: Path) -> None:
     said = r"no row of Table 4, Table 5, Table S\.2, open is called 'table_s2_vk'; did you mean table_s2_v"
     with pytest.raises(UserError, match=said):
-        run_ablations(tmp_path, "classify", Budget(), arms=["table_s2_vk"])
+        run_ablations(tmp_path, "classify", AblationBudget(), arms=["table_s2_vk"])
 
 
 def test_a_row_of_another_table_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,7 +251,7 @@ def test_a_run_that_diverges_names_the_way_out(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(ablations, "one_run", diverges)
     with pytest.raises(UserError, match=rf"^{KV}, seed 0: the loss is nan; give another --out with --lr below 0\.0005"):
-        run_ablations(tmp_path, "classify", Budget(), arms=[KV], device="cpu")
+        run_ablations(tmp_path, "classify", AblationBudget(), arms=[KV], device="cpu")
 
 
 def test_at_least_one_table_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

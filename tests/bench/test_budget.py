@@ -7,11 +7,12 @@ import torch
 
 from gcvit import create_model
 from gcvit.bench import budget
-from gcvit.bench.budget import Budget, BudgetConfig, Line, as_json, run
+from gcvit.bench.budget import Budget, Line, as_json, run
 from gcvit.bench.budget_files import facts_of, kinds_table, table, write
 from gcvit.bench.cost import macs
 from gcvit.bench.floors import Rates, measure_rates
 from gcvit.bench.profiling import KINDS, OTHER, kind_of, where_time_goes
+from gcvit.bench.settings import BudgetConfig
 from gcvit.bench.work import HEAD, STEM, Place, work
 
 CPU = torch.device("cpu")

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from gcvit.bench import claims
-from gcvit.bench.claims import ARMS, ArmName, Budget, PuzzleName, Solver, lines, run_claims
+from gcvit.bench.claims import ARMS, Solver, lines, run_claims
 from gcvit.bench.puzzles import PUZZLES
 from gcvit.bench.rows import read_rows
+from gcvit.bench.settings import ArmName, PuzzleBudget, PuzzleName
 from gcvit.cli import bench_claims
 from gcvit.errors import UserError
 
@@ -54,11 +55,11 @@ def test_the_command_trains_resumes_and_shows(
     assert read_rows(tmp_path / "out/results.jsonl")[:4] == rows
 
     with pytest.raises(UserError, match="another budget: steps: 2 → 3"):
-        run_claims(tmp_path / "out", Budget(3, 2, dim=16, scenes=16))
+        run_claims(tmp_path / "out", PuzzleBudget(3, 2, dim=16, scenes=16))
 
 
 def test_the_same_run_is_the_same() -> None:
-    budget = Budget(3, 2, dim=16, scenes=16)
+    budget = PuzzleBudget(3, 2, dim=16, scenes=16)
     first, again, other = (
         claims.one_run(PUZZLES["select"], ARMS["gcvit"], budget, seed, torch.device("cpu"), lambda n: None)
         for seed in (0, 0, 1)
@@ -67,8 +68,8 @@ def test_the_same_run_is_the_same() -> None:
 
 
 def test_the_long_form_has_four_stages() -> None:
-    budget = Budget(1, 2, dim=16, scenes=16, long=True)
-    one = Budget(1, 2, dim=16, scenes=16)
+    budget = PuzzleBudget(1, 2, dim=16, scenes=16, long=True)
+    one = PuzzleBudget(1, 2, dim=16, scenes=16)
     long, short = (
         claims.one_run(PUZZLES["select"], ARMS["local"], each, 0, torch.device("cpu"), lambda n: None)
         for each in (budget, one)
@@ -82,7 +83,7 @@ def test_the_long_form_has_four_stages() -> None:
 
 def test_learning_finds_what_can_be_found() -> None:
     """In a few seconds: far values reach an empty window."""
-    budget = Budget(80, 4, lr=5e-3, dim=16, scenes=16)
+    budget = PuzzleBudget(80, 4, lr=5e-3, dim=16, scenes=16)
     found = claims.one_run(PUZZLES["copy_empty"], ARMS["kv"], budget, 0, torch.device("cpu"), lambda n: None)
     assert min(found["accuracy"]) > 0.6
 
@@ -119,13 +120,13 @@ def test_tables_are_made_from_the_file(tmp_path: Path, capsys: pytest.CaptureFix
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "results.jsonl").write_text(content)
     with pytest.raises(UserError, match="results"):
-        run_claims(tmp_path, Budget())
+        run_claims(tmp_path, PuzzleBudget())
 
 
 @pytest.mark.parametrize(("setting", "value"), [("steps", 0), ("dim", 40), ("lr", 0.0), ("scenes", 15)])
 def test_settings_out_of_range_are_named(setting: str, value: float) -> None:
     with pytest.raises(UserError, match=f"^{setting} must be"):
-        Budget(**{setting: value})  # type: ignore[arg-type]
+        PuzzleBudget(**{setting: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("flag", ["--puzzles", "--arms"])

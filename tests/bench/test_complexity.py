@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from gcvit.bench import complexity, peak, tradeoff
-from gcvit.bench.complexity import ComplexityConfig, Growth, stage_costs
+from gcvit.bench.complexity import Growth, stage_costs
 from gcvit.bench.complexity_figure import draw
 from gcvit.bench.cost import macs
 from gcvit.bench.peak import Measuring, Spent
 from gcvit.bench.published import table_1
+from gcvit.bench.settings import ComplexityConfig
 from gcvit.bench.tradeoff import COSTS, Point, front
 from gcvit.bench.tradeoff_figure import draw as draw_points
 from gcvit.cli import bench_complexity, bench_figure1
@@ -80,7 +81,7 @@ def test_models_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     spent = tuple(Spent(size, size / 10, size * 1000) for size in SIZES[:2])
     growths = [Growth(g.name, g.sizes, g.macs, spent) for g in (of(1, name="ours"), of(1.4, name="ViT"))]
-    monkeypatch.setattr(bench_complexity, "growths", lambda settings, say: growths)
+    monkeypatch.setattr(complexity, "growths", lambda settings, say: growths)
     bench_complexity.run(["--model", "gcvit_pico", "--sizes", "64", "96", "128", "--out", str(tmp_path / "out")])
     shown = capsys.readouterr().out
     assert "the count differs in 0 of" in shown
@@ -89,10 +90,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert [g["exponent"] for g in content["growth"]] == pytest.approx([1, 1.4], abs=1e-4)
     assert (tmp_path / "out" / "complexity.png").stat().st_size < 300_000
     assert "<svg" in (tmp_path / "out" / "complexity.svg").read_text()
-    for wrong in (["--sizes", "64", "64", "64"], ["--sizes", "8", "64", "128"], ["--model", "gcvit_tinny"]):
+    for wrong in (["--sizes", "64", "64", "64"], ["--sizes", "8", "64", "128"]):
         with pytest.raises(SystemExit) as ended:
             bench_complexity.run(wrong)
         assert ended.value.code == 2
+    with pytest.raises(UserError, match="no model is called 'gcvit_tinny'"):
+        bench_complexity.run(["--model", "gcvit_tinny"])
 
 
 def test_without_measurements_there_is_one_panel() -> None:
@@ -156,12 +159,11 @@ def test_one_figure_is_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("run", [bench_complexity.run, bench_figure1.run])
 @pytest.mark.parametrize(("device", "said"), [("cuda:99", "has 0 CUDA devices"), ("tpu", "must be auto, cpu, cuda")])
 def test_a_device_that_is_not_here_is_said(
-    run: Command, device: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Command, device: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match=said):
         run(["--device", device])
-    assert said in capsys.readouterr().err
 
 
 def test_a_gpus_memory_is_that_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def settings_of(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> RunConfig:
     def note(task: Any, config: RunConfig, *_: Any, **__: Any) -> None:
         raise Parsed(config)
 
-    monkeypatch.setattr(train, "train", note)
+    monkeypatch.setattr("gcvit.tasks.train.train", note)
     with pytest.raises(Parsed) as caught:
         train.run(argv)
     return caught.value.args[0]

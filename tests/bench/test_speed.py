@@ -8,7 +8,8 @@ import torch
 from gcvit.bench import detectors, peak, speed, timing
 from gcvit.bench.contenders import PEERS
 from gcvit.bench.forms import Conditions
-from gcvit.bench.speed import Prepared, SpeedConfig, describe, run
+from gcvit.bench.settings import SpeedConfig
+from gcvit.bench.speed import Prepared, contenders_of, describe, run
 from gcvit.tasks.detect.settings import HeadConfig
 
 BRIEF = {"size": 64, "batch_sizes": (2,), "rounds": 2, "turn_seconds": 0.01, "device": "cpu", "threads": 1}
@@ -74,7 +75,7 @@ def test_training_changes_weights_and_leaves_no_gradients(monkeypatch):
     before = model[1].weight.detach().clone()
     config = SpeedConfig(("gcvit_pico",), mode="train", **(BRIEF | {"size": 32}))
     conditions = Conditions(torch.device("cpu"), training=True)
-    prepared = speed._prepare(config.contenders[0], model, 2, config, conditions, None)
+    prepared = speed._prepare(contenders_of(config)[0], model, 2, config, conditions, None)
     prepared.step()
     assert model.training
     assert not torch.equal(model[1].weight, before)
@@ -148,7 +149,7 @@ def test_energy_is_of_the_images_in_the_turns(monkeypatch):
 
 def test_peers_are_added_once_and_forms_to_all():
     config = SpeedConfig(("timm/convnext_tiny:channels_last", "gcvit_tiny:folded"), peers=True, forms=("compiled",))
-    names = [str(contender) for contender in config.contenders]
+    names = [str(contender) for contender in contenders_of(config)]
     assert names[:2] == ["timm/convnext_tiny:channels_last:compiled", "gcvit_tiny:folded:compiled"]
     assert names[2:] == [f"{peer}:compiled" for peer in PEERS if "convnext" not in peer]
 
@@ -180,7 +181,7 @@ def test_backbones_of_a_rectangle():
 )
 def test_mistakes_in_settings(settings, message):
     with pytest.raises(ValueError, match=message):
-        SpeedConfig(**settings)
+        run(SpeedConfig(**settings))
 
 
 def test_images_that_a_model_does_not_take():
@@ -189,9 +190,9 @@ def test_images_that_a_model_does_not_take():
 
 
 def test_the_default_models_suit_the_mode():
-    assert "gcvit_tiny:folded" in [str(contender) for contender in SpeedConfig().contenders]
+    assert "gcvit_tiny:folded" in [str(contender) for contender in contenders_of(SpeedConfig())]
     assert describe(SpeedConfig(threads=1))["threads"] == "1"
-    assert all(not contender.folded for contender in SpeedConfig(mode="train").contenders)
+    assert all(not contender.folded for contender in contenders_of(SpeedConfig(mode="train")))
 
 
 @pytest.mark.gpu
@@ -211,7 +212,7 @@ def test_memory_on_a_cpu_is_of_weights_optimiser_and_a_step(training):
     torch.ones(2**26)
     config = SpeedConfig(("gcvit_pico",), mode="train" if training else "inference", **(BRIEF | {"size": 32}))
     wide = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 5461), torch.nn.Linear(5461, 1000))
-    prepared = speed._prepare(config.contenders[0], wide, 2, config, Conditions(CPU, training=training), None)
+    prepared = speed._prepare(contenders_of(config)[0], wide, 2, config, Conditions(CPU, training=training), None)
     weights = sum(part.nbytes for part in wide.parameters())
     assert prepared.peak_memory / weights == pytest.approx(4 if training else 1, rel=0.1)
 
@@ -246,8 +247,8 @@ def test_untrained_detectors_find_as_many_objects_as_trained_ones_may(name, monk
 def test_what_is_compared_of_detectors():
     config = SpeedConfig(part="cascade")
     assert config.sides == (800, 1344)
-    assert str(config.contenders[0]) == "gcvit_tiny"
-    assert "torchvision/maskrcnn_resnet50_fpn_v2" in [str(one) for one in config.contenders]
+    assert str(contenders_of(config)[0]) == "gcvit_tiny"
+    assert "torchvision/maskrcnn_resnet50_fpn_v2" in [str(one) for one in contenders_of(config)]
     assert SpeedConfig().sides == (224, 224)
     for settings, said in (
         ({"models": ("torchvision/maskrcnn_resnet50_fpn_v2",)}, "mask-rcnn or cascade"),
@@ -256,4 +257,4 @@ def test_what_is_compared_of_detectors():
         ({"models": ("torchvision/maskrcnn_resnet50_fpn_v2:folded",), "part": "cascade"}, "our own models"),
     ):
         with pytest.raises(ValueError, match=said):
-            SpeedConfig(**settings)
+            run(SpeedConfig(**settings))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from gcvit.bench.speed import Row, SpeedConfig
+from gcvit.bench.settings import SpeedConfig
+from gcvit.bench.speed import Row
 from gcvit.bench.speed_files import as_json, digits, draw, markdown, table, write
 
 A, B = "timm/test_vit", "gcvit_pico:folded"

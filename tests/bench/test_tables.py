@@ -140,7 +140,7 @@ def test_stars_and_sources_of_single_figures() -> None:
 def test_the_command(
     some: list[PaperTable], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("gcvit.cli.tables.build", lambda names, measured, say: some)
+    monkeypatch.setattr("gcvit.bench.tables.build", lambda names, measured, say: some)
     run(["5"])
     shown = capsys.readouterr().out
     assert "Table 5: downsamplers" in shown

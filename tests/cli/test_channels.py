@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import gcvit as library
-from gcvit.data.pixels import PixelFormat
+from gcvit.data.settings import PixelFormat
 
 from .conftest import SHORT_RUNS, Command
 

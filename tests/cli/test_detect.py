@@ -17,8 +17,9 @@ from gcvit.data.detect_scenes import write_coco_folders
 from gcvit.data.label_maps import default_palette
 from gcvit.data.shapes import CLASSES as SCENE_CLASSES
 from gcvit.factory import create_model
-from gcvit.tasks.detect import DETECT, Detector, HeadConfig
-from gcvit.tasks.detect.saving import DetectPreprocessing
+from gcvit.tasks.detect import DETECT, HeadConfig
+from gcvit.tasks.detect.detector import Detector
+from gcvit.tasks.detect.settings import DetectPreprocessing
 from gcvit.tasks.opened import Opened
 from tasks.detect.building import to_mmdet
 

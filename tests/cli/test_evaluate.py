@@ -187,7 +187,7 @@ def test_a_table_says_that_mirror_images_were_used(
 def test_what_is_wrong_with_the_last_model_is_said_first(
     gcvit: Command, example: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gcvit.cli.evaluate.evaluate", None)  # calling it would fail
+    monkeypatch.setattr("gcvit.tasks.evaluate.evaluate", None)  # calling it would fail
     result = gcvit("eval", example.run, "./absent.pth", *CPU)
     assert result.code == 2
     assert "absent.pth" in result.err

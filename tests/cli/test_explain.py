@@ -102,10 +102,10 @@ def test_what_cannot_be_read_is_listed_and_the_rest_shown(gcvit: Command, best: 
 def test_the_report_card_is_made_for_models_that_know_the_scenes(
     gcvit: Command, best: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gcvit.cli import explain
+    from gcvit.explain import report_card
 
-    whole = explain.report_card
-    monkeypatch.setattr(explain, "report_card", lambda opened, progress: whole(opened, 2, progress))
+    whole = report_card.report_card
+    monkeypatch.setattr(report_card, "report_card", lambda opened, progress: whole(opened, 2, progress))
     result = gcvit("explain", best, photos, "--out", "out", "--report-card")
     assert result.code == 0, result.err
     grades = json.loads(Path("out/report-card.json").read_text())

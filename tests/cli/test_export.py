@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from gcvit.cli import export as command
 from gcvit.export import writing
 from gcvit.export.sidecar import read_sidecar
 from gcvit.weights.preprocessing import Preprocessing
@@ -201,7 +200,7 @@ def test_a_missing_compiler_is_told_before_any_work(gcvit: Command, monkeypatch:
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr("gcvit.export.convert.get_cpp_compiler", missing)
-    monkeypatch.setattr(command, "open_model", lambda *_: pytest.fail("the model was opened"))
+    monkeypatch.setattr("gcvit.opening.open", lambda *_: pytest.fail("the model was opened"))
     result = gcvit("export", "gcvit_pico", "--to", "aot")
     assert result.code == 2
     assert "aot needs a C++ compiler" in result.message
@@ -228,7 +227,7 @@ def test_a_missing_compiler_is_told_before_any_work(gcvit: Command, monkeypatch:
 def test_what_cannot_be_is_said_before_any_work(
     gcvit: Command, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
-    monkeypatch.setattr(command, "open_model", lambda *_: pytest.fail("the model was opened"))
+    monkeypatch.setattr("gcvit.opening.open", lambda *_: pytest.fail("the model was opened"))
     for folder in ("pictures", "empty"):
         Path(folder).mkdir()
     Image.new("RGB", (64, 64)).save("pictures/a.png")
@@ -253,7 +252,7 @@ def test_a_missing_package_is_named_with_its_extra(
     Path("pictures").mkdir()
     Image.new("RGB", (64, 64)).save("pictures/a.png")
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(command, "open_model", lambda *_: pytest.fail("the model was opened"))
+    monkeypatch.setattr("gcvit.opening.open", lambda *_: pytest.fail("the model was opened"))
     result = gcvit("export", "gcvit_pico", "--to", to, *words)
     assert result.code == 2
     assert f"needs {package}, which is not installed; " in result.message

@@ -162,7 +162,7 @@ def test_published_weights_name_imagenets_classes_and_unknown_ones_are_numbers(
         (None, {"label": "999"}),
     ):
         opened = Opened(CLASSIFY, model, "gcvit_pico", Preprocessing((64, 64)), class_names(None, 1000, entry))
-        monkeypatch.setattr("gcvit.cli.predict.open_model", lambda source, opened=opened, **_: opened)
+        monkeypatch.setattr("gcvit.opening.open", lambda source, opened=opened, **_: opened)
         result = gcvit("predict", "published", "a.png", "--json", *CPU)
         assert result.code == 0, result.err
         (found,) = predictions(result).values()

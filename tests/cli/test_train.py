@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gcvit.cli import train as command
 from gcvit.errors import UserError
 from gcvit.tasks import TASKS
 from gcvit.tasks.classify.loss import ClassifyLoss
@@ -56,7 +55,7 @@ def test_flags_win_over_the_file_over_the_recipe(gcvit: Command, monkeypatch: py
         used.append(config)
         raise UserError(f"{task.name} {name} would train into {out}, resume {resume}")
 
-    monkeypatch.setattr(command, "train", train)
+    monkeypatch.setattr("gcvit.tasks.train.train", train)
     recipe = {"classify": "small_images", "segment": "ade20k_tiny", "detect": "detect_small"}[task.name]
     length = "epochs" if task.name == "classify" else "steps"
     nested = {"classify": "[augment]\nmixup = 0.5", "segment": "[head]\nnorm = 'group'"}.get(
@@ -153,7 +152,7 @@ def test_fine_tuning_takes_model_size_and_classes_from_a_run(gcvit: Command, fol
 
 
 def test_only_one_of_several_processes_speaks(gcvit: Command, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "is_main", lambda: False)
+    monkeypatch.setattr("gcvit.distributed.is_main", lambda: False)
     result = gcvit("train", "classify", "--data", folders, "--out", "mine", *SHORT)
     assert result.code == 0, result.err
     assert result.out == ""

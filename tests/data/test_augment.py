@@ -9,7 +9,8 @@ import timm.data
 import torch
 from PIL import Image
 
-from gcvit.data.augment import eval_transform, is_rand_augment, train_transform
+from gcvit.data.augment import eval_transform, train_transform
+from gcvit.data.settings import is_rand_augment
 
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)).resize((90, 71))
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)

@@ -14,9 +14,10 @@ from gcvit.data import coco
 from gcvit.data import coco_doctor as doctor
 from gcvit.data.coco_checks import near_repeats
 from gcvit.data.coco_doctor import examine_coco
-from gcvit.data.coco_pictures import CocoReading, open_coco, open_coco_held_out
+from gcvit.data.coco_pictures import open_coco, open_coco_held_out
 from gcvit.data.coco_repair import repair
 from gcvit.data.doctor import HELD_OUT_ONLY, LEAK, NEVER, REPEAT
+from gcvit.data.settings import CocoReading
 from gcvit.errors import UserError
 
 from .coco_sets import annotation, content, picture, write

@@ -10,9 +10,10 @@ from PIL import Image
 
 from gcvit.data.coco_doctor import NO_MASK, WRONG_SIZE, examine_coco
 from gcvit.data.coco_folders import PictureFiles, find_coco
-from gcvit.data.coco_pictures import CocoReading, is_divided, open_coco, open_coco_held_out
+from gcvit.data.coco_pictures import is_divided, open_coco, open_coco_held_out
 from gcvit.data.images import ImageError
 from gcvit.data.remarks import Remarks
+from gcvit.data.settings import CocoReading
 from gcvit.errors import UserError
 
 from .coco_sets import annotation, content, picture, write

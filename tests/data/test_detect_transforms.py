@@ -12,9 +12,10 @@ from torch.nn.functional import max_pool2d, pad
 
 from gcvit.data import masks as mask
 from gcvit.data.detect_scenes import ObjectScenes
-from gcvit.data.detect_transforms import SHORT, Detectable, EvalDetection, TrainDetection
+from gcvit.data.detect_transforms import Detectable, EvalDetection, TrainDetection
 from gcvit.data.objects import Objects
 from gcvit.data.sampling import Reseeded
+from gcvit.data.settings import SHORT
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 

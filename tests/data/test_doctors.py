@@ -11,8 +11,8 @@ from gcvit.data.classify_doctor import examine
 from gcvit.data.coco_doctor import examine_coco
 from gcvit.data.doctor import LEAK, NARROW, PASSED_OVER, REPEAT
 from gcvit.data.health import Health
-from gcvit.data.pixels import PixelFormat
 from gcvit.data.segment_doctor import examine_scenes
+from gcvit.data.settings import PixelFormat
 
 from .coco_sets import annotation, content, write
 

@@ -18,10 +18,10 @@ from PIL import Image, features
 from data.writing import as_member, chunk, png_bytes, tiff_by_hand, tiff_bytes
 from gcvit.data.doctor import look_at
 from gcvit.data.formats import jpeg
-from gcvit.data.images import MAX_PIXELS, PIXEL_LIMIT, ImageError, load_image, load_picture, pixel_limit
+from gcvit.data.images import MAX_PIXELS, ImageError, load_image, load_picture, pixel_limit
 from gcvit.data.label_maps import LabelMapping, load_labels, read_label_values
 from gcvit.data.members import Member
-from gcvit.data.pixels import PixelFormat
+from gcvit.data.settings import PIXEL_LIMIT, PixelFormat
 from gcvit.errors import UserError
 
 WIDTH, HEIGHT = 2000, 1000

@@ -21,7 +21,7 @@ from gcvit.data.loading import EpochLoader, Loader, LoadingFailed, to_device
 from gcvit.data.quarantine import Quarantine
 from gcvit.data.sampling import Share
 from gcvit.errors import UserError
-from gcvit.internals import shut_down_workers
+from gcvit.internals.of_torch import shut_down_workers
 
 SIZE = 64
 SHM = "^/dev/shm is full.*give --workers 0, or fewer than 2; .* --shm-size$"

@@ -15,7 +15,7 @@ from data.pixel_law import HEIGHT, NOISE, WIDTH, is_right, labels, noise, pixels
 from data.writing import as_rgb, bmp_bytes, chunk, packed, png_bytes, turned
 from gcvit.data.images import ImageError, load_picture
 from gcvit.data.label_maps import ColourImageError
-from gcvit.data.pixels import PixelFormat
+from gcvit.data.settings import PixelFormat
 
 
 def png_seen(content: bytes) -> np.ndarray:

@@ -12,7 +12,7 @@ from data.pixel_law import HEIGHT, NOISE, ORIENTATIONS, WIDTH, is_right, labels,
 from data.writing import as_rgb, packed, tiff_by_hand, tiff_bytes, turned
 from gcvit.data.images import ImageError, load_picture
 from gcvit.data.label_maps import ColourImageError
-from gcvit.data.pixels import PixelFormat
+from gcvit.data.settings import PixelFormat
 
 
 def is_known(compression: str) -> bool:

@@ -21,11 +21,12 @@ from gcvit.data.label_maps import LabelMapping
 from gcvit.data.labelled import LabelledImages
 from gcvit.data.measuring import mean_std, moments_of
 from gcvit.data.pairing import Pair
-from gcvit.data.pixels import RGB8, PixelFormat, as_rgb, size_of
+from gcvit.data.pixels import as_rgb, size_of
 from gcvit.data.scenes import ShapeScenes
 from gcvit.data.segment import SegmentationImages
 from gcvit.data.segment_doctor import examine_scenes
 from gcvit.data.segment_transforms import EvalScene, TrainScene
+from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.data.shapes import ShapesDataset
 from gcvit.errors import UserError
 

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from gcvit.data.images import ImageError
-from gcvit.data.label_maps import IGNORED, LabelReading
+from gcvit.data.label_maps import IGNORED
 from gcvit.data.segment import ClassesNote, is_divided, open_segmentation, open_segmentation_held_out
 from gcvit.data.segment_folders import find_scenes
+from gcvit.data.settings import LabelReading
 from gcvit.errors import UserError
 
 NOISE = np.random.default_rng(0)

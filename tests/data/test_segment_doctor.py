@@ -11,8 +11,8 @@ from PIL import Image
 
 from data.findings import found
 from gcvit.data.doctor import LEAK, REPEAT
-from gcvit.data.label_maps import LabelReading
 from gcvit.data.segment_doctor import COLOURS, CONTRADICTION, UNREADABLE, examine_scenes
+from gcvit.data.settings import LabelReading
 
 NOISE = np.random.default_rng(0)
 

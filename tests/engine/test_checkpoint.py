@@ -24,7 +24,7 @@ from gcvit.engine.checkpoint import (
     verify,
 )
 from gcvit.engine.loop import train_step
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
 from gcvit.meta import DamagedCheckpoint, list_checkpoints, read_meta
 

@@ -14,7 +14,7 @@ from gcvit.engine import folder
 from gcvit.engine.checkpoint import save_checkpoint
 from gcvit.engine.config import differences
 from gcvit.engine.folder import REPORT, RunFolder, open_run
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
 from gcvit.errors import UserError
 

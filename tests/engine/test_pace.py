@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gcvit.data.sampling import Share
 from gcvit.engine import pace
 from gcvit.engine.loop import Plan
-from gcvit.engine.optim import OptimConfig
 from gcvit.engine.pace import Pace
+from gcvit.engine.settings import OptimConfig
 
 
 class Clock:

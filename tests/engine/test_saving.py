@@ -6,8 +6,8 @@ import pytest
 
 from engine.toy import toy_model
 from gcvit.engine import saving
-from gcvit.engine.optim import OptimConfig
 from gcvit.engine.saving import Saver
+from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
 from gcvit.meta import list_checkpoints, read_meta
 

@@ -13,8 +13,8 @@ from timm.scheduler import CosineLRScheduler
 
 from gcvit.data.sampling import Share
 from gcvit.engine.loop import Plan
-from gcvit.engine.optim import OptimConfig
 from gcvit.engine.schedule import learning_rate
+from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.classify import ClassifyConfig
 
 

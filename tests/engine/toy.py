@@ -12,9 +12,9 @@ from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
 from gcvit.engine.log import RunLog
 from gcvit.engine.loop import Plan, fit
 from gcvit.engine.mending import Trained, mend
-from gcvit.engine.optim import OptimConfig
 from gcvit.engine.results import Results, saved_in
 from gcvit.engine.saving import Saver
+from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
 from gcvit.engine.stopping import StopRequest
 from gcvit.meta import last_results, read_meta

@@ -6,10 +6,10 @@ from gcvit.data.label_maps import default_palette
 from gcvit.model import GCViT
 from gcvit.tasks.classify import CLASSIFY
 from gcvit.tasks.detect import DETECT
-from gcvit.tasks.detect.saving import DetectPreprocessing
+from gcvit.tasks.detect.settings import DetectPreprocessing
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment import SEGMENT
-from gcvit.tasks.segment.saving import ScenePreprocessing
+from gcvit.tasks.segment.settings import ScenePreprocessing
 from gcvit.weights.preprocessing import Preprocessing
 from laws.models import random_images, small_model
 from tasks.detect.building import detector

@@ -6,9 +6,10 @@ import pytest
 from explain.models import image, opened_classifier
 from gcvit.errors import UserError
 from gcvit.explain import Look, measure_reach
-from gcvit.explain.maps import Choice, maps_of
+from gcvit.explain.maps import maps_of
 from gcvit.explain.reach import table
 from gcvit.explain.report_card import graded_maps
+from gcvit.explain.settings import Choice
 from gcvit.model.config import STAGES
 from gcvit.serve.views import View
 from gcvit.tasks.ablations import ABLATIONS, Ablation

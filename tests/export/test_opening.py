@@ -18,7 +18,8 @@ from gcvit.export.trained import as_exported
 from gcvit.export.writing import export_path, write_export
 from gcvit.tasks.classify.answer import Classification
 from gcvit.tasks.opened import Opened
-from gcvit.tasks.segment.answer import Segmentation, SegmentLooks
+from gcvit.tasks.segment.answer import Segmentation
+from gcvit.tasks.segment.settings import SegmentLooks
 
 from .test_trained import MODELS, NAMES, SIZE, every_model
 

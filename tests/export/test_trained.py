@@ -9,13 +9,14 @@ from PIL import Image
 from torch import Tensor
 
 import gcvit
-from gcvit.export.trained import BACKBONE, as_exported
+from gcvit.export.formats import BACKBONE
+from gcvit.export.trained import as_exported
 from gcvit.factory import create_model
 from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.classify import CLASSIFY
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment import SEGMENT
-from gcvit.tasks.segment.saving import ScenePreprocessing
+from gcvit.tasks.segment.settings import ScenePreprocessing
 from gcvit.weights.hub import save_hub
 from gcvit.weights.preprocessing import Preprocessing
 from laws.weights import meaningful_weights

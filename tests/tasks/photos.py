@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gcvit.data.images import ImageError
 from gcvit.tasks.classify import CLASSIFY
-from gcvit.tasks.classify.answer import ClassifyLooks
+from gcvit.tasks.classify.config import ClassifyLooks
 from gcvit.tasks.classify.evaluation import ClassifyEvaluation
 from gcvit.tasks.evaluate import Evaluator
 from gcvit.tasks.opened import Opened

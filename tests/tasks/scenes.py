@@ -13,10 +13,9 @@ from gcvit.data.label_maps import default_palette
 from gcvit.tasks.evaluate import Evaluator
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment import SEGMENT
-from gcvit.tasks.segment.answer import SegmentLooks
 from gcvit.tasks.segment.evaluation import SegmentEvaluation
-from gcvit.tasks.segment.saving import ScenePreprocessing
 from gcvit.tasks.segment.segmenter import SegmentationModel, SegmenterOutput
+from gcvit.tasks.segment.settings import ScenePreprocessing, SegmentLooks
 from gcvit.tasks.task import HeldOut
 
 CLASSES = ["sky", "road", "<b>tree</b>", "car"]

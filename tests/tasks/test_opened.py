@@ -11,10 +11,12 @@ from PIL import Image
 
 import gcvit
 from gcvit.data.images import load_image
-from gcvit.data.pixels import RGB8
-from gcvit.tasks.classify.answer import Classification, ClassifyLooks, ClassifyTelling
+from gcvit.data.settings import RGB8
+from gcvit.tasks.classify.answer import Classification
+from gcvit.tasks.classify.config import ClassifyLooks, ClassifyTelling
 from gcvit.tasks.opened import Answer, Failure, Opened, Prepared, read_ahead
-from gcvit.tasks.segment.answer import Segmentation, SegmentLooks
+from gcvit.tasks.segment.answer import Segmentation
+from gcvit.tasks.segment.settings import SegmentLooks
 from gcvit.tasks.train import TrainResult
 from tasks import photos, scenes
 

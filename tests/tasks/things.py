@@ -12,10 +12,10 @@ from gcvit.data import masks as run_lengths
 from gcvit.data.images import ImageError
 from gcvit.data.label_maps import default_palette
 from gcvit.data.objects import Objects
-from gcvit.tasks.detect import DETECT, Detections, HeadConfig
-from gcvit.tasks.detect.answer import DetectLooks
+from gcvit.tasks.detect import DETECT, HeadConfig
 from gcvit.tasks.detect.evaluation import DetectEvaluation
-from gcvit.tasks.detect.saving import DetectPreprocessing
+from gcvit.tasks.detect.objects import Detections
+from gcvit.tasks.detect.settings import DetectLooks, DetectPreprocessing
 from gcvit.tasks.evaluate import Evaluator
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import HeldOut

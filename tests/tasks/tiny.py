@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.classify import CLASSIFY, AugmentConfig, ClassifyConfig
 from gcvit.tasks.detect import DETECT, DetectAugmentConfig, DetectConfig, HeadConfig
 from gcvit.tasks.segment import SEGMENT

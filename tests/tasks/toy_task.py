@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gcvit import distributed
 from gcvit.data.shapes import ShapesDataset
 from gcvit.engine.loop import Plan
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.model import GCViT
 from gcvit.tasks.backbone import backbone_config
 from gcvit.tasks.config import RunConfig

@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from math import log, log2
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
+from gcvit.bench.ablation_rows import OURS, PAPER, TableName, ablation_lines, arms_of, check_arms
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.from_scratch import build_fresh, train_once
 from gcvit.bench.published import Line
 from gcvit.bench.rows import Rows
-from gcvit.bench.tables import ablation_lines, heading
+from gcvit.bench.settings import AblationBudget
 from gcvit.data.shapes import draw_built_in
 from gcvit.engine.config import as_dict
 from gcvit.engine.device import resolve_device
-from gcvit.engine.fields import Range, check_fields
 from gcvit.engine.loop import TrainingDiverged
 from gcvit.engine.pace import Pace
-from gcvit.errors import UserError, require
+from gcvit.errors import UserError
 from gcvit.metrics.significance import t_test
 from gcvit.model import VARIANTS
 from gcvit.tasks import task_named
@@ -28,14 +28,9 @@ from gcvit.tasks.ablations import ABLATIONS
 from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.config import ArchConfig, RunConfig
 from gcvit.tasks.task import Data, Task
-from gcvit.wording import instead
 
 Say = Callable[[str], None]
-TableName = Literal["4", "5", "S.2", "open"]
-PAPER: tuple[TableName, ...] = ("4", "5", "S.2")
-TaskName = Literal["classify", "segment", "detect"]
 RESULTS, LOGS = "results.jsonl", "logs"
-OURS = "gcvit_tiny"  # the last row of each table
 WARMUP = "10%"  # the recipes' own are made for runs of their length
 
 # What the paper's models become in small; all else of a row is what the paper changes.
@@ -82,44 +77,7 @@ def _augmented(config: Any, **changes: object) -> RunConfig:
     return replace(config, augment=replace(config.augment, **changes))
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What every run gets. Raises UserError, naming the setting, for a value out of range."""
-
-    steps: Annotated[int | None, Range(1, 100_000_000)] = None
-    """updates of the weights; none: 500 for classify, 1200 for segment, 300 for detect: 1 to 2 minutes of a core"""
-    batch_size: Annotated[int | None, Range(2, 1_000_000)] = None
-    """pictures a step; none: the small recipe's, 32 for classify and 8 for the others"""
-    lr: Annotated[float | None, Range(0, 1000, but=(0,))] = None
-    """peak learning rate; none: 5e-4 for classify, the small recipe's for the others"""
-    size: Annotated[int | None, Range(64, 1024)] = None
-    """side in pixels of what the model sees, a multiple of 32; none: 64 for classify, 96 for segment, 128 for detect"""
-    dim: Annotated[int, Range(16, 256)] = 16
-    """GC ViT's width, a multiple of 16; Swin's is half as much again; 64 is the paper's"""
-    deep: bool = False
-    """as many blocks as in the paper, 19 and 6 in stage 3, not 10 and 2"""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        require(self.dim % 16 == 0, "dim", self.dim, "a multiple of 16")
-        require(self.size is None or self.size % 32 == 0, "size", self.size, "a multiple of 32")
-
-
-def arms_of(tables: Sequence[str]) -> list[str]:
-    """The rows of the tables, by name, each once, ours last."""
-    names = dict.fromkeys(str(line.model) for table in tables for line in ablation_lines(table))
-    return [*(name for name in names if name != OURS), OURS]
-
-
-def check_arms(arms: Sequence[str], tables: Sequence[str]) -> None:
-    """Raises UserError for one that is no row of these tables."""
-    known = arms_of(tables)
-    for arm in arms:
-        if arm not in known:
-            raise UserError(f"no row of {', '.join(map(heading, tables))} is called {arm!r}; {instead(arm, known)}")
-
-
-def settings(task: Task, budget: Budget, data: str | None, device: str = "auto", workers: int = 0) -> RunConfig:
+def settings(task: Task, budget: AblationBudget, data: str | None, device: str = "auto", workers: int = 0) -> RunConfig:
     """The configuration of all runs but for the arm and the seed: the task's small recipe without drop path, measured
     once, after the last step."""
     study, recipe = STUDIES[task.name], task.recipes[next(iter(task.own_recipe or task.recipes))].config()
@@ -141,7 +99,7 @@ def settings(task: Task, budget: Budget, data: str | None, device: str = "auto",
     )
 
 
-def in_small(config: RunConfig, arm: str, budget: Budget) -> RunConfig:
+def in_small(config: RunConfig, arm: str, budget: AblationBudget) -> RunConfig:
     """The runs' configuration with the model of a row."""
     changes = dict(ABLATIONS[arm].changes) if arm in ABLATIONS else {}
     sevens = changes.pop("windows", None) is not None  # in the paper's rows 7, 7, 7, 7
@@ -158,7 +116,7 @@ def in_small(config: RunConfig, arm: str, budget: Budget) -> RunConfig:
 def run_ablations(
     folder: Path,
     task: str,
-    budget: Budget,
+    budget: AblationBudget,
     *,
     data: str | None = None,
     arms: Sequence[str] = (),
@@ -214,7 +172,9 @@ def _open(task: Task, config: RunConfig) -> Data:
     return data
 
 
-def one_run(task: Task, arm: str, budget: Budget, config: RunConfig, data: Data, log_path: Path) -> dict[str, Any]:
+def one_run(
+    task: Task, arm: str, budget: AblationBudget, config: RunConfig, data: Data, log_path: Path
+) -> dict[str, Any]:
     """Train and measure. config: of `settings`, with a seed."""
     config = in_small(config, arm, budget)
     opened = build_fresh(task, config, data)

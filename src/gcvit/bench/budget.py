@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Annotated, Literal
 
 import torch
 
@@ -13,52 +12,15 @@ from gcvit.bench.floors import Rates, measure_rates
 from gcvit.bench.forms import Conditions, prepare
 from gcvit.bench.machine import machine
 from gcvit.bench.profiling import Spent, where_time_goes
+from gcvit.bench.settings import BudgetConfig
 from gcvit.bench.timing import take_turn
 from gcvit.bench.work import MLP, REST, Place, Work, work
 from gcvit.engine.device import resolve_device
-from gcvit.engine.fields import Range, check_fields
-from gcvit.errors import UserError, require
+from gcvit.errors import UserError
 from gcvit.factory import create_model
-from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, Pair, sides
 
 WARM_UP_STEPS = 3
 NOT_BY_PART = {"compiled", "blocks", "cudagraph", *RUNTIMES}
-
-
-@dataclass(frozen=True)
-class BudgetConfig:
-    """Where the time of a GC ViT's forward pass has to go, and where it does.
-
-    Raises UserError, naming the setting, for a value out of range and for a model or form that does not exist.
-    """
-
-    batch_size: Annotated[int, Range(1, 65_536)] = 8
-    """Images in a batch."""
-    size: int | str = 224
-    """Pixels: a side, or HEIGHTxWIDTH such as 800x1344; at least 32 a side."""
-    part: Literal["model", "backbone"] = "model"
-    """backbone: without final norm and head."""
-    windows: Annotated[tuple[int, int, int, int] | None, Range(1, LARGEST_SIDE)] = None
-    """Windows in tokens a side, stage by stage; left out: the published share of the size."""
-    precision: Literal["fp32", "bf16", "pure-bf16"] = "fp32"
-    """bf16: autocast over fp32 weights, as in training; pure-bf16: weights and images too."""
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:1."""
-    steps: Annotated[int, Range(1, 1_000_000)] = 20
-    """Timed forward passes."""
-    threads: Annotated[int | None, Range(1, 1_024)] = None
-    """CPU threads, of the model and of the floors; left out: as many as torch chooses."""
-    scale: Annotated[int, Range(1, 64)] = 1
-    """Divides the matrices and arrays that the floors are measured with; above 1 for a first look only."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
-
-    @property
-    def sides(self) -> Pair:
-        """(height, width) in pixels."""
-        return sides(self.size)
 
 
 @dataclass(frozen=True)

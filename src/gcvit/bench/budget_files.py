@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from gcvit.bench.budget import Budget, BudgetConfig, as_json, describe
+from gcvit.bench.budget import Budget, as_json, describe
 from gcvit.bench.markdown import markdown_facts, markdown_table
+from gcvit.bench.settings import BudgetConfig
 from gcvit.bench.speed_files import digits
 from gcvit.files import write_atomically
 

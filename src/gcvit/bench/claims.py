@@ -8,7 +8,7 @@ from math import log, log2
 from pathlib import Path
 from statistics import mean, stdev
 from time import perf_counter
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.puzzles import DISTANCES, GRID, PATCH, PUZZLES, SIDE, WINDOW, Puzzle, Scenes, draw
 from gcvit.bench.rows import Rows
+from gcvit.bench.settings import PuzzleBudget
 from gcvit.engine.device import resolve_device, threads_for
-from gcvit.engine.fields import Range, check_fields
 from gcvit.engine.loop import seed_everything
 from gcvit.engine.pace import Pace
 from gcvit.engine.schedule import learning_rate
-from gcvit.errors import UserError, require
+from gcvit.errors import UserError
 from gcvit.metrics.significance import t_test
 from gcvit.model.ablations import PatchStem
 from gcvit.model.config import GCViTConfig
@@ -62,32 +62,6 @@ ARMS = {
     "full": Arm("every token attends to all", {"blocks": ("local", "local")}, everywhere=True),
     "local": Arm("two local blocks", {"blocks": ("local", "local")}),
 }
-PuzzleName = Literal["select", "copy", "copy_empty"]
-ArmName = Literal[
-    "gcvit", "gcvit_no_squeeze", "kv", "kv_no_squeeze", "v", "v_no_squeeze", "swin_4", "swin_8", "full", "local"
-]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What every arm gets. Raises UserError, naming the setting, for a value out of range."""
-
-    steps: Annotated[int, Range(1, 10_000_000)] = 500
-    """updates of the weights; all distances are learned at once, from new pictures in every step"""
-    batch_size: Annotated[int, Range(1, 65_536)] = 4
-    """pictures a step, with 15 targets each"""
-    lr: Annotated[float, Range(0, 1000, but=(0,))] = 3e-3
-    """peak learning rate of AdamW: 10% warm-up, then a cosine to 0"""
-    dim: Annotated[int, Range(16, 1024)] = 32
-    """channels, a multiple of 16, which are a head's"""
-    scenes: Annotated[int, Range(16, 1_000_000)] = 256
-    """held-out scenes a run, each measured with every cue; with few none may have a target three windows away"""
-    long: bool = False
-    """the long form: four stages that see the pictures at 256 pixels, not one that sees them at 64; for a GPU"""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        require(self.dim % 16 == 0, "dim", self.dim, "a multiple of 16")
 
 
 class Solver(nn.Module):
@@ -134,7 +108,7 @@ class Solver(nn.Module):
 
 def run_claims(
     folder: Path,
-    budget: Budget,
+    budget: PuzzleBudget,
     *,
     puzzles: Sequence[str] = tuple(PUZZLES),
     arms: Sequence[str] = tuple(ARMS),
@@ -167,7 +141,7 @@ def run_claims(
 
 
 def one_run(
-    puzzle: Puzzle, arm: Arm, budget: Budget, seed: int, device: torch.device, stepped: Callable[[int], None]
+    puzzle: Puzzle, arm: Arm, budget: PuzzleBudget, seed: int, device: torch.device, stepped: Callable[[int], None]
 ) -> dict[str, Any]:
     """Train and measure. stepped: called with the number of steps that are done."""
     start = perf_counter()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import log, prod
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import timm
@@ -13,18 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gcvit.bench.cost import macs
 from gcvit.bench.peak import Measuring, Spent, measure
+from gcvit.bench.settings import ComplexityConfig
 from gcvit.bench.swin import SWIN_SIZES, swin
-from gcvit.engine.device import resolve_device
-from gcvit.engine.fields import Range, check_fields
-from gcvit.errors import require
 from gcvit.factory import create_model, variant
 from gcvit.model import GCViT, GCViTConfig
-from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, STAGES
+from gcvit.model.config import STAGES
 from gcvit.model.windows import grid
 
 Say = Callable[[str], None]
 WHOLE = 224  # pixels, a side of which no window is padded
-SIDES = Range(SMALLEST_SIDE, LARGEST_SIDE)
 Name = Literal["gcvit", "gcvit, growing windows", "swin_tiny", "vit_small"]
 GROWING: Name = "gcvit, growing windows"
 NAMES: dict[Name, str] = {
@@ -34,28 +31,6 @@ NAMES: dict[Name, str] = {
     "vit_small": "ViT-S/16, global attention",
 }
 PATCHES: dict[Name, int] = {"swin_tiny": 4, "vit_small": 16}  # timm's take whole ones only
-
-
-@dataclass(frozen=True)
-class ComplexityConfig:
-    """Raises UserError, naming the setting, for a value out of range and a device that is not here."""
-
-    model: str = "gcvit_tiny"
-    """one of ours (`gcvit info` lists them)"""
-    sizes: Annotated[tuple[int, ...], SIDES] = (112, 224, 448, 672, 896, 1120, 1344, 1568, 1792, 2016, 2048)
-    """sides of square images in pixels, at least three; counted"""
-    measured_up_to: Annotated[int, Range(0, LARGEST_SIDE)] = 0
-    """the largest side at which time and memory are measured too; 0: none. A GPU takes all, two cores 1,120"""
-    device: str = "cpu"
-    """where they are measured: auto, cpu, cuda or cuda:N"""
-    threads: Annotated[int | None, Range(1, 1_024)] = None
-    """CPU threads; none: as many as torch chooses"""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        variant(self.model)
-        resolve_device(self.device)
-        require(len(set(self.sizes)) >= 3, "sizes", self.sizes, "at least three, to fit a line through")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Size, nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from gcvit.internals import pooling_operator
+from gcvit.internals.of_torch import pooling_operator
 from gcvit.model import GCViTConfig
 from gcvit.model.config import STAGES, Pair
 from gcvit.model.windows import grid

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from statistics import median
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -18,95 +17,39 @@ from gcvit.bench.detectors import Learning, counted, objects
 from gcvit.bench.forms import Conditions, Forward, prepare
 from gcvit.bench.machine import machine
 from gcvit.bench.peak import beyond
+from gcvit.bench.settings import SpeedConfig
 from gcvit.bench.timing import Step, Turn, energy_meter, take_turn
 from gcvit.bench.twins import Twins, tolerance
 from gcvit.engine.device import resolve_device
-from gcvit.engine.fields import Range, check_fields
 from gcvit.errors import UserError, require
-from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, Pair, sides
-from gcvit.tasks.detect.settings import Kind
+from gcvit.model.config import Pair
 
 WARM_UP_STEPS = 3
 DETECTOR_FORMS = {"folded", "channels_last", "sdpa"}
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class SpeedConfig:
-    """Compare the speed of GC ViTs with timm's and with other models, in turns.
+def contenders_of(config: SpeedConfig) -> list[Contender]:
+    """The models, read; those to compare by default when none are named. Raises UserError for a model or form that does
+    not exist."""
+    named = config.models or (("timm/gcvit_tiny", "gcvit_tiny") if config.heads is None else DETECTORS)
+    if not config.models and config.mode == "inference":
+        named = (*named, "gcvit_tiny:folded")
+    if config.peers and config.heads is None:
+        named = (*named, *(peer for peer in PEERS if peer not in {name.split(":")[0] for name in named}))
+    return [parse(name, config.forms) for name in named]
 
-    Raises UserError, naming the setting, for a value out of range and for a model or form that does not exist.
-    """
 
-    models: tuple[str, ...] = ()
-    """Written NAME[:FORM]…, with timm/ before a name of timm's; the first is the one that the others are compared
-    with. Left out: timm's gcvit_tiny and ours. Forms: folded, channels_last, sdpa, compiled, blocks, cudagraph;
-    torch-export, onnx, openvino, aot; int8 with onnx and openvino."""
-    peers: bool = False
-    """Add timm's gcvit_tiny, Swin-T, ConvNeXt-T and ViT-S where they are missing."""
-    forms: tuple[str, ...] = ()
-    """Forms for every model, such as compiled."""
-    batch_sizes: Annotated[tuple[int, ...], Range(1, 65_536)] = (1, 8)
-    """Images in a batch, each of these in turn."""
-    size: int | str | None = None
-    """Pixels: a side, or HEIGHTxWIDTH; at least 32 a side. Left out: 224, of detectors 800x1344."""
-    part: Literal["model", "backbone", "mask-rcnn", "cascade"] = "model"
-    """backbone: without final norm and head, the stages' maps. mask-rcnn, cascade: detectors, our heads on each model,
-    and torchvision/maskrcnn_resnet50_fpn_v2 as it is; 1,000 boxes and 100 objects a picture."""
-    windows: Annotated[tuple[int, int, int, int] | None, Range(1, LARGEST_SIDE)] = None
-    """Our models' windows in tokens a side, stage by stage; left out: the published share of the size, of detectors
-    that of 512."""
-    mode: Literal["inference", "train"] = "inference"
-    """A forward pass, or a training step: forward, loss, backward, AdamW; without drop path."""
-    precision: Literal["fp32", "bf16", "pure-bf16"] = "fp32"
-    """bf16: autocast over fp32 weights, as in training; pure-bf16: weights and images too."""
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda or cuda:1."""
-    rounds: Annotated[int, Range(1, 1_000_000)] = 10
-    """Turns of each model."""
-    turn_seconds: Annotated[float, Range(0, 3_600)] = 0.3
-    """Least length of a turn: a fast model takes several steps in it."""
-    threads: Annotated[int | None, Range(1, 1_024)] = None
-    """CPU threads; left out: as many as torch chooses."""
-    same_weights: bool = True
-    """Give GC ViTs of one architecture the same weights and stop if their outputs differ."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        require(len(self.batch_sizes) > 0, "batch_sizes", self.batch_sizes, "one or more")
-        require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
-        if torchvision := [contender for contender in self.contenders if contender.name == TORCHVISION]:
-            require(self.heads is not None, "part", self.part, f"mask-rcnn or cascade, with {torchvision[0]}")
-        if self.heads is not None and self.precision == "pure-bf16":
-            raise UserError("detectors compute losses and boxes in fp32: --precision fp32 or bf16")
-        if self.mode == "train" and (self.part == "backbone" or self.precision == "pure-bf16"):
-            raise UserError("training is measured on whole models over fp32 weights: --part model, fp32 or bf16")
-        conditions = Conditions(resolve_device(self.device), self.precision, self.mode == "train")
-        for contender in self.contenders:
-            conditions.check(contender)
-            if self.heads is not None and (forms := contender.forms - DETECTOR_FORMS):
-                raise UserError(f"{contender}: detectors are not compared {' and '.join(sorted(forms))}; leave it out")
-
-    @property
-    def heads(self) -> Kind | None:
-        """Of detectors, if it is them that are compared."""
-        return self.part if self.part in ("mask-rcnn", "cascade") else None
-
-    @property
-    def sides(self) -> Pair:
-        """(height, width) in pixels."""
-        usual = 224 if self.heads is None else "800x1344"
-        return sides(usual if self.size is None else self.size)
-
-    @property
-    def contenders(self) -> list[Contender]:
-        """The models, read; those to compare by default when none are named."""
-        named = self.models or (("timm/gcvit_tiny", "gcvit_tiny") if self.heads is None else DETECTORS)
-        if not self.models and self.mode == "inference":
-            named = (*named, "gcvit_tiny:folded")
-        if self.peers and self.heads is None:
-            named = (*named, *(peer for peer in PEERS if peer not in {name.split(":")[0] for name in named}))
-        return [parse(name, self.forms) for name in named]
+def check(config: SpeedConfig) -> None:
+    """Raise UserError for models that do not exist, or cannot be compared so, or not on the device."""
+    contenders = contenders_of(config)
+    if torchvision := [contender for contender in contenders if contender.name == TORCHVISION]:
+        require(config.heads is not None, "part", config.part, f"mask-rcnn or cascade, with {torchvision[0]}")
+    conditions = Conditions(resolve_device(config.device), config.precision, config.mode == "train")
+    for contender in contenders:
+        conditions.check(contender)
+        if config.heads is not None and (forms := contender.forms - DETECTOR_FORMS):
+            raise UserError(f"{contender}: detectors are not compared {' and '.join(sorted(forms))}; leave it out")
 
 
 @dataclass(frozen=True)
@@ -147,8 +90,9 @@ def run(config: SpeedConfig, progress: Say | None = None) -> list[Row]:
 
     Each model warms up and is compared with the first of its weights, then all take turns, A B C, C B A, A B C …, of
     whole steps. A model that no longer fits the GPU's memory raises torch's error. progress: told what is going on.
-    Raises UserError when models of the same weights do not agree.
+    Raises UserError as `check` does, and when models of the same weights do not agree.
     """
+    check(config)
     say: Say = progress or (lambda text: None)
     device = resolve_device(config.device)
     threads = torch.get_num_threads()
@@ -166,7 +110,7 @@ def describe(config: SpeedConfig) -> dict[str, str]:
 
 
 def _compare(config: SpeedConfig, batch_size: int, device: torch.device, say: Say) -> list[Row]:
-    contenders, training = config.contenders, config.mode == "train"
+    contenders, training = contenders_of(config), config.mode == "train"
     same_weights = config.same_weights and config.heads is None  # what detectors find is no tensor
     torch.compiler.reset()  # each batch size compiled for itself; torch gives up after a number of variants
     say(f"batch {batch_size}: building the models")

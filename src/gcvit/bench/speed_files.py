@@ -9,7 +9,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from gcvit.bench.markdown import markdown_facts, markdown_table
-from gcvit.bench.speed import Row, SpeedConfig, describe
+from gcvit.bench.settings import SpeedConfig
+from gcvit.bench.speed import Row, contenders_of, describe
 from gcvit.engine.figures import FAINT, HELD_OUT_COLOUR, TRAIN_COLOUR, save_figure
 from gcvit.files import write_atomically
 
@@ -46,7 +47,7 @@ def measured(config: SpeedConfig) -> str:
 def as_json(config: SpeedConfig, rows: Sequence[Row]) -> dict[str, object]:
     """The machine, the settings and every row, as plain JSON types."""
     settings = {field.name: getattr(config, field.name) for field in fields(SpeedConfig)}
-    settings["models"] = [str(contender) for contender in config.contenders]
+    settings["models"] = [str(contender) for contender in contenders_of(config)]
     return {"machine": describe(config), "settings": settings, "rows": [asdict(row) for row in rows]}
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gcvit.bench import detect_cost, published, segment_cost
+from gcvit.bench.ablation_rows import ABLATION_TABLES, ablation_lines, heading
 from gcvit.bench.contenders import TIMM
 from gcvit.bench.context import carriers
 from gcvit.bench.cost import macs, parameters
@@ -20,14 +21,6 @@ from gcvit.tasks.ablations import ABLATIONS
 
 Say = Callable[[str], None]
 Measured = Mapping[tuple[str, str], str]  # (model or ablation, column) -> what runs of ours reached
-NAMES = ("1", "2", "3", "4", "5", "S.1", "S.2", "S.3", "S.4", "open", "context")
-ABLATION_TABLES = {
-    "4": "from Swin-T to GC ViT-T",
-    "5": "downsamplers between the stages",
-    "S.2": "what the generator's tokens are",
-    "open": "what the paper leaves open",
-}
-LEFT_OPEN = "left open: "
 COUNTED = ("M params", "GFLOPs")
 APART = 0.01  # from which on a difference is to be explained
 CROSSVIT = {"timm/crossvit_base_240": 240}  # pixels, where they are others than the table's
@@ -77,13 +70,8 @@ class PaperTable:
         return heading(self.number)
 
 
-def heading(number: str) -> str:
-    """What a table is called; those that the paper does not have are of lower case."""
-    return number if number.islower() else f"Table {number}"
-
-
 def build(names: Sequence[str], measured: Measured, say: Say) -> Iterator[PaperTable]:
-    """The tables of these `NAMES`; what is counted is told to `say` while it is."""
+    """The tables of these `TABLES`; what is counted is told to `say` while it is."""
     makers: dict[str, Callable[[Measured, Say], PaperTable]] = {
         "1": lambda m, s: _classifiers("1", published.table_1(), m, s),
         "2": _detectors,
@@ -138,27 +126,6 @@ def _segmenters(measured: Measured, say: Say) -> PaperTable:
             counted = {"M params": row.parameters / 1e6, "GFLOPs": row.macs / 1e9}
         rows.append(Row(line.method, line.model, {}, _cells("3", line, counted, measured)))
     return PaperTable("3", "ADE20K, UPerNet, crops of 512 px", rows, [segment_cost.TITLE])
-
-
-def ablation_lines(table: str) -> list[Line]:
-    """The rows of one of `ABLATION_TABLES`; what the paper does not have has no values."""
-    if table == "5":
-        return [Line(method, name, {"top-1": top1}, {"": "text"}) for method, name, top1 in published.TABLE_5]
-    if table == "4":
-        lines = list(published.scores(published.TABLE_4))
-        extra = Line("  (the same, stage 3 with windows of 7)", "table_4_reparam_7", {}, {"": "ablation"})
-        return [*lines[:3], extra, *lines[3:]]
-    if table == "open":
-        left_open = [name for name in ABLATIONS if name.startswith("open_")]
-        lines = [Line(ABLATIONS[name].does.removeprefix(LEFT_OPEN), name, {}, {"": "ablation"}) for name in left_open]
-        ends = {"table_4_downsampler": "local blocks only", "gcvit_tiny": "GC ViT-T"}
-        first, last = (Line(method, name, {}, {"": "ablation"}) for name, method in ends.items())
-        return [first, *lines, last]
-    printed = {line.model: line for line in published.scores(published.TABLE_S2)}
-    return [
-        printed.get(name) or Line(f"  ({ABLATIONS[name].does})", name, {}, {"": "ablation"})
-        for name in (*(name for name in ABLATIONS if name.startswith("table_s2_")), "gcvit_tiny")
-    ]
 
 
 def _table_4(measured: Measured, say: Say) -> PaperTable:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import tyro
 from tyro.conf import OmitArgPrefixes, arg
 
-from gcvit.data.images import PIXEL_LIMIT
+from gcvit.data.settings import PIXEL_LIMIT
 from gcvit.engine.fields import Range, check_ranges, flag
 from gcvit.tasks import TASKS
 
@@ -46,6 +46,15 @@ def parse(kind: type[Arguments], command: str, argv: Sequence[str], *, default: 
     if isinstance(found, ReadsPictures) and found.max_pixels is not None:
         os.environ[PIXEL_LIMIT] = str(found.max_pixels)  # which the processes that read pictures inherit
     return found
+
+
+def checked(kind: type[Arguments], command: str, argv: Sequence[str], *parts: str) -> Any:
+    """`argv` as a `kind` with these parts of all tasks, before a model or data are opened: that takes seconds, and only
+    then is it known whose flags are right. What is wrong for every task ends the process here. None where help is asked
+    about what is named: that of its own task is the better one."""
+    if leading(argv) and {"-h", "--help"} & set(argv):
+        return None
+    return parse(with_parts(kind, **every_tasks(*parts)), command, argv)
 
 
 def with_parts(kind: type[Arguments], keep: Sequence[str] = (), **parts: Any) -> type[Any]:

@@ -1,32 +1,25 @@
 """`gcvit bench ablations`: Tables 4, 5 and S.2, and what the paper leaves open, trained in small."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes
 
-from gcvit.bench.ablations import (
-    PAPER,
-    STUDIES,
-    Budget,
-    Measured,
-    Step,
-    TableName,
-    TaskName,
-    arms_of,
-    check_arms,
-    run_ablations,
-    steps_of,
-)
+from gcvit.bench.ablation_rows import ABLATION_TABLES, PAPER, TableName, arms_of, check_arms, heading
 from gcvit.bench.markdown import markdown_table
-from gcvit.bench.tables import ABLATION_TABLES, heading
+from gcvit.bench.settings import AblationBudget, TaskName
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import flags_of, next_steps, say, table, write_figure, write_page
 from gcvit.engine.fields import Range
 from gcvit.errors import require
 from gcvit.wording import listed
+
+if TYPE_CHECKING:
+    from gcvit.bench.ablations import Measured, Step
 
 SURE = 0.05
 
@@ -56,7 +49,7 @@ class Ablations:
     """auto (a GPU if there is one), cpu, cuda or cuda:N"""
     workers: Annotated[int, Range(0, 1024)] = 0
     """processes that load images"""
-    budget: OmitArgPrefixes[Budget] = field(default_factory=Budget)
+    budget: OmitArgPrefixes[AblationBudget] = field(default_factory=AblationBudget)
 
     def __post_init__(self) -> None:
         """Raises UserError for no table, and for rows that the tables do not have."""
@@ -67,6 +60,8 @@ class Ablations:
 def run(argv: Sequence[str]) -> None:
     """Train what is left, and show all that is in the results."""
     arguments = parse(Ablations, "bench ablations", argv)
+    from gcvit.bench.ablations import STUDIES, run_ablations, steps_of
+
     rows = run_ablations(
         arguments.out,
         arguments.task,
@@ -138,6 +133,6 @@ def write(folder: Path, found: Sequence[Step], parts: Sequence[str]) -> None:
     """ablations.md, and the figure where there is something to compare with."""
     write_page(parts, folder / "ablations.md")
     if compared := [step for step in found if step.agrees is not None]:
-        from gcvit.bench.ablations_figure import draw  # a table alone needs no matplotlib
+        from gcvit.bench.ablations_figure import draw
 
         write_figure(draw(compared), folder / "ablations")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from gcvit.bench import budget, budget_files
+from gcvit.bench.settings import BudgetConfig
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table
 
@@ -22,12 +22,14 @@ class Arguments:
     """print one JSON object instead of tables"""
     out: Path | None = None
     """a folder for budget.json and budget.md"""
-    settings: OmitArgPrefixes[budget.BudgetConfig] = field(default_factory=budget.BudgetConfig)
+    settings: OmitArgPrefixes[BudgetConfig] = field(default_factory=BudgetConfig)
 
 
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Arguments, "bench budget", argv)
+    from gcvit.bench import budget, budget_files
+
     settings, written = arguments.settings, []
     again = ["gcvit", "bench", "budget"]
     with status() as progress:

@@ -1,19 +1,23 @@
 """`gcvit bench claims`: how far a block sees, and what travels between windows, tried on puzzles."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from tyro.conf import OmitArgPrefixes
 
-from gcvit.bench.claims import ARMS, ArmName, Budget, Line, PuzzleName, lines, run_claims
 from gcvit.bench.markdown import markdown_table
-from gcvit.bench.puzzles import DISTANCES, PUZZLES
+from gcvit.bench.settings import ArmName, PuzzleBudget, PuzzleName
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, flags_of, next_steps, say, status, table, write_figure, write_page
 from gcvit.engine.fields import Range
 from gcvit.errors import require
+
+if TYPE_CHECKING:
+    from gcvit.bench.claims import Line
 
 SURE = 0.01
 
@@ -36,7 +40,7 @@ class Claims:
     """runs of each arm on each puzzle"""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N"""
-    budget: OmitArgPrefixes[Budget] = field(default_factory=Budget)
+    budget: OmitArgPrefixes[PuzzleBudget] = field(default_factory=PuzzleBudget)
 
     def __post_init__(self) -> None:
         """Raises UserError for no puzzle and for no arm."""
@@ -47,6 +51,9 @@ class Claims:
 def run(argv: Sequence[str]) -> None:
     """Train what is left, and show all that is in the results."""
     arguments = parse(Claims, "bench claims", argv)
+    from gcvit.bench.claims import ARMS, lines, run_claims
+    from gcvit.bench.puzzles import PUZZLES
+
     with status() as progress:
         rows = run_claims(
             arguments.out,
@@ -60,7 +67,7 @@ def run(argv: Sequence[str]) -> None:
     found = lines(rows)
     for puzzle in dict.fromkeys(line.puzzle for line in found):
         say(f"\n{puzzle}: {PUZZLES[puzzle].asks}; chance {100 / PUZZLES[puzzle].answers:.0f}%")
-        table(COLUMNS, rows_of(found, puzzle))
+        table(columns(), rows_of(found, puzzle))
     say(f"\naccuracy in %, mean ± deviation over seeds; *: not chance, †: not the first arm's (p < {SURE:g},")
     say("Student's t, uncorrected); bits: log2 of the answers less the cross-entropy")
     facts((name, ARMS[name].does) for name in dict.fromkeys(line.arm for line in found))
@@ -70,15 +77,18 @@ def run(argv: Sequence[str]) -> None:
     next_steps(["gcvit", "bench", "claims", *more], ["gcvit", "tables", "context"])
 
 
-COLUMNS = [
-    *("arm", ">parameters", ">MMACs", ">seeds"),
-    *(f">{distance} window{'s' * (distance > 1)} away" for distance in DISTANCES),
-    ">bits",
-]
+def columns() -> list[str]:
+    """Headings of the table of a puzzle."""
+    from gcvit.bench.puzzles import DISTANCES
+
+    away = (f">{distance} window{'s' * (distance > 1)} away" for distance in DISTANCES)
+    return ["arm", ">parameters", ">MMACs", ">seeds", *away, ">bits"]
 
 
 def rows_of(found: Sequence[Line], puzzle: str) -> list[list[str]]:
     """The table of one puzzle, a row an arm."""
+    from gcvit.bench.claims import ARMS
+
     rows = []
     for arm in ARMS:
         own = [line for line in found if (line.puzzle, line.arm) == (puzzle, arm)]
@@ -98,16 +108,17 @@ def _accuracy(line: Line) -> str:
 def write(folder: Path, found: Sequence[Line]) -> None:
     """claims.md, with every p value, and the figure."""
     from gcvit.bench.claims_figure import draw
+    from gcvit.bench.puzzles import PUZZLES
 
     parts = []
     for puzzle in dict.fromkeys(line.puzzle for line in found):
-        parts += [f"### {puzzle}: {PUZZLES[puzzle].asks}", markdown_table(COLUMNS, rows_of(found, puzzle))]
-    columns = ["puzzle", "arm", ">distance", ">accuracy", ">deviation", ">bits", ">p, chance", ">p, first arm"]
+        parts += [f"### {puzzle}: {PUZZLES[puzzle].asks}", markdown_table(columns(), rows_of(found, puzzle))]
+    headings = ["puzzle", "arm", ">distance", ">accuracy", ">deviation", ">bits", ">p, chance", ">p, first arm"]
     full = []
     for line in found:
         figures = (line.accuracy, line.deviation, line.bits, line.p, line.p_first)
         full.append([line.puzzle, line.arm, str(line.distance), *map(_number, figures)])
-    parts += ["### Every figure", markdown_table(columns, full)]
+    parts += ["### Every figure", markdown_table(headings, full)]
     write_page(parts, folder / "claims.md")
     write_figure(draw(found), folder / "claims")
 

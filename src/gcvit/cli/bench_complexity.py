@@ -1,17 +1,21 @@
 """`gcvit bench complexity`: appendix F, Eq. 7 against counts, and growth over the image's size."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import OmitArgPrefixes
 
-from gcvit.bench.complexity import ComplexityConfig, Growth, StageCost, growths, stage_costs
-from gcvit.bench.machine import machine
+from gcvit.bench.settings import ComplexityConfig
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table, write_figure
-from gcvit.engine.device import resolve_device
 from gcvit.files import write_json
+
+if TYPE_CHECKING:
+    from gcvit.bench.complexity import Growth, StageCost
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class Complexity:
 def run(argv: Sequence[str]) -> None:
     """Count, measure if asked to, and show."""
     arguments = parse(Complexity, "bench complexity", argv)
+    from gcvit.bench.complexity import growths, stage_costs
+    from gcvit.bench.machine import machine
+    from gcvit.engine.device import resolve_device
+
+    device = resolve_device(arguments.settings.device)
     with status() as progress:
         progress("counting attention")
         costs = stage_costs(arguments.settings)
@@ -43,7 +52,7 @@ def run(argv: Sequence[str]) -> None:
     if any(growth.measured for growth in found):
         table(["", ">px", ">ms", ">peak MB"], [row for growth in found for row in _spent(growth)])
         say()
-        facts(machine(resolve_device(arguments.settings.device)).items())
+        facts(machine(device).items())
     if arguments.out is not None:
         _write(arguments.out, arguments.settings, costs, found)
     again = ["gcvit", "bench", "complexity", "--measured-up-to", 896, "--out", "complexity"]
@@ -78,6 +87,8 @@ def _spent(growth: Growth) -> list[list[str]]:
 
 def _write(folder: Path, settings: ComplexityConfig, costs: Sequence[StageCost], found: Sequence[Growth]) -> None:
     from gcvit.bench.complexity_figure import draw
+    from gcvit.bench.machine import machine
+    from gcvit.engine.device import resolve_device
 
     folder.mkdir(parents=True, exist_ok=True)
     content = {

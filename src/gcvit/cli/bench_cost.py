@@ -7,11 +7,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from gcvit.bench import detect_cost, paper_table, segment_cost
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import next_steps, say, say_lines, status, table
-
-TABLES = {"detect": detect_cost, "segment": segment_cost}
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,9 @@ class Cost:
 def run(argv: Sequence[str]) -> None:
     """Count and show."""
     arguments = parse(Cost, "bench cost", argv)
-    costs = TABLES[arguments.task]
+    from gcvit.bench import detect_cost, paper_table, segment_cost
+
+    costs = {"detect": detect_cost, "segment": segment_cost}[arguments.task]
     with status() as progress:
         found = []
         for row in costs.rows():

@@ -5,12 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from gcvit.bench.machine import machine
-from gcvit.bench.peak import Measuring
-from gcvit.bench.tradeoff import COSTS, front, points
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table, write_figure
-from gcvit.engine.device import resolve_device
 from gcvit.engine.fields import Range
 from gcvit.files import write_json
 
@@ -30,18 +26,20 @@ class Figure1:
     threads: Annotated[int | None, Range(1, 1_024)] = None
     """CPU threads; none: as many as torch chooses"""
 
-    def __post_init__(self) -> None:
-        resolve_device(self.device)
-
 
 def run(argv: Sequence[str]) -> None:
     """Count, measure if asked to, draw."""
     arguments = parse(Figure1, "bench figure1", argv)
+    from gcvit.bench.machine import machine
+    from gcvit.bench.peak import Measuring
+    from gcvit.bench.tradeoff import COSTS, front, points
+    from gcvit.bench.tradeoff_figure import draw
+    from gcvit.engine.device import resolve_device
+
+    device = resolve_device(arguments.device)
     measuring = Measuring(arguments.device, arguments.batch_size, threads=arguments.threads)
     with status() as progress:
         found = points(progress, measuring if arguments.measure else None)
-    from gcvit.bench.tradeoff_figure import draw
-
     costs = [cost for cost in COSTS if any(cost in point.costs for point in found)]
     rows = []
     for point in found:
@@ -50,7 +48,7 @@ def run(argv: Sequence[str]) -> None:
         rows.append([point.method, f"{point.top1:.1f}", *figures])
     table(["", ">top-1", *(f">{cost}" for cost in costs)], rows)
     say("\n*: on the Pareto front; top-1 as published by whom gcvit tables 1 says")
-    about = machine(resolve_device(arguments.device))
+    about = machine(device)
     if arguments.measure:
         facts(about.items())
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,9 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from gcvit.bench.queries import KINDS, measure_queries
 from gcvit.cli.arguments import ReadsPictures, parse
 from gcvit.cli.output import counter, facts, next_steps, say, table
 from gcvit.engine.fields import Range
-from gcvit.opening import open as open_model
-from gcvit.tasks.runs import hold_out, run_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,10 @@ class Queries(ReadsPictures):
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Queries, "bench queries", argv)
+    from gcvit.bench.queries import KINDS, measure_queries
+    from gcvit.opening import open as open_model
+    from gcvit.tasks.runs import hold_out, run_of
+
     opened = open_model(arguments.model)
     record = run_of(arguments.model, opened.task)
     config = opened.task.config() if record is None else record.config

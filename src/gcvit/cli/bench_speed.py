@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
-from gcvit.bench import speed, speed_files
+from gcvit.bench.settings import SpeedConfig
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table
 
@@ -20,12 +20,14 @@ class Speed:
     """print one JSON object with every turn instead of a table"""
     out: Path | None = None
     """a folder for results.json, results.md and a picture, speed.png"""
-    settings: OmitArgPrefixes[speed.SpeedConfig] = field(default_factory=speed.SpeedConfig)
+    settings: OmitArgPrefixes[SpeedConfig] = field(default_factory=SpeedConfig)
 
 
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Speed, "bench speed", argv)
+    from gcvit.bench import speed, speed_files
+
     settings, written = arguments.settings, []
     again = ["gcvit", "bench", "speed"]
     with status() as progress:

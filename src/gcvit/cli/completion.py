@@ -12,7 +12,7 @@ from tyro.conf import Positional
 
 from gcvit.cli.arguments import DESCRIBE, Described, parse
 from gcvit.cli.main import COMMANDS
-from gcvit.internals import arguments_of
+from gcvit.internals.of_others import arguments_of
 from gcvit.tasks import TASKS
 
 

@@ -8,8 +8,6 @@ from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import counter, next_steps, say
-from gcvit.data.splits import find_archives
-from gcvit.data.tars import write_index
 from gcvit.errors import UserError
 
 
@@ -24,6 +22,9 @@ class Index:
 def run(argv: Sequence[str]) -> None:
     """Write the indexes, those that are there anew."""
     data = parse(Index, "data index", argv).data
+    from gcvit.data.splits import find_archives
+    from gcvit.data.tars import write_index
+
     archives = find_archives(data)
     if not archives:
         raise UserError(f"{data}: {'no .tar files in it' if data.exists() else 'no such file or folder'}")

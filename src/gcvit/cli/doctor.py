@@ -1,24 +1,26 @@
 """`gcvit doctor PATH`: what is wrong with data, whatever the task that they are for."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, given, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, checked, given, leading, parse, whole, with_parts
 from gcvit.cli.output import counter, facts, flags_of, next_steps, say, table
-from gcvit.data.doctor import LEAK
-from gcvit.data.health import Finding, Health
-from gcvit.data.pixels import MOST_CHANNELS, RGB8, PixelFormat
-from gcvit.engine.device import cores
+from gcvit.data.settings import MOST_CHANNELS, RGB8, PixelFormat
 from gcvit.engine.fields import Range
 from gcvit.files import write_atomically
 from gcvit.tasks import task_named, task_of_data
-from gcvit.tasks.task import Task
 from gcvit.wording import harmless, listed
+
+if TYPE_CHECKING:
+    from gcvit.data.health import Finding, Health
+    from gcvit.tasks.task import Task
 
 SHOWN = 5  # findings of a kind, and files of a finding, that are printed
 
@@ -49,12 +51,16 @@ class Doctor(ReadsPictures):
 def run(argv: Sequence[str]) -> int:
     """Examine and show. Returns 1 when something must be mended."""
     words, name = leading(argv), given("--task", argv)
-    task = task_named(name) if name is not None else task_of_data(Path(words[0])) if words else None
-    if task is None:  # --help, what is wrong with the flags, or flags before the data
-        task = task_of_data(parse(with_parts(Doctor, **every_tasks("reading")), "doctor", argv).data)
+    if name is not None:
+        task = task_named(name)
+    else:
+        arguments = checked(Doctor, "doctor", argv, "reading")
+        task = task_of_data(Path(words[0]) if words else arguments.data)
     arguments = parse(with_parts(Doctor, reading=task.reading()), "doctor", argv)
     if arguments.fix is not None:
         return _repair(task, arguments.data, arguments.fix)
+    from gcvit.engine.device import cores
+
     workers = cores() if arguments.workers is None else arguments.workers
     pixels = PixelFormat(arguments.in_chans, arguments.value_range)
     reading: Any = whole(task.reading, arguments.reading)
@@ -115,6 +121,8 @@ def _rounded(values: Sequence[float]) -> list[float]:
 
 def _show_findings(health: Health, file: Path | None) -> None:
     """Faults and notes, a few of each kind; all of them go to `file`, as JSON."""
+    from gcvit.data.doctor import LEAK
+
     _show("faults", health.faults)
     _show("worth knowing", health.notes)
     if file is not None:

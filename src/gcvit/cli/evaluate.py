@@ -1,30 +1,31 @@
 """`gcvit eval MODEL…`: measures models on held-out images, one in detail or several side by side."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, given, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, checked, given, leading, parse, whole, with_parts
 from gcvit.cli.output import complain, counter, facts, next_steps, say, table, worst
-from gcvit.distributed import is_main, process_group
-from gcvit.engine.device import Precision, resolve_device
 from gcvit.engine.fields import Range
+from gcvit.engine.settings import Precision
 from gcvit.errors import UserError, require
 from gcvit.files import write_json
 from gcvit.model.config import SMALLEST_SIDE, sides
-from gcvit.opening import open as open_model
-from gcvit.tasks.config import BadImages
-from gcvit.tasks.evaluate import Measured, evaluate
-from gcvit.tasks.opened import Opened
-from gcvit.tasks.results import check_results_folder, write_evaluation
-from gcvit.tasks.runs import RunRecord, Share, hold_out, run_of
-from gcvit.tasks.task import Task
+from gcvit.tasks.config import BadImages, Share
 from gcvit.wording import by, listed
+
+if TYPE_CHECKING:
+    from gcvit.tasks.evaluate import Measured
+    from gcvit.tasks.opened import Opened
+    from gcvit.tasks.runs import RunRecord
+    from gcvit.tasks.task import Task
 
 CONFUSED = 5  # pairs of classes shown
 
@@ -71,11 +72,13 @@ class Evaluate(ReadsPictures):
 
 def run(argv: Sequence[str]) -> None:
     """Evaluate and show; of several processes the first one speaks."""
+    checked(Evaluate, "eval", argv, "reading", "looks")
     models = leading(argv)
     if not models:
-        every = every_tasks("reading", "looks")
-        parse(with_parts(Evaluate, **every), "eval", argv)  # --help, or what is wrong with the flags
         raise UserError("name at least one model first: gcvit eval gcvit-runs/quickstart-001")
+    from gcvit.distributed import is_main, process_group
+    from gcvit.opening import open as open_model
+
     opened = [open_model(source, trust_code="--trust-code" in argv) for source in models]
     task = _one_task(opened)
     runs = [_run_of(source, task, argv) for source in models]
@@ -112,6 +115,8 @@ def run(argv: Sequence[str]) -> None:
 
 def _run_of(source: str, task: Task, argv: Sequence[str]) -> RunRecord | None:
     """The run of a model. What cannot be read of it is only told where the data are named, and else refused."""
+    from gcvit.tasks.runs import run_of
+
     try:
         return run_of(source, task)
     except UserError as error:
@@ -134,6 +139,9 @@ def _one_task(opened: Sequence[Opened]) -> Task:
 
 def _check(arguments: Any, task: Task) -> list[Any]:
     """The sizes. Raises UserError for what can be seen to be wrong before any data are opened."""
+    from gcvit.engine.device import resolve_device
+    from gcvit.tasks.results import check_results_folder
+
     resolve_device(arguments.device)
     if arguments.out is not None:
         check_results_folder(arguments.out)
@@ -161,6 +169,10 @@ def _measure(
     runs: Sequence[RunRecord | None],
     sizes: Sequence[Any],
 ) -> list[Measured]:
+    from gcvit.distributed import is_main
+    from gcvit.tasks.evaluate import evaluate
+    from gcvit.tasks.runs import hold_out
+
     looks: Any = whole(task.looks, arguments.looks)
     at = [(*model, size) for model in zip(arguments.model, opened, runs, strict=True) for size in sizes or [None]]
     shown = [model if size is None else model.resized(size) for _, model, _, size in at]
@@ -192,6 +204,8 @@ def _trust(arguments: Any) -> list[str]:
 
 def _write(out: Path, results: Sequence[Measured], flags: Sequence[str]) -> None:
     """One result's files into `out`; those of several into numbered folders below it, their figures beside them."""
+    from gcvit.tasks.results import write_evaluation
+
     if len(results) == 1:
         write_evaluation(out, results[0], flags=flags)
         return

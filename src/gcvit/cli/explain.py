@@ -1,42 +1,30 @@
 """`gcvit explain MODEL IMAGES…`: what a model looks at, as figures and arrays."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-from torch import nn
 from tyro.conf import Positional, arg
 
-from gcvit.bench.building import build
-from gcvit.bench.contenders import parse as contender
-from gcvit.bench.twins import fill
 from gcvit.cli.arguments import ReadsPictures, leading, parse
 from gcvit.cli.output import complain, counter, next_steps, say, table, track
 from gcvit.cli.predict import find_images, result_names
-from gcvit.data.images import ImageError
-from gcvit.engine.device import resolve_device
 from gcvit.engine.fields import Range
-from gcvit.engine.figures import save_figure
 from gcvit.errors import UserError, require
-from gcvit.explain.cam import Cam
-from gcvit.explain.figures import Column, Format, Row, draw_channels, draw_components, draw_maps, draw_reach
-from gcvit.explain.look import look, require_visible
-from gcvit.explain.maps import Choice, Maps, Shown, maps_of
-from gcvit.explain.queries import principal_components
-from gcvit.explain.reach import measure_reach, save_reach
-from gcvit.explain.reach import table as reach_table
-from gcvit.explain.report_card import report_card
-from gcvit.explain.report_card import table as grades_table
+from gcvit.explain.settings import Cam, Choice, Format, Shown
 from gcvit.files import write_json
 from gcvit.model.config import LARGEST_SIDE, Pair, sides
-from gcvit.opening import open as open_model
-from gcvit.tasks.backbone import backbone_of
-from gcvit.tasks.opened import Opened
-from gcvit.tasks.target import NothingFound
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gcvit.explain.maps import Maps
+    from gcvit.tasks.opened import Opened
 
 ON_A_PAGE = 8  # pictures in one figure
 
@@ -88,10 +76,16 @@ class Explain(ReadsPictures):
 
 def run(argv: Sequence[str]) -> int:
     """Draw and write; 1 when an image could not be read, or nothing is found in it, after all the others."""
-    if not leading(argv):
-        parse(Explain, "explain", argv)  # --help, or what is wrong with the flags
-        raise UserError("name a model first, then images: gcvit explain MODEL photo.jpg")
     arguments = parse(Explain, "explain", argv)
+    if not leading(argv):
+        raise UserError("name a model first, then images: gcvit explain MODEL photo.jpg")
+    from gcvit.data.images import ImageError
+    from gcvit.engine.device import resolve_device
+    from gcvit.explain.looking import look, require_visible
+    from gcvit.explain.maps import maps_of
+    from gcvit.opening import open as open_model
+    from gcvit.tasks.target import NothingFound
+
     opened = open_model(arguments.model)
     require_visible(opened)
     opened.model.to(resolve_device(arguments.device))
@@ -138,6 +132,9 @@ def run(argv: Sequence[str]) -> int:
 
 def grade(opened: Opened, out: Path) -> None:
     """Make the report card, show it and write it as JSON."""
+    from gcvit.explain.report_card import report_card
+    from gcvit.explain.report_card import table as grades_table
+
     with counter("grading the maps on built-in scenes") as progress:
         grades = report_card(opened, progress=progress)
     table(*grades_table(grades))
@@ -151,6 +148,11 @@ def beside(opened: Opened, names: Sequence[str], files: Sequence[Path]) -> dict[
 
     Raises UserError for other models that cannot be given what the model sees in these files.
     """
+    from gcvit.bench.building import build
+    from gcvit.bench.contenders import parse as contender
+    from gcvit.bench.twins import fill
+    from gcvit.tasks.backbone import backbone_of
+
     backbone = backbone_of(opened.model)
     chosen = [contender(name) for name in names]
     others: dict[str, nn.Module] = {f"{opened.name}, random weights": deepcopy(backbone)}
@@ -173,6 +175,9 @@ def beside(opened: Opened, names: Sequence[str], files: Sequence[Path]) -> dict[
 
 def _sizes(opened: Opened, files: Sequence[Path]) -> Iterator[Pair]:
     """At which the model sees those that can be read."""
+    from gcvit.data.images import ImageError
+    from gcvit.explain.looking import look
+
     for file in files:
         with suppress(ImageError):
             yield look(opened, file).size
@@ -180,6 +185,11 @@ def _sizes(opened: Opened, files: Sequence[Path]) -> Iterator[Pair]:
 
 def reaching(opened: Opened, files: list[Path], others: dict[str, nn.Module], out: Path, kind: Format) -> None:
     """Measure how far blocks reach, of the model and of others; show, draw and write it."""
+    from gcvit.engine.figures import save_figure
+    from gcvit.explain.figures import draw_reach
+    from gcvit.explain.reach import measure_reach, save_reach
+    from gcvit.explain.reach import table as reach_table
+
     with counter("measuring how far blocks reach") as progress:
         found = measure_reach(opened, files, others, progress=progress)
     table(*reach_table(found))
@@ -192,6 +202,12 @@ def reaching(opened: Opened, files: list[Path], others: dict[str, nn.Module], ou
 
 def write_figures(found: dict[Path, Maps], choice: Choice, out: Path, kind: Format) -> list[Path]:
     """A page of figures for every so many pictures; returns the files."""
+    import torch
+
+    from gcvit.engine.figures import save_figure
+    from gcvit.explain.figures import Column, Row, draw_channels, draw_components, draw_maps
+    from gcvit.explain.queries import principal_components
+
     components = [
         [
             part.numpy()

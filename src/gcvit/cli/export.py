@@ -1,30 +1,30 @@
 """`gcvit export`: trained models as files for other runtimes, each compared with its model before it is kept."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-from torch import Tensor
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import ReadsPictures, parse
 from gcvit.cli.output import complain, facts, next_steps, say, status, table
 from gcvit.cli.predict import find_images
-from gcvit.data.shapes import BUILT_IN_PIXELS, ShapesDataset
 from gcvit.engine.fields import Range
 from gcvit.errors import UserError
-from gcvit.export.check import Check
-from gcvit.export.formats import CODE, Format
-from gcvit.export.sidecar import sidecar_path
-from gcvit.export.trained import Part, Trained, as_exported
-from gcvit.export.writing import Export, export_path, require_packages, write_export
+from gcvit.export.formats import CODE, Format, Part
 from gcvit.model.config import Pair, check_sides, sides
-from gcvit.opening import open as open_model
-from gcvit.tasks.opened import Failure, read_ahead
 from gcvit.wording import percent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gcvit.export.check import Check
+    from gcvit.export.trained import Trained
+    from gcvit.export.writing import Export
 
 BATCH = 8  # pictures that are computed at once
 DRAWN = 16  # built-in pictures to compare on where none are given
@@ -69,6 +69,10 @@ def run(argv: Sequence[str]) -> int:
     sizes = _check(arguments)
     calibration = _some(arguments.calibration, arguments.calibration_images) if arguments.int8 else []
     pictures = _some(arguments.images, arguments.check_images)
+    from gcvit.export.trained import as_exported
+    from gcvit.export.writing import require_packages
+    from gcvit.opening import open as open_model
+
     require_packages(arguments.to, int8=arguments.int8)
     with status() as progress:
         progress(f"opening {arguments.model}")
@@ -107,6 +111,9 @@ def _some(folder: Path | None, count: int) -> list[Path]:
 
 
 def _export(arguments: ExportModel, trained: Trained, calibration: list[Path], pictures: list[Path]) -> Export:
+    from gcvit.data.shapes import BUILT_IN_PIXELS
+    from gcvit.export.writing import export_path, write_export
+
     path = export_path(arguments.out, trained, arguments.to, int8=arguments.int8)
     with status() as progress:
         progress(f"{path.name}: reading pictures")
@@ -134,6 +141,10 @@ def _batches(files: list[Path], trained: Trained) -> Iterator[Tensor]:
     """The pictures as the model wants them; those that cannot be read are told and left out.
 
     Raises UserError when none can be read."""
+    import torch
+
+    from gcvit.tasks.opened import Failure, read_ahead
+
     read = 0
     for batch in read_ahead(files, trained.opened.pixels, trained.transform(), BATCH):
         for item in batch:
@@ -148,12 +159,18 @@ def _batches(files: list[Path], trained: Trained) -> Iterator[Tensor]:
 
 
 def _built_in(trained: Trained) -> Iterator[Tensor]:
+    import torch
+
+    from gcvit.data.shapes import ShapesDataset
+
     dataset = ShapesDataset("val", DRAWN, trained.size, trained.transform()).with_pixels(trained.opened.pixels)
     for start in range(0, DRAWN, BATCH):
         yield torch.stack([dataset[index][0] for index in range(start, min(start + BATCH, DRAWN))])
 
 
 def _show(export: Export, trained: Trained) -> None:
+    from gcvit.export.sidecar import sidecar_path
+
     _tables(export.check, "same class" if trained.part == "model" and not trained.outputs else "cosine")
     if export.problem is not None:
         complain(f"{export.path} was not written: {export.problem}")

@@ -1,32 +1,31 @@
 """`gcvit info`: lists the models, or describes one, without fetching any weights."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from tyro.conf import Positional
 
-from gcvit.bench.cost import macs, parameters
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, table
 from gcvit.engine.fields import Range
 from gcvit.errors import UserError
-from gcvit.export.formats import CODE
-from gcvit.export.sidecar import read_sidecar
-from gcvit.export.trained import BACKBONE
-from gcvit.factory import create_model, list_models
+from gcvit.export.formats import BACKBONE, CODE
 from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, STAGES, GCViTConfig
-from gcvit.model.gcvit import GCViT
-from gcvit.opening import open as open_model
-from gcvit.tasks.backbone import backbone_of
+from gcvit.model.variants import VARIANTS
 from gcvit.tasks.classify import CLASSIFY
-from gcvit.tasks.runs import run_of
-from gcvit.tasks.task import Task
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
 from gcvit.weights.resolve import resolve
 from gcvit.wording import by, classes_named, count, plural
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gcvit.model.gcvit import GCViT
+    from gcvit.tasks.task import Task
 
 Facts = list[tuple[str, str]]
 
@@ -48,7 +47,7 @@ def run(argv: Sequence[str]) -> None:
     source = arguments.model
     if source is None:
         _list(arguments.size)
-    elif not Path(source).exists() and source in (*CATALOGUE, *list_models()):
+    elif not Path(source).exists() and source in (*CATALOGUE, *VARIANTS):
         _published(source, arguments.size)
     elif resolve(source).kind == "exported file":
         _exported(Path(source), arguments.size)
@@ -57,8 +56,10 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _list(size: int | None) -> None:
+    from gcvit.bench.cost import parameters
+
     rows = []
-    for name in list_models():
+    for name in VARIANTS:
         model = _without_weights(name, size)
         entry = default_entry(name)
         top1 = "–" if entry is None else f"{entry.top1:.1f}%"
@@ -86,6 +87,9 @@ def _published(source: str, size: int | None) -> None:
 
 
 def _trained(source: str, size: int | None) -> None:
+    from gcvit.opening import open as open_model
+    from gcvit.tasks.backbone import backbone_of
+
     opened = open_model(source)
     backbone = backbone_of(opened.model)
     if size is not None:
@@ -110,6 +114,8 @@ def _trained(source: str, size: int | None) -> None:
 
 def _is_of_a_run(source: str, task: Task) -> bool:
     """Whether `gcvit eval` knows what to measure it on."""
+    from gcvit.tasks.runs import run_of
+
     try:
         return run_of(source, task) is not None
     except UserError:
@@ -119,6 +125,8 @@ def _is_of_a_run(source: str, task: Task) -> bool:
 def _exported(path: Path, size: int | None) -> None:
     if size is not None:
         raise UserError(f"--size: {path} takes one size; leave it out")
+    from gcvit.export.sidecar import read_sidecar
+
     sidecar = read_sidecar(path)
     facts(
         [
@@ -135,7 +143,9 @@ def _exported(path: Path, size: int | None) -> None:
         next_steps(["gcvit", "predict", path, "photo.jpg", *(["--trust-code"] if sidecar.format in CODE else [])])
 
 
-def _cost(name: str, model: torch.nn.Module, config: GCViTConfig) -> Facts:
+def _cost(name: str, model: nn.Module, config: GCViTConfig) -> Facts:
+    from gcvit.bench.cost import macs, parameters
+
     size = config.img_size
     return [
         ("model", name),
@@ -169,5 +179,9 @@ def _origin(entry: CatalogueEntry) -> Facts:
 
 def _without_weights(name: str, size: int | None) -> GCViT:
     """The model on torch's meta device: shapes without numbers, at once even for the largest."""
+    import torch
+
+    from gcvit.factory import create_model
+
     with torch.device("meta"):
         return create_model(name, img_size=size)

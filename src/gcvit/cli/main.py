@@ -33,7 +33,7 @@ class Command(NamedTuple):
     summary: str
 
 
-# Modules are imported only when their verb is asked for: a train run needs matplotlib, `info` does not.
+# A module is imported when its verb is asked for, and imports what it works with when it has read its arguments.
 COMMANDS = {
     "train": Command("gcvit.cli.train", "train a model: gcvit train TASK, such as classify"),
     "eval": Command("gcvit.cli.evaluate", "measure models on held-out images, side by side"),

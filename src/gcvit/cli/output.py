@@ -8,21 +8,16 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
-from rich.progress import track as rich_track
-from rich.table import Table as Grid
-
 from gcvit.engine.fields import flag
 from gcvit.files import write_atomically
 from gcvit.shell import as_typed, typed
-from gcvit.tasks.evaluation import Table
 from gcvit.wording import harmless
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.console import Console
+
+    from gcvit.tasks.evaluation import Table
 
 Item = TypeVar("Item")
 WORST = 10  # classes that are shown of many
@@ -51,12 +46,22 @@ def _shown(text: str) -> str:
 
 def complain(text: str) -> None:
     """Report on stderr something that went wrong although the command goes on."""
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"gcvit: {harmless(as_typed(text), keep='')}", style="yellow")
+    _for_remarks().print(f"gcvit: {harmless(as_typed(text), keep='')}", style="yellow")
+
+
+def _for_remarks(*, quiet: bool = False) -> "Console":
+    """stderr, where texts stay as they are."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=quiet)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under headings. A heading that starts with ">" is set to the right, as numbers are."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table as Grid
+
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         right = column.startswith(">")
@@ -72,6 +77,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def track(items: Sequence[Item], what: str) -> Iterator[Item]:
     """The items in turn, with a bar and the time left on stderr when that is a terminal."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import track as rich_track
+
     console = Console(stderr=True)
     what = escape(harmless(what, keep=""))
     return iter(rich_track(items, what, console=console, transient=True, disable=not console.is_terminal))
@@ -80,10 +89,13 @@ def track(items: Sequence[Item], what: str) -> Iterator[Item]:
 @contextmanager
 def counter(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Yields `progress(done, total)`: a bar on stderr when that is a terminal, elsewhere a line now and then."""
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=quiet)
+    console = _for_remarks(quiet=quiet)
     if not console.is_terminal:
         yield _Lines(harmless(what, keep=""), console)
         return
+    from rich.markup import escape
+    from rich.progress import Progress
+
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(escape(harmless(what, keep="")))
         yield lambda done, total: progress.update(bar, completed=done, total=total)
@@ -94,7 +106,7 @@ class _Lines:
 
     EVERY = 20.0
 
-    def __init__(self, what: str, console: Console) -> None:
+    def __init__(self, what: str, console: "Console") -> None:
         self.what, self.console, self.last = what, console, time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
@@ -106,15 +118,17 @@ class _Lines:
 @contextmanager
 def status() -> Iterator[Callable[[str], None]]:
     """Yields `progress(text)`, which says on stderr what is going on: in one place on a terminal, else in lines."""
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = _for_remarks()
     if not console.is_terminal:
         yield lambda text: console.print(harmless(text, keep=""))
         return
+    from rich.markup import escape
+
     with console.status("starting") as spinner:
         yield lambda text: spinner.update(escape(harmless(text, keep="")))
 
 
-def worst(classes: Table) -> None:
+def worst(classes: "Table") -> None:
     """The first rows of a table that has the worst classes first, if there are any; all where two more would do."""
     if not classes.rows:
         return

@@ -1,5 +1,7 @@
 """`gcvit predict MODEL IMAGES…`: what a model says of images, thousands of them if need be."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -8,21 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, checked, leading, parse, whole, with_parts
 from gcvit.cli.output import complain, next_steps, say
-from gcvit.data.images import list_images
-from gcvit.engine.device import Precision
 from gcvit.engine.fields import Range
+from gcvit.engine.settings import Precision
 from gcvit.errors import UserError
 from gcvit.files import write_json
 from gcvit.model.config import sides
-from gcvit.opening import open as open_model
-from gcvit.tasks.opened import Answer, Failure
 from gcvit.wording import harmless
+
+if TYPE_CHECKING:
+    from gcvit.tasks.opened import Answer
 
 ARCHIVES = (".tar", ".tgz", ".gz", ".zip")
 OUT = Path("predicted")
@@ -59,10 +61,12 @@ class Predict(ReadsPictures):
 
 def run(argv: Sequence[str]) -> int:
     """Show answers as they come; 1 when an image could not be read, after all the others."""
+    checked(Predict, "predict", argv, "looks", "telling")
     if not leading(argv):
-        every = every_tasks("looks", "telling")
-        parse(with_parts(Predict, **every), "predict", argv)  # --help, or what is wrong with the flags
         raise UserError("name a model first, then images: gcvit predict MODEL photo.jpg")
+    from gcvit.opening import open as open_model
+    from gcvit.tasks.opened import Failure
+
     opened = open_model(argv[0], trust_code="--trust-code" in argv)
     task = opened.task
     arguments = parse(with_parts(Predict, looks=task.looks(), telling=task.telling()), "predict", argv)
@@ -109,6 +113,8 @@ def find_images(paths: Sequence[Path], out: Path | None) -> list[Path]:
     A file that is no image is not refused here: it is reported in its turn. Raises UserError, saying what to do, for
     what holds images but is neither file nor folder, and where results would lie among the images.
     """
+    from gcvit.data.images import list_images
+
     found: dict[str, Path] = {}
     for path in paths:
         if re.match(r"https?:/", str(path)):

@@ -9,12 +9,11 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, every_tasks, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, checked, leading, parse, whole, with_parts
 from gcvit.cli.output import complain, facts, say
-from gcvit.engine.device import Precision
 from gcvit.engine.fields import Range
+from gcvit.engine.settings import Precision
 from gcvit.errors import UserError
-from gcvit.opening import open as open_model
 from gcvit.shell import install, typed
 
 ENDING = 30  # seconds in which what is under way at SIGTERM may be answered
@@ -55,8 +54,8 @@ class Serve(ReadsPictures):
 
 def run(argv: Sequence[str]) -> None:
     """Serve until a signal comes."""
+    checked(Serve, "serve", argv, "looks", "telling")
     if not leading(argv):
-        parse(with_parts(Serve, **every_tasks("looks", "telling")), "serve", argv)  # --help, or what is wrong
         raise UserError(f"name a model first: {typed(['gcvit', 'serve', 'MODEL'])}")
     try:
         import uvicorn
@@ -65,6 +64,8 @@ def run(argv: Sequence[str]) -> None:
         from gcvit.serve.draining import Draining
     except ImportError as error:
         raise UserError(f"serving needs {error.name}; {install('serve')}") from error
+    from gcvit.opening import open as open_model
+
     opened = open_model(argv[0], trust_code="--trust-code" in argv)
     task = opened.task
     arguments = parse(with_parts(Serve, looks=task.looks(), telling=task.telling()), "serve", argv)

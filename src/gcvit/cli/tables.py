@@ -7,9 +7,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from gcvit.bench.measured import measured_in
-from gcvit.bench.table_formats import FORMATS, wide
-from gcvit.bench.tables import NAMES, build
+from gcvit.bench.settings import TABLES
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import next_steps, say, say_lines, status, table
 from gcvit.errors import UserError
@@ -29,16 +27,20 @@ class Tables:
 
     def __post_init__(self) -> None:
         """Raises UserError for a table that the paper does not have."""
-        if unknown := [name for name in self.names if name not in NAMES]:
-            raise UserError(f"there is no table {unknown[0]!r}; there are {', '.join(NAMES)}")
+        if unknown := [name for name in self.names if name not in TABLES]:
+            raise UserError(f"there is no table {unknown[0]!r}; there are {', '.join(TABLES)}")
 
 
 def run(argv: Sequence[str]) -> None:
     """Count and show."""
     arguments = parse(Tables, "tables", argv)
+    from gcvit.bench.measured import measured_in
+    from gcvit.bench.table_formats import FORMATS, wide
+    from gcvit.bench.tables import build
+
     measured, remarks = measured_in(arguments.runs)
     with status() as progress:
-        found = list(build(arguments.names or NAMES, measured, progress))
+        found = list(build(arguments.names or TABLES, measured, progress))
     if arguments.format != "terminal":
         say_lines(FORMATS[arguments.format](found))
         return

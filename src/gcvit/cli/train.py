@@ -1,26 +1,29 @@
 """`gcvit train TASK [RECIPE]`: trains a model from a recipe, a file and flags."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gcvit.cli.arguments import ReadsPictures, given, parse, whole, with_parts
 from gcvit.cli.output import facts, next_steps, say, say_lines, table, worst
-from gcvit.distributed import is_main, process_group
 from gcvit.engine.config import load_config
-from gcvit.engine.folder import Resume
 from gcvit.errors import UserError
 from gcvit.shell import as_typed, typed
 from gcvit.tasks import TASKS, task_named
-from gcvit.tasks.recipe import Recipe
-from gcvit.tasks.task import Task
-from gcvit.tasks.train import QUARANTINE, TrainResult, train
 from gcvit.wording import rate
+
+if TYPE_CHECKING:
+    from gcvit.engine.folder import Resume
+    from gcvit.tasks.recipe import Recipe
+    from gcvit.tasks.task import Task
+    from gcvit.tasks.train import TrainResult
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ def run(argv: Sequence[str]) -> None:
             f"{arguments.recipe} needs your images: add --data PATH, {task.needs}. On built-in images trains: "
             f"gcvit train {task.name}"
         )
+    from gcvit.distributed import is_main, process_group
+    from gcvit.tasks.train import train
+
     with process_group():
         result = train(task, settings, arguments.out, name=arguments.recipe, resume=arguments.how_to_go_on())
         if is_main():
@@ -123,6 +129,8 @@ def _recipe(name: str, task: Task) -> Recipe:
 
 
 def _report(result: TrainResult) -> None:
+    from gcvit.tasks.train import QUARANTINE
+
     task, config, evaluation, outputs = result.task, result.config, result.evaluation, result.outputs
     unit, length = ("step", config.steps) if config.by_step else ("epoch", config.epochs)
     skipped = f"{result.skipped:,} images left out of training, listed in {result.out / QUARANTINE}"

@@ -1,7 +1,6 @@
 """Transforms from a picture to a normalised float tensor (channels, h, w): of RGB images timm's, so equal to them."""
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from torchvision.transforms import Compose
 from gcvit.data import band_transforms
 from gcvit.data.band_transforms import EvalBands, TrainBands
 from gcvit.data.pixels import Picture, size_of
+from gcvit.data.settings import is_rand_augment
 from gcvit.errors import UserError
 
 Transform = Callable[[Any], Tensor]  # of a `gcvit.data.pixels.Picture` with as many channels as mean and std
@@ -23,10 +23,6 @@ INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "box", "hamming", "lanczos")
 
 # Beyond this ratio of sides the whole image, resized by its short side, would need gigabytes.
 _LONGEST = 64
-
-# What timm reads: magnitude, layers, increasing, largest magnitude; noise, probability; a set of transforms.
-# Sections that it does not know it asserts away or passes over, and more layers than transforms fail while training.
-_RAND_AUGMENT = re.compile(r"rand(-(m|inc|mmax)\d+|-n\d|-(mstd|p)\d+(\.\d*)?|-t(weights|3aw|3a))*")
 
 
 def eval_transform(
@@ -154,11 +150,6 @@ def _posterize(image: Image.Image, bits: int, **_: object) -> Image.Image:
     if bits == 0:
         return Image.new(image.mode, image.size)
     return image if bits >= 8 else ImageOps.posterize(image, bits)
-
-
-def is_rand_augment(policy: str) -> bool:
-    """Whether timm knows what the RandAugment string means in all its parts."""
-    return _RAND_AUGMENT.fullmatch(policy) is not None
 
 
 def _check_bands(interpolation: str, channels: int) -> None:

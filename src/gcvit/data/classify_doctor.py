@@ -26,9 +26,10 @@ from gcvit.data.doctor import (
 )
 from gcvit.data.health import Finding, Health, class_table
 from gcvit.data.labelled import LabelledImages
-from gcvit.data.pixels import RGB8, SMALLEST, PixelFormat
+from gcvit.data.pixels import SMALLEST
 from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Source
+from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.data.split_names import is_held_out
 from gcvit.data.splits import find_splits
 from gcvit.data.tar_index import index_path

@@ -15,7 +15,7 @@ from gcvit.data import masks as mask
 from gcvit.data.coco import NO_AREA, CocoFile
 from gcvit.data.coco_checks import CORNERS, look_like_corners, look_like_shares, near_repeats
 from gcvit.data.coco_folders import Layout, PictureFiles, find_coco
-from gcvit.data.coco_pictures import AS_USUAL, CocoReading
+from gcvit.data.coco_pictures import AS_USUAL, frame_of
 from gcvit.data.coco_reading import read_coco
 from gcvit.data.doctor import (
     Looked,
@@ -34,8 +34,9 @@ from gcvit.data.doctor import (
     quantiles,
 )
 from gcvit.data.health import Finding, Health, class_table
-from gcvit.data.pixels import RGB8, SMALLEST, PixelFormat
+from gcvit.data.pixels import SMALLEST
 from gcvit.data.remarks import Remarks
+from gcvit.data.settings import RGB8, CocoReading, PixelFormat
 from gcvit.data.split_names import is_held_out
 from gcvit.errors import UserError
 from gcvit.wording import harmless, plural
@@ -271,7 +272,7 @@ def _about_sizes(
         if one.reason:
             continue
         told, upright = tuple(part.file.sizes[row].tolist()), (one.height, one.width)
-        frame = reading.frame(place, upright, told)
+        frame = frame_of(reading, place, upright, told)
         if frame is None:
             exchanged = ", exchanged" if told == upright[::-1] else ""
             detail = f"{one.width}×{one.height} px, said are {told[1]}×{told[0]}{exchanged}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,39 +22,10 @@ from gcvit.data.pixels import SMALLEST, Picture, size_of
 from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Samples
 from gcvit.data.sampling import held_out_of
+from gcvit.data.settings import CocoReading
 from gcvit.data.split_names import WHOLE
 from gcvit.errors import UserError
 from gcvit.wording import harmless, listed, plural
-
-
-@dataclass(frozen=True)
-class CocoReading:
-    """How annotations are read.
-
-    turned: whether they were made on pictures turned upright as EXIF says, or on the pictures as stored; None: as the
-    sizes in the annotation file tell, upright where they do not.
-    """
-
-    turned: bool | None = None
-
-    def frame(self, source: Source, upright: Size, told: Size) -> "Frame | None":
-        """Where the annotations of a picture were made; None where the size that is told for it is neither its own nor
-        explained by EXIF.
-
-        upright: (height, width) of the picture turned upright. told: as the annotations say, zeros where they do not.
-        Raises ImageError for a file that has to be opened for the answer, and cannot be.
-        """
-        known = min(told) > 0
-        if self.turned is not False and (not known or told == upright):
-            return Frame(upright, 1)
-        if self.turned is not False and told != upright[::-1]:
-            return None
-        head = head_of(source)
-        if self.turned:
-            return Frame(upright, 1) if told == head.stored else None
-        if (known and told != head.stored) or (self.turned is None and head.stored == upright):
-            return None
-        return Frame(head.stored, head.orientation)
 
 
 class Frame(NamedTuple):
@@ -65,6 +36,26 @@ class Frame(NamedTuple):
 
 
 AS_USUAL = CocoReading()
+
+
+def frame_of(reading: CocoReading, source: Source, upright: Size, told: Size) -> Frame | None:
+    """Where the annotations of a picture were made; None where the size that is told for it is neither its own nor
+    explained by EXIF.
+
+    upright: (height, width) of the picture turned upright. told: as the annotations say, zeros where they do not.
+    Raises ImageError for a file that has to be opened for the answer, and cannot be.
+    """
+    known = min(told) > 0
+    if reading.turned is not False and (not known or told == upright):
+        return Frame(upright, 1)
+    if reading.turned is not False and told != upright[::-1]:
+        return None
+    head = head_of(source)
+    if reading.turned:
+        return Frame(upright, 1) if told == head.stored else None
+    if (known and told != head.stored) or (reading.turned is None and head.stored == upright):
+        return None
+    return Frame(head.stored, head.orientation)
 
 
 class CocoPictures(SampledPictures):
@@ -101,7 +92,7 @@ class CocoPictures(SampledPictures):
         source, row = self.samples[index]
         image = load_picture(source, self.pixels)
         upright, told = size_of(image)[::-1], self.image_size(index)
-        frame = self.reading.frame(source, upright, told)
+        frame = frame_of(self.reading, source, upright, told)
         if frame is None:
             raise ImageError(
                 f"cannot read image {source}: {upright[1]}×{upright[0]} px, while {self.file.path} says "

@@ -12,9 +12,7 @@ from torch import Tensor
 from gcvit.data.objects import Objects
 from gcvit.data.pixels import SMALLEST, Picture
 from gcvit.data.segment_transforms import Channels, Size, normalised, pixels_of, resized_pixels, resized_to
-
-LONGEST = 1333  # pixels of the long side, as published
-SHORT = tuple(range(480, 801, 32))
+from gcvit.data.settings import LONGEST, SHORT
 
 
 def seen_at(size: Sequence[int], short: int, long: int) -> Size:

@@ -15,9 +15,10 @@ from gcvit.data.health import Finding
 from gcvit.data.images import ImageError, pixel_limit, read_safely
 from gcvit.data.loading import Loader
 from gcvit.data.measuring import Moments, Numbers, mean_std, moments_of, numbers_of
-from gcvit.data.pixels import RGB8, Picture, PixelFormat, picture_of, size_of, upright
+from gcvit.data.pixels import Picture, picture_of, size_of, upright
 from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Source
+from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.data.split_names import WHOLE, is_held_out
 
 HUGE = 24_000_000  # pixels; such an image takes half a second to decode each time it is seen

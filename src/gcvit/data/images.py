@@ -13,8 +13,9 @@ from torch import Tensor
 from gcvit.data.formats import Bands, npy
 from gcvit.data.formats.decoding import BYTES_A_PIXEL, DECODING_ERRORS, Head, decode, head
 from gcvit.data.members import FileInMemory, Member
-from gcvit.data.pixels import RGB, RGB8, Picture, PixelFormat, picture_of, upright
+from gcvit.data.pixels import RGB, Picture, picture_of, upright
 from gcvit.data.remarks import Remarks, is_seen
+from gcvit.data.settings import PIXEL_LIMIT, RGB8, PixelFormat
 from gcvit.errors import UserError
 from gcvit.wording import harmless
 
@@ -25,7 +26,6 @@ IMAGE_SUFFIXES = frozenset(
     | {".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".heic", ".heif", ".npy"}
 )
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 256 MiB as RGB
-PIXEL_LIMIT = "GCVIT_MAX_PIXELS"  # the environment variable that sets another limit, in this process and its workers
 
 Source = str | os.PathLike[str] | Member | FileInMemory
 

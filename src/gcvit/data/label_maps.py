@@ -17,7 +17,8 @@ from gcvit.data.formats.decoding import check_pixels, decode, kind_of
 from gcvit.data.formats.tags import XMP, orientation
 from gcvit.data.images import ImageError, Source, pixel_limit, read_safely
 from gcvit.data.pixels import RGB, upright_array
-from gcvit.errors import UserError, require
+from gcvit.data.settings import LabelReading
+from gcvit.errors import UserError
 from gcvit.files import write_atomically
 from gcvit.wording import listed
 
@@ -72,23 +73,6 @@ class LabelMapping:
         ignored += [] if self.ignore_label is None else [str(self.ignore_label)]
         words = f"{first} to {first + self.classes - 1} for the classes"
         return words + (f", {' and '.join(ignored)} ignored" if ignored else "")
-
-
-@dataclass(frozen=True)
-class LabelReading:
-    """How label files are read."""
-
-    classes_file: str | None = None
-    """Text file with a class name a line, the first for label 0; none: classes.txt in data, or ADE20K's own."""
-    ignore_label: int | None = 255
-    """The value in label files of pixels that do not count, beside zero_is_ignored; none: every value is a class."""
-    zero_is_ignored: bool | None = None
-    """Label 0 does not count and classes start at 1, as in ADE20K; none: for ADE20K only."""
-
-    def __post_init__(self) -> None:
-        """Raises UserError for what no label file can hold."""
-        label = self.ignore_label
-        require(label is None or -(2**31) <= label < 2**32, "ignore_label", label, "a value of 32 bits, or none")
 
 
 AS_USUAL = LabelReading()

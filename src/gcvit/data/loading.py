@@ -16,7 +16,7 @@ from gcvit import distributed
 from gcvit.data.quarantine import Quarantine, Replacing
 from gcvit.data.sampling import Alike, EpochSampler, Reseeded, Share
 from gcvit.errors import UserError
-from gcvit.internals import shut_down_workers
+from gcvit.internals.of_torch import shut_down_workers
 from gcvit.wording import harmless, listed
 
 

@@ -8,8 +8,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from torch.utils.data import Dataset
 
-from gcvit.data.pixels import RGB8, PixelFormat
 from gcvit.data.samples import Samples
+from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.data.split_names import WHOLE, is_held_out
 from gcvit.errors import UserError
 

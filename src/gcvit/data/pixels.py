@@ -1,18 +1,16 @@
 """From numbers in a file to what a model sees of a pixel: how many channels, and which numbers are black and white."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
 from gcvit.data.formats import Bands, Refused, blocks
-from gcvit.errors import require
+from gcvit.data.settings import PixelFormat
 
 RGB = tuple[int, int, int]
 Picture = Image.Image | np.ndarray  # RGB of 8 bits, or float32 (channels, height, width), black 0 … white 1
 
-MOST_CHANNELS = 4_096
 SMALLEST = 32  # pixels a side: below it GC ViT's fourth map has no cell
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey: ITU-R BT.601, as in Pillow
 
@@ -25,30 +23,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-@dataclass(frozen=True)
-class PixelFormat:
-    """What a model takes for a pixel.
-
-    channels: 3 for RGB of 8 bits; any other number is read with all bits of the file. value_range: the numbers in files
-    that are black and white, in any order; None: 0 and the greatest that a file's type can hold, which floats and
-    signed integers do not have.
-
-    Raises UserError for values that cannot be.
-    """
-
-    channels: int = 3
-    value_range: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        require(1 <= self.channels <= MOST_CHANNELS, "channels", self.channels, f"from 1 to {MOST_CHANNELS:,}")
-        limits = self.value_range
-        fits = limits is None or (len(limits) == 2 and all(map(math.isfinite, limits)) and limits[0] != limits[1])
-        require(fits, "value_range", limits, "two different numbers, black and white, or none")
-
-
-RGB8 = PixelFormat()
 
 
 def picture_of(stored: Image.Image | Bands, pixels: PixelFormat, background: RGB = (255, 255, 255)) -> Picture:

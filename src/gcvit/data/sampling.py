@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from gcvit.errors import UserError
-from gcvit.internals import lend_numpy
+from gcvit.internals.of_others import lend_numpy
 
 _MASK = (1 << 64) - 1
 

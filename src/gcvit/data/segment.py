@@ -9,21 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from gcvit.data.images import ImageError, load_picture
-from gcvit.data.label_maps import (
-    AS_USUAL,
-    IGNORED,
-    MOST_CLASSES,
-    LabelMapping,
-    LabelReading,
-    default_palette,
-    load_labels,
-)
+from gcvit.data.label_maps import AS_USUAL, IGNORED, MOST_CLASSES, LabelMapping, default_palette, load_labels
 from gcvit.data.pairing import Pair
 from gcvit.data.parts import PictureSet, open_both, open_one
 from gcvit.data.pixels import Picture, size_of
 from gcvit.data.remarks import Remarks
 from gcvit.data.sampling import held_out_of
 from gcvit.data.segment_folders import Layout, find_scenes, generic_names, has_held_out, read_class_names
+from gcvit.data.settings import LabelReading
 from gcvit.data.split_names import WHOLE
 from gcvit.distributed import is_main
 from gcvit.errors import UserError

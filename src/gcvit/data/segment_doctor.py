@@ -31,18 +31,11 @@ from gcvit.data.doctor import (
 from gcvit.data.formats import blocks
 from gcvit.data.health import Finding, Health, class_table
 from gcvit.data.images import ImageError
-from gcvit.data.label_maps import (
-    AS_USUAL,
-    MOST_CLASSES,
-    ColourImageError,
-    LabelMapping,
-    LabelReading,
-    read_label_values,
-)
+from gcvit.data.label_maps import AS_USUAL, MOST_CLASSES, ColourImageError, LabelMapping, read_label_values
 from gcvit.data.pairing import Pair
-from gcvit.data.pixels import RGB8, PixelFormat
 from gcvit.data.segment import check_ignore_label
 from gcvit.data.segment_folders import CLASSES, Layout, find_scenes, generic_names, read_class_names
+from gcvit.data.settings import RGB8, LabelReading, PixelFormat
 from gcvit.data.split_names import WHOLE
 from gcvit.errors import UserError
 from gcvit.wording import count, percent

@@ -22,8 +22,9 @@ from PIL import Image
 
 from gcvit.data.outlines import OUTLINES
 from gcvit.data.parts import PictureSet
-from gcvit.data.pixels import RGB8, Picture, PixelFormat, picture_of
+from gcvit.data.pixels import Picture, picture_of
 from gcvit.data.remarks import Remarks
+from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.data.textures import between, photograph, texture, tint
 from gcvit.errors import UserError
 

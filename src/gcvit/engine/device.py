@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from gcvit import distributed
+from gcvit.engine.settings import Precision
 from gcvit.errors import UserError
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 LITTLE = 400e6  # work: weights × squares of 32 px in a batch, a quarter of a classifier's multiply-adds
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from gcvit.engine.fields import convert
 from gcvit.engine.length import Length
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 
 
 def renewed(settings: Mapping[str, Any]) -> dict[str, Any]:

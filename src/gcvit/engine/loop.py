@@ -15,14 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gcvit import distributed
 from gcvit.data.sampling import Share, derive_seed
-from gcvit.engine.device import Precision, autocast
+from gcvit.engine.device import autocast
 from gcvit.engine.length import parse_length
 from gcvit.engine.log import PART, RunLog
 from gcvit.engine.objective import Batch, Objective
-from gcvit.engine.optim import OptimConfig
 from gcvit.engine.results import Results
 from gcvit.engine.saving import Saver
 from gcvit.engine.schedule import learning_rate
+from gcvit.engine.settings import OptimConfig, Precision
 from gcvit.engine.state import State
 from gcvit.engine.stopping import Stopped, StopRequest
 from gcvit.errors import UserError

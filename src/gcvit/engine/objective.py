@@ -1,12 +1,14 @@
 """What a run is for: the engine knows no model and no task, only this."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 Batch = TypeVar("Batch")
+Loss = Callable[[nn.Module, Any], Mapping[str, Tensor]]
+"""Of a model and a batch, in parts by name, as `Objective.loss` gives it."""
 
 
 class Objective(Protocol[Batch]):

@@ -22,10 +22,11 @@ from gcvit.engine.log import RunLog, is_drawable, read_log
 from gcvit.engine.loop import Plan, fit
 from gcvit.engine.mending import Trained, mend
 from gcvit.engine.objective import Objective
-from gcvit.engine.optim import Layers, OptimConfig
+from gcvit.engine.optim import Layers
 from gcvit.engine.record import check_record, settings_of
 from gcvit.engine.results import Results, saved_in
 from gcvit.engine.saving import Saver, versions
+from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
 from gcvit.engine.stopping import Stopped, StopRequest
 from gcvit.errors import UserError

@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gcvit import distributed
-from gcvit.engine.optim import Layers, OptimConfig, create_optimizer
+from gcvit.engine.optim import Layers, create_optimizer
+from gcvit.engine.settings import OptimConfig
 
 
 class State:

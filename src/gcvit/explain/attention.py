@@ -6,18 +6,17 @@ each window has its own. A map is (rows, columns), at the stage's tokens; window
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gcvit.errors import UserError
+from gcvit.explain.settings import HeadOrMean, Kind
 from gcvit.model.config import Pair
 from gcvit.model.windows import grid, merge, padding_mask
 
-Kind = Literal["image", "window", "norm"]
-HeadOrMean = int | None
 PlaneMap = Float[Tensor, "rows columns"]
 
 

@@ -3,7 +3,7 @@
 Each is (rows, columns), at least 0, and not scaled. A map and its gradient are (channels, rows, columns).
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Float
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gcvit.errors import UserError
 from gcvit.explain.attention import PlaneMap
+from gcvit.explain.settings import Cam
 
-Cam = Literal["grad-cam", "element-wise", "eigen-cam"]
 ChannelMap = Float[Tensor, "channels rows columns"]
 
 

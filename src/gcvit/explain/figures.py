@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,8 +14,6 @@ from numpy.typing import NDArray
 from gcvit.engine.figures import FAINT, GREY, MARKS
 from gcvit.explain.reach import Reach
 from gcvit.model.config import STAGES
-
-Format = Literal["png", "pdf", "svg"]
 
 MAP_COLOURS = "inferno"  # even to the eye, in grey print and to the colour-blind
 SIGNED_COLOURS = "PuOr"  # the same, with a middle

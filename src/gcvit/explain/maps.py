@@ -3,39 +3,17 @@
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gcvit.errors import UserError
-from gcvit.explain.attention import Kind
-from gcvit.explain.cam import Cam
-from gcvit.explain.look import Look, Place
+from gcvit.explain.looking import Look
+from gcvit.explain.settings import Choice, Kind
 from gcvit.files import write_atomically
 from gcvit.model.config import STAGES
 
-Shown = Literal["image", "window", "norm", "rollout", "class-rollout"]
 TOLD = 3  # targets
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which maps are shown. Stages, blocks and heads are counted from 0; None: the usual one, or the mean of heads.
-
-    stage, block: of the attention; with none chosen, that of `Look.windowed_stage` and `Look.default_block`, in windows
-    where these are local. head: of it. place: (x, y) in pixels of the image as the model sees it: what its query token
-    finds. attention: which map. target: class or object that is asked about. cam: its map at the chosen stage, or
-    `Look.windowed_stage`; Grad-CAM of the last stage is beside it.
-    """
-
-    stage: int | None = None
-    block: int | None = None
-    head: int | None = None
-    place: Place | None = None
-    attention: Shown = "image"
-    target: str | int | None = None
-    cam: Cam = "element-wise"
 
 
 @dataclass(frozen=True)

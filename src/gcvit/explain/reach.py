@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from gcvit.errors import UserError, require
 from gcvit.explain.attention import BlockAttention
-from gcvit.explain.look import Look, evaluating, look
+from gcvit.explain.looking import Look, evaluating, look
 from gcvit.files import write_atomically
 from gcvit.model.config import STAGES, Pair
 from gcvit.model.gcvit import GCViT

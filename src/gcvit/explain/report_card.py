@@ -20,7 +20,7 @@ from torchvision.transforms.functional import gaussian_blur
 from gcvit.data.segment_transforms import normalised
 from gcvit.data.shapes import CLASSES, Scene, draw_scene, scene_seed
 from gcvit.errors import UserError
-from gcvit.explain.look import Look
+from gcvit.explain.looking import Look
 from gcvit.model import GCViT
 from gcvit.model.config import STAGES
 from gcvit.tasks.backbone import backbone_of

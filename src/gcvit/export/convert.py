@@ -16,7 +16,7 @@ from gcvit.export.formats import IMAGES, INT8, Format
 from gcvit.export.int8 import quantise
 from gcvit.export.operators import has_ours, translations
 from gcvit.export.packages import package
-from gcvit.internals import compile_package, get_cpp_compiler
+from gcvit.internals.of_torch import compile_package, get_cpp_compiler
 from gcvit.model.config import Pair, check_sides
 from gcvit.model.gcvit import GCViT
 

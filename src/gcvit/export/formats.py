@@ -1,9 +1,13 @@
-"""What an export can be written as."""
+"""What of a model can be exported, and what it can be written as."""
+
+from typing import Literal
 
 from gcvit.weights.resolve import SUFFIXES, Format
 
-__all__ = ["CODE", "IMAGES", "INT8", "SUFFIXES", "Format"]
+__all__ = ["BACKBONE", "CODE", "IMAGES", "INT8", "SUFFIXES", "Format", "Part"]
 
+Part = Literal["model", "backbone"]
+BACKBONE = "backbone"  # what a sidecar has in the place of a task
 IMAGES = "images"  # what a file calls its input
 INT8: tuple[Format, ...] = ("onnx", "openvino")
 CODE: tuple[Format, ...] = ("torch-export", "aot")

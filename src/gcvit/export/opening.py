@@ -7,10 +7,9 @@ from torch import nn
 
 from gcvit.engine.config import override
 from gcvit.errors import UserError, require
-from gcvit.export.formats import CODE
+from gcvit.export.formats import BACKBONE, CODE
 from gcvit.export.runtime import load
 from gcvit.export.sidecar import read_sidecar
-from gcvit.export.trained import BACKBONE
 from gcvit.tasks import task_named
 from gcvit.tasks.opened import Opened
 from gcvit.weights.values import check_answers

@@ -15,7 +15,8 @@ from gcvit.errors import UserError
 from gcvit.export import operators  # noqa: F401  # files of torch may call them
 from gcvit.export.formats import IMAGES, Format
 from gcvit.export.packages import openvino_core, package
-from gcvit.internals import load_package, onnx_refusals
+from gcvit.internals.of_others import onnx_refusals
+from gcvit.internals.of_torch import load_package
 
 Program = Callable[[Tensor], list[Tensor]]
 """Preprocessed images (batch, channels, *size) fp32, any batch of at least 1 → the model's outputs, fp32 CPU tensors

@@ -9,8 +9,7 @@ from typing import Any, get_args
 from gcvit.data.label_maps import is_colour
 from gcvit.data.pixels import RGB
 from gcvit.errors import UserError
-from gcvit.export.formats import SUFFIXES, Format
-from gcvit.export.trained import BACKBONE
+from gcvit.export.formats import BACKBONE, SUFFIXES, Format
 from gcvit.files import read_json, sha256_of, write_atomically
 from gcvit.model.config import LARGEST_SIDE, MOST_IN_CHANS, Pair, is_count
 from gcvit.tasks import TASKS

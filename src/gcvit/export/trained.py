@@ -1,21 +1,18 @@
 """A trained model as it is exported: folded, with outputs that are plain tensors, and what is known of it."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
+from gcvit.data.augment import Transform
 from gcvit.data.pixels import RGB
 from gcvit.errors import UserError
-from gcvit.export.formats import Format
+from gcvit.export.formats import BACKBONE, Format, Part
 from gcvit.model import GCViT
 from gcvit.model.config import Pair
 from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.opened import Opened
-from gcvit.tasks.task import Transform
-
-Part = Literal["model", "backbone"]
-BACKBONE = "backbone"  # what a sidecar has in the place of a task
 
 
 @dataclass(frozen=True)

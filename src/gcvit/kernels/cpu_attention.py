@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gcvit.internals import batched, softmax_gradient, transformed
+from gcvit.internals.of_torch import batched, softmax_gradient, transformed
 
 MOST_TOKENS = 256  # of a window; the scores of larger ones leave the cache, and torch's tiles do not
 Heads = Float[Tensor, "windows heads tokens head_dim"]

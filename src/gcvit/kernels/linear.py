@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gcvit.internals import pointwise_linear
+from gcvit.internals.of_torch import pointwise_linear
 
 
 class InferenceLinear(nn.Linear):

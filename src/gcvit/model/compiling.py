@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gcvit.errors import UserError
-from gcvit.internals import compiled_calls, free_axis, plain_call, set_compiled_call
+from gcvit.internals.of_torch import compiled_calls, free_axis, plain_call, set_compiled_call
 from gcvit.model.attention import Query, TokensOrMap
 from gcvit.model.gcvit import Block, Stage
 from gcvit.model.windows import Layout

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gcvit.errors import UserError
-from gcvit.internals import has_compiled_call, is_fake, transformed
+from gcvit.internals.of_torch import has_compiled_call, is_fake, transformed
 from gcvit.kernels import cpu_attention
 from gcvit.kernels.window_attention import applies
 from gcvit.model.ablations import ATTENTION, DOWNSAMPLERS, STEMS, query_generator

@@ -13,8 +13,7 @@ from starlette.responses import FileResponse, JSONResponse
 
 from gcvit.data.members import FileInMemory
 from gcvit.data.shapes import ShapesDataset
-from gcvit.explain.attention import Kind
-from gcvit.explain.cam import Cam
+from gcvit.explain.settings import Cam, Kind
 from gcvit.serve.views import Explorer, Gone, View, as_lists
 from gcvit.wording import count, harmless
 

@@ -15,9 +15,8 @@ from torch import Tensor
 from gcvit.data.members import FileInMemory
 from gcvit.errors import UserError
 from gcvit.explain import HeadOrMean, Look, look
-from gcvit.explain.attention import Kind
-from gcvit.explain.cam import Cam
-from gcvit.explain.look import require_visible
+from gcvit.explain.looking import require_visible
+from gcvit.explain.settings import Cam, Kind
 from gcvit.model.gcvit import Position
 from gcvit.tasks.opened import Opened
 

@@ -1,17 +1,23 @@
 """What the package trains and evaluates models for: a description of each task, and what exists once for all."""
 
+from __future__ import annotations
+
 from difflib import get_close_matches
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gcvit.errors import UserError
 from gcvit.tasks.classify import CLASSIFY
-from gcvit.tasks.config import RunConfig
 from gcvit.tasks.detect import DETECT
-from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment import SEGMENT
-from gcvit.tasks.task import Task
-from gcvit.weights.reading import Checkpoint
 from gcvit.wording import listed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gcvit.tasks.config import RunConfig
+    from gcvit.tasks.opened import Opened
+    from gcvit.tasks.task import Task
+    from gcvit.weights.reading import Checkpoint
 
 TASKS: list[Task] = [CLASSIFY, SEGMENT, DETECT]
 

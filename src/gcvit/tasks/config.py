@@ -3,16 +3,19 @@
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from gcvit.data.pixels import PixelFormat
-from gcvit.engine.device import Precision
+from gcvit.data.settings import PixelFormat
 from gcvit.engine.fields import Range, check_fields
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig, Precision
 from gcvit.errors import UserError, require
 from gcvit.model.config import MOST_IN_CHANS, DownsamplerKind, Kind, Resize, StemKind
 from gcvit.tasks.ablations import ablation
 from gcvit.weights.preprocessing import LARGEST_STATISTIC, usual_mean_std
 
 BadImages = Literal["error", "skip"]
+HeadNorm = Literal["batch", "group"]
+Share = float | Literal["own"] | None
+"""Of data without a validation part, what is measured: the share that training with this val_fraction held out; of a
+run's own data what it held out, of other data everything; or everything."""
 Four = tuple[int, int, int, int]
 Rate = Annotated[float | None, Range(0, 1, but=(1,), said="from 0 to below 1, or none")]
 

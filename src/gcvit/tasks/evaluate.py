@@ -12,16 +12,18 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gcvit import distributed
+from gcvit.data.augment import Transform
 from gcvit.data.images import ImageError
 from gcvit.data.loading import Loader, to_device
-from gcvit.engine.device import Precision, autocast, device_name, resolve_device, threads_for
+from gcvit.engine.device import autocast, device_name, resolve_device, threads_for
+from gcvit.engine.settings import Precision
 from gcvit.errors import UserError
-from gcvit.internals import shut_down_workers
+from gcvit.internals.of_torch import shut_down_workers
 from gcvit.model.config import Pair
 from gcvit.tasks.config import BadImages
 from gcvit.tasks.evaluation import Evaluation, Unreadable
 from gcvit.tasks.opened import Opened
-from gcvit.tasks.task import HeldOut, Task, Transform
+from gcvit.tasks.task import HeldOut, Task
 
 
 class Batch(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gcvit.data.label_maps import MOST_CLASSES, is_colour
 from gcvit.data.pixels import RGB
 from gcvit.engine.config import as_dict, override
-from gcvit.errors import UserError, require
+from gcvit.errors import UserError
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.variants import nearest_variant
 from gcvit.tasks.backbone import backbone_of, check_same_model
@@ -22,7 +22,7 @@ from gcvit.tasks.task import Task
 from gcvit.weights.hub import check_not_folded, hub_config, model_config, object_in, preprocessing_of, write_model
 from gcvit.weights.loading import backbone_of as backbone_in
 from gcvit.weights.loading import check_state, fill, load_weights
-from gcvit.weights.preprocessing import LARGEST_STATISTIC, Preprocessing
+from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
 from gcvit.weights.unwrapping import State
 from gcvit.weights.values import check_values
@@ -163,15 +163,6 @@ def check_range(config: RunConfig, theirs: Preprocessing, checkpoint: Checkpoint
         raise UserError(
             f"{checkpoint.origin} was trained with --value-range {was}; give the same, or mean and std of your own"
         )
-
-
-def check_statistics(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    """Raise UserError, naming one, unless they are as many numbers in a range that can be computed with."""
-    require(len(mean) > 0, "mean", mean, "a number for each channel")
-    require(len(std) == len(mean), "std", std, f"as many as mean, {len(mean)}")
-    for key, values, least in (("mean", mean, -LARGEST_STATISTIC), ("std", std, 0)):
-        fits = least < min(values) and max(values) <= LARGEST_STATISTIC
-        require(fits, key, values, f"above {least:g}, at most {LARGEST_STATISTIC:g}")
 
 
 def described(checkpoint: Checkpoint, key: str) -> dict:

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from gcvit.data.images import ImageError, load_picture, picture_in_memory
 from gcvit.data.members import FileInMemory
-from gcvit.data.pixels import RGB, RGB8, Picture, PixelFormat, as_rgb, size_of
-from gcvit.engine.device import Precision, autocast, cores, resolve_device, threads_for
+from gcvit.data.pixels import RGB, Picture, as_rgb, size_of
+from gcvit.data.settings import RGB8, PixelFormat
+from gcvit.engine.device import autocast, cores, resolve_device, threads_for
+from gcvit.engine.settings import Precision
 from gcvit.errors import UserError
 from gcvit.files import write_atomically
 from gcvit.model.config import Pair, check_sides
@@ -241,3 +243,15 @@ def read_ahead(
             if ready:
                 yield [future.result() for future in ready]
         yield [future.result() for future in waiting]
+
+
+class Program(nn.Module):
+    """An exported function in the place of a model: images to the one tensor that it gives."""
+
+    def __init__(self, program: Callable[[Tensor], list[Tensor]]) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, images: Tensor) -> Tensor:
+        (output,) = self.program(images)
+        return output

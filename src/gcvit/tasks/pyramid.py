@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +13,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from gcvit.model import GCViT
 from gcvit.model.config import Pair
 from gcvit.model.layers import as_nchw, as_nhwc
+from gcvit.tasks.config import HeadNorm
 
 Map = Float[Tensor, "batch channels height width"]
-HeadNorm = Literal["batch", "group"]
 GROUP = 16  # channels of a group norm's group, at least: 32 groups of 512 (Wu and He, 2018)
 
 

@@ -8,25 +8,20 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gcvit.distributed import is_main
 from gcvit.engine.config import load_config
 from gcvit.engine.record import names_digest
 from gcvit.errors import UserError
 from gcvit.meta import CHECKPOINTS, CONFIG, list_checkpoints, read_meta
-from gcvit.tasks.config import RunConfig
+from gcvit.tasks.config import RunConfig, Share
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import HeldOut, Pictures, Task
 
 
 class HeldOutNote(UserWarning):
     """What a person should know of the pictures that a model is measured on: that it was trained on some, say."""
-
-
-Share = float | Literal["own"] | None
-"""Of data without a validation part, what is measured: the share that training with this val_fraction held out; of a
-run's own data what it held out, of other data everything; or everything."""
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,41 @@
 """What a task says of itself. Everything around tasks – training, evaluation, prediction, reports, files, commands,
-export – exists once, asks a `Task`, and knows none by name."""
+export – exists once, asks a `Task`, and knows none by name.
+
+A description is read before anything is computed, for the flags of a command: so each method imports what it calls.
+"""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor, nn
-from torch.utils.data import default_collate
-
-from gcvit.data.augment import eval_transform
-from gcvit.data.health import Health
-from gcvit.data.pixels import RGB, Picture, PixelFormat
-from gcvit.data.shapes import Track
-from gcvit.engine.loop import Plan
 from gcvit.errors import UserError
-from gcvit.model.config import Pair
-from gcvit.tasks.config import RunConfig
-from gcvit.tasks.evaluation import Meter
-from gcvit.tasks.opened import Answer, Opened, Prepared
-from gcvit.tasks.recipe import Recipe
-from gcvit.tasks.target import Target
 from gcvit.weights.preprocessing import Preprocessing
-from gcvit.weights.reading import Checkpoint
-from gcvit.weights.resolve import Format
 from gcvit.wording import by, classes_named
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor, nn
+
+    from gcvit.data.augment import Transform
+    from gcvit.data.health import Health
+    from gcvit.data.pixels import RGB, Picture
+    from gcvit.data.settings import PixelFormat
+    from gcvit.data.shapes import Track
+    from gcvit.engine.loop import Plan
+    from gcvit.engine.objective import Loss
+    from gcvit.model.config import Pair
+    from gcvit.tasks.config import RunConfig
+    from gcvit.tasks.evaluation import Meter
+    from gcvit.tasks.opened import Answer, Opened, Prepared
+    from gcvit.tasks.recipe import Recipe
+    from gcvit.tasks.target import Target
+    from gcvit.weights.reading import Checkpoint
+    from gcvit.weights.resolve import Format
 
 
 class Pictures(Protocol):
@@ -79,22 +88,6 @@ class HeldOut(NamedTuple):
 @dataclass(frozen=True)
 class NoSettings:
     """A task without settings of some kind."""
-
-
-Transform = Callable[[Picture], Tensor]
-Loss = Callable[[nn.Module, Any], Mapping[str, Tensor]]
-
-
-class Program(nn.Module):
-    """An exported function in the place of a model: images to the one tensor that it gives."""
-
-    def __init__(self, program: Callable[[Tensor], list[Tensor]]) -> None:
-        super().__init__()
-        self.program = program
-
-    def forward(self, images: Tensor) -> Tensor:
-        (output,) = self.program(images)
-        return output
 
 
 class Task(ABC):
@@ -257,6 +250,8 @@ class Task(ABC):
     def collate(self, items: list[Any]) -> Any:
         """Make a batch of what `vary` gives: tensors in any nest of tuples, lists, dicts and dataclasses, which goes to
         the device as it is."""
+        from torch.utils.data import default_collate
+
         return default_collate(items)
 
     def alike(self, config: RunConfig) -> int | None:
@@ -276,10 +271,14 @@ class Task(ABC):
 
     def transform(self, opened: Opened, looks: Any) -> Transform:
         """Make what turns a picture into what goes through the model, (channels, height, width); it can be pickled."""
+        from gcvit.data.augment import eval_transform
+
         return eval_transform(**opened.preprocessing.geometry())
 
     def target(self, target: Any, columns: Sequence[int] | None) -> Any:
         """Make of a picture's target a tensor, numbered as the model's outputs are (see `HeldOut`)."""
+        import torch
+
         return torch.as_tensor(target)
 
     @abstractmethod
@@ -333,6 +332,8 @@ class Task(ABC):
 
         Raises UserError where `opened` or `settings` lack what the task needs.
         """
+        from gcvit.tasks.opened import Program
+
         return Program(program)
 
     def misfit(self, outputs: list[Tensor], classes: list[str] | None, settings: Mapping[str, Any]) -> str | None:

@@ -20,6 +20,7 @@ from gcvit.data.shapes import draw_built_in
 from gcvit.engine.device import resolve_precision, threads_for
 from gcvit.engine.folder import Resume
 from gcvit.engine.loop import Plan, seed_everything
+from gcvit.engine.objective import Loss
 from gcvit.engine.optim import check_parts
 from gcvit.engine.record import record_of
 from gcvit.engine.run import Run, check_out, claim_device
@@ -32,7 +33,7 @@ from gcvit.tasks.evaluate import Evaluator
 from gcvit.tasks.evaluation import Evaluation
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.results import save_curves, save_outputs
-from gcvit.tasks.task import Data, HeldOut, Loss, Pictures, Shaped, Task
+from gcvit.tasks.task import Data, HeldOut, Pictures, Shaped, Task
 from gcvit.weights.loading import find
 from gcvit.wording import plural
 

@@ -70,6 +70,15 @@ def usual_mean_std(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]
     return (mean,) * channels, (std,) * channels
 
 
+def check_statistics(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Raise UserError, naming one, unless they are as many numbers in a range that can be computed with."""
+    require(len(mean) > 0, "mean", mean, "a number for each channel")
+    require(len(std) == len(mean), "std", std, f"as many as mean, {len(mean)}")
+    for key, values, least in (("mean", mean, -LARGEST_STATISTIC), ("std", std, 0)):
+        fits = least < min(values) and max(values) <= LARGEST_STATISTIC
+        require(fits, key, values, f"above {least:g}, at most {LARGEST_STATISTIC:g}")
+
+
 def _are_statistics(values: object) -> bool:
     if not isinstance(values, tuple) or not 1 <= len(values) <= MOST_IN_CHANS:
         return False

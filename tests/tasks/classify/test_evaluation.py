@@ -14,7 +14,7 @@ from gcvit.data.images import load_image
 from gcvit.data.shapes import ShapesDataset, write_class_folders
 from gcvit.factory import create_model
 from gcvit.tasks.classify import CLASSIFY, ClassifyConfig
-from gcvit.tasks.classify.answer import ClassifyLooks
+from gcvit.tasks.classify.config import ClassifyLooks
 from gcvit.tasks.classify.evaluation import ClassifyEvaluation
 from gcvit.tasks.classify.names import class_names
 from gcvit.tasks.evaluate import Measured, evaluate

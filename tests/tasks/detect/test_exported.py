@@ -17,8 +17,8 @@ from gcvit.export.convert import convert
 from gcvit.export.formats import SUFFIXES, Format
 from gcvit.export.runtime import Program, load
 from gcvit.tasks.detect.detector import PyramidDetector
-from gcvit.tasks.detect.exported import OUTPUTS, ExportedDetector, PaddedDetections, misfit, paired, unsuppressed
-from gcvit.tasks.detect.settings import HeadConfig, Kind
+from gcvit.tasks.detect.exported import ExportedDetector, PaddedDetections, misfit, paired, unsuppressed
+from gcvit.tasks.detect.settings import OUTPUTS, HeadConfig, Kind
 from tasks.detect.building import CLASSES, SMALL, decided, pictures, random_boxes
 
 SIZE = (64, 96)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from gcvit.data.label_maps import LabelMapping, default_palette, load_labels
-from gcvit.tasks.segment.answer import Segmentation, SegmentLooks, SegmentTelling
-from gcvit.tasks.segment.saving import ScenePreprocessing
+from gcvit.tasks.segment.answer import Segmentation
+from gcvit.tasks.segment.settings import ScenePreprocessing, SegmentLooks, SegmentTelling
 from tasks import scenes
 from tasks.scenes import CLASSES, Scenes, model, opened
 

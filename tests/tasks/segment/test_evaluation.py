@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from gcvit.data.scenes import ShapeScenes
 from gcvit.metrics import SegmentationCounts
 from gcvit.tasks.segment.evaluation import SHOWN
-from gcvit.tasks.segment.saving import ScenePreprocessing
+from gcvit.tasks.segment.settings import ScenePreprocessing
 from tasks.scenes import AS_THEY_ARE, CLASSES, SIZES, Scenes, evaluate, model
 
 

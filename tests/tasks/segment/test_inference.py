@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from gcvit.tasks.segment import inference
-from gcvit.tasks.segment.inference import Looks, look, segment_pixels, starts
+from gcvit.tasks.segment.inference import look, segment_pixels, starts
 from gcvit.tasks.segment.segmenter import SegmenterOutput
+from gcvit.tasks.segment.settings import Looks, Mode
 from tasks.segmenters import segment_logits
 
 Size = tuple[int, int]
@@ -189,7 +190,7 @@ def test_no_more_classes_are_held_than_fit(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("size", [(1, 200), (200, 1), (1, 1), (31, 32)])
 @pytest.mark.parametrize("mode", ["whole", "slide"])
-def test_a_picture_of_one_pixels_height(size: Size, mode: inference.Mode) -> None:
+def test_a_picture_of_one_pixels_height(size: Size, mode: Mode) -> None:
     model = built(Quarter)
     for looks in (Looks(mode, (64, 64)), Looks(mode, (64, 64), (0.25, 2.0), flip=True)):
         logits = segment_logits(model, pictures(1, 3, *size), size, looks)

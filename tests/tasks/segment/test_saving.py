@@ -19,8 +19,8 @@ from gcvit.factory import create_model, open_model
 from gcvit.tasks import headed
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment import SEGMENT, UPerNetConfig
-from gcvit.tasks.segment.saving import ScenePreprocessing
 from gcvit.tasks.segment.segmenter import Segmenter
+from gcvit.tasks.segment.settings import ScenePreprocessing
 from gcvit.weights.loading import find, load_weights
 from tasks.segmenters import matter
 

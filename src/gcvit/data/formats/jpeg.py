@@ -11,7 +11,7 @@ from PIL import Image, ImageFile, JpegImagePlugin
 
 from gcvit.data.formats import Opened, Refused, plain
 from gcvit.data.formats.tags import block_of_tags
-from gcvit.internals import stepwise_decoder
+from gcvit.internals.of_others import stepwise_decoder
 
 MOST_SCANS = 64  # each goes over the whole picture; usual are 1, or 5 to 18 where it is progressive
 MOST_SEGMENTS = 10_000

@@ -1,7 +1,6 @@
 """Image classification."""
 
-from gcvit.tasks.classify.answer import ClassifyLooks, ClassifyTelling
-from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig
+from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig, ClassifyLooks, ClassifyTelling
 from gcvit.tasks.classify.task import Classify
 
 CLASSIFY = Classify()

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gcvit.engine.fields import Range, check_ranges, flag
-from gcvit.model.config import MOST_CLASSES
+from gcvit.tasks.classify.config import ClassifyLooks, ClassifyTelling
 from gcvit.tasks.classify.model import require_classes
 from gcvit.tasks.classify.names import describe, readable
 from gcvit.tasks.opened import Answer, Opened, Prepared
@@ -17,25 +16,6 @@ from gcvit.tasks.pictures import captioned
 from gcvit.weights.values import check_answers
 
 LEAST = 0.0005  # below it a next best would be shown as 0.0%
-
-
-@dataclass(frozen=True)
-class ClassifyLooks:
-    """How a classifier is shown a picture."""
-
-    tta: Literal["none", "flip"] = "none"
-    """flip: the mean of what the model says of the image and of its mirror image"""
-
-
-@dataclass(frozen=True)
-class ClassifyTelling:
-    """What is told of a picture."""
-
-    top_k: Annotated[int, Range(1, MOST_CLASSES)] = 5
-    """how many classes to give for each image"""
-
-    def __post_init__(self) -> None:
-        check_ranges(self, flag)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from gcvit import distributed
 from gcvit.metrics import Accuracy, Calibration, most_confused, wilson
-from gcvit.tasks.classify.answer import ClassifyLooks, class_logits
+from gcvit.tasks.classify.answer import class_logits
 from gcvit.tasks.classify.charts import draw_confusion, draw_reliability
+from gcvit.tasks.classify.config import ClassifyLooks
 from gcvit.tasks.classify.names import describe, readable
 from gcvit.tasks.classify.pictures import draw_predictions
 from gcvit.tasks.classify.report import sections

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.ablations import ABLATIONS
 from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig
 from gcvit.tasks.recipe import Recipe

@@ -1,6 +1,6 @@
 """Recipes for classification: the built-in shapes, your own images from scratch, fine-tuning, and ImageNet."""
 
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig
 from gcvit.tasks.classify.imagenet import IMAGENET
 from gcvit.tasks.recipe import Recipe, recipes

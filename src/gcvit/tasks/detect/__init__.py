@@ -1,8 +1,6 @@
 """Object detection and instance segmentation: Mask R-CNN and Cascade Mask R-CNN on a GC ViT."""
 
 from gcvit.tasks.detect.config import DetectAugmentConfig, DetectConfig
-from gcvit.tasks.detect.detector import Detector
-from gcvit.tasks.detect.objects import Detections, Targets
 from gcvit.tasks.detect.settings import HeadConfig
 from gcvit.tasks.detect.task import Detect
 
@@ -13,8 +11,5 @@ __all__ = [
     "Detect",
     "DetectAugmentConfig",
     "DetectConfig",
-    "Detections",
-    "Detector",
     "HeadConfig",
-    "Targets",
 ]

@@ -2,47 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
 
 from gcvit.data.pixels import RGB
-from gcvit.engine.fields import Range, check_ranges, flag
-from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, Pair
+from gcvit.model.config import Pair
 from gcvit.tasks.detect.inference import Found, find, find_in_tiles
 from gcvit.tasks.detect.pictures import mark, marked
+from gcvit.tasks.detect.settings import DetectLooks, DetectTelling
 from gcvit.tasks.opened import Answer, Opened, Prepared
 
 LARGEST = 5  # kinds of objects on a line
-
-
-@dataclass(frozen=True)
-class DetectLooks:
-    """How a detector is shown a picture."""
-
-    tiles: Annotated[int | None, Range(SMALLEST_SIDE, LARGEST_SIDE)] = None
-    """also look at large pictures in overlapping tiles of so many pixels a side, for small objects; none: whole only"""
-    proposals: Annotated[int | None, Range(1, 100_000)] = None
-    """boxes looked into; fewer are faster on a CPU, and miss objects where there are many; none: the model's own"""
-    max_detections: Annotated[int | None, Range(1, 100_000)] = None
-    """detections of a picture at most; none: the model's own, 100 as COCO has it"""
-
-    def __post_init__(self) -> None:
-        """Raises UserError for what cannot be."""
-        check_ranges(self, flag)
-
-
-@dataclass(frozen=True)
-class DetectTelling:
-    """What is told of a picture."""
-
-    min_score: Annotated[float, Range(0, 1)] = 0.3
-    """least score of the objects that are told, 0 to 1"""
-
-    def __post_init__(self) -> None:
-        """Raises UserError for what cannot be."""
-        check_ranges(self, flag)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from gcvit.data.coco_pictures import CocoReading
-from gcvit.data.detect_transforms import LONGEST, SHORT
+from gcvit.data.settings import LONGEST, SHORT, CocoReading
 from gcvit.engine.fields import Probability, Range, check_fields
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.errors import require
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.detect.settings import HeadConfig

@@ -17,7 +17,7 @@ from gcvit.errors import UserError
 from gcvit.tasks.classes import match_classes
 from gcvit.tasks.detect.config import DetectConfig
 from gcvit.tasks.detect.objects import Targets
-from gcvit.tasks.detect.saving import DetectPreprocessing
+from gcvit.tasks.detect.settings import DetectPreprocessing
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Data, HeldOut
 

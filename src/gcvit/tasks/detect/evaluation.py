@@ -14,8 +14,9 @@ from gcvit.data.objects import Objects
 from gcvit.metrics.detection import DetectionFigures, ImageFigures, Result, coco_results, measure
 from gcvit.metrics.matches import intervals
 from gcvit.tasks import page
-from gcvit.tasks.detect.answer import DetectLooks, found_in
+from gcvit.tasks.detect.answer import found_in
 from gcvit.tasks.detect.charts import draw_curves, draw_errors, draw_sheet
+from gcvit.tasks.detect.settings import DetectLooks
 from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, six_digits
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Pictures

@@ -22,9 +22,6 @@ from gcvit.tasks.detect.rpn import CANDIDATES, OVERLAP, ROOM, STDS
 from gcvit.tasks.detect.settings import HeadConfig
 from gcvit.tasks.pyramid import filled
 
-OUTPUTS = ("boxes", "scores", "labels", "counts", "masks")
-"""What a file gives, padded with zeros to as many detections as the settings say: (batch, detections, 4), (batch,
-detections), the same, (batch), and (batch, detections, 28, 28), which a detector without masks has not."""
 LIKE = 1.0  # pixels between the edges of two boxes, below which they may be the same detection
 RARE = 100
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.detect.config import DetectAugmentConfig, DetectConfig
 from gcvit.tasks.detect.settings import HeadConfig
 from gcvit.tasks.recipe import Recipe, on_gpus, recipes

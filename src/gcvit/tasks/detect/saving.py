@@ -1,69 +1,23 @@
-"""Detectors on disk, and how their pictures are prepared; and the model that a run starts from."""
+"""The model that a run starts from, and what it takes of another detector on disk."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor, nn
 
-from gcvit.data.detect_transforms import LONGEST, EvalDetection
-from gcvit.data.pixels import PixelFormat
 from gcvit.engine.loop import Plan
-from gcvit.errors import require
 from gcvit.model import GCViT
-from gcvit.model.config import LARGEST_SIDE
 from gcvit.tasks.backbone import backbone_config
 from gcvit.tasks.classes import rows_by_name, rows_note, with_rows
 from gcvit.tasks.detect.config import DetectConfig
 from gcvit.tasks.detect.detector import Detector
-from gcvit.tasks.detect.settings import HeadConfig
-from gcvit.tasks.headed import (
-    check_heads,
-    check_settings,
-    check_statistics,
-    classes_of,
-    heads_in,
-    mean_std,
-    settings_in,
-    start_from,
-)
+from gcvit.tasks.detect.settings import DetectPreprocessing, HeadConfig
+from gcvit.tasks.headed import check_heads, check_settings, classes_of, heads_in, mean_std, settings_in, start_from
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Data, Task
-from gcvit.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from gcvit.weights.reading import Checkpoint
 from gcvit.weights.unwrapping import State
 
 BY_CLASS = ("classifier", "regressor")  # layers with so many outputs for each class
-
-
-@dataclass(frozen=True)
-class DetectPreprocessing:
-    """How a detector's pictures are prepared.
-
-    short, long: the picture is as large as may be with its short and its long side up to these, in pixels.
-    size: (height, width) in pixels of an exported file's images, in which the picture is as large as may be; None: as
-        `short` says, squares.
-    mean, std: per channel, of values in 0..1; as many as the pictures have channels.
-    value_range: the numbers in picture files that are black and white; None: 0 and the greatest of their type.
-    """
-
-    short: int = 800
-    long: int = LONGEST
-    size: tuple[int, int] | None = None
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    value_range: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        """Raises UserError, naming the field, for a value out of range."""
-        sides = {"short": (self.short,), "long": (self.long,), "size": self.size or ()}
-        for key, values in sides.items():
-            fit = all(1 <= side <= LARGEST_SIDE for side in values)
-            require(fit, key, getattr(self, key), f"from 1 to {LARGEST_SIDE} pixels")
-        check_statistics(self.mean, self.std)
-        PixelFormat(len(self.mean), self.value_range)  # refuses what cannot be
-
-    def transform(self, *, exported: bool) -> EvalDetection:
-        """What turns a picture into what goes through the model, or through an exported file, at its upper left."""
-        return EvalDetection(self.short, self.long, self.mean, self.std, self.size if exported else None)
 
 
 def build_detector(

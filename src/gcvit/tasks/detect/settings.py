@@ -1,12 +1,23 @@
-"""What detection heads are made of: the two published forms, and what a person may choose."""
+"""What detection heads are made of, the two published forms and what a person may choose; how a detector is shown
+pictures, what is told of them, and how they are prepared."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from gcvit.engine.fields import Probability, Range, check_fields
-from gcvit.tasks.pyramid import HeadNorm
+from gcvit.data.settings import LONGEST, PixelFormat
+from gcvit.engine.fields import Probability, Range, check_fields, check_ranges, flag
+from gcvit.errors import require
+from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE
+from gcvit.tasks.config import HeadNorm
+from gcvit.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD, check_statistics
+
+if TYPE_CHECKING:
+    from gcvit.data.detect_transforms import EvalDetection
 
 Kind = Literal["mask-rcnn", "cascade"]
+OUTPUTS = ("boxes", "scores", "labels", "counts", "masks")
+"""What a file gives, padded with zeros to as many detections as the settings say: (batch, detections, 4), (batch,
+detections), the same, (batch), and (batch, detections, 28, 28), which a detector without masks has not."""
 
 
 @dataclass(frozen=True)
@@ -113,3 +124,65 @@ class HeadConfig:
     @property
     def form(self) -> Form:
         return FORMS[self.head]
+
+
+@dataclass(frozen=True)
+class DetectLooks:
+    """How a detector is shown a picture."""
+
+    tiles: Annotated[int | None, Range(SMALLEST_SIDE, LARGEST_SIDE)] = None
+    """also look at large pictures in overlapping tiles of so many pixels a side, for small objects; none: whole only"""
+    proposals: Annotated[int | None, Range(1, 100_000)] = None
+    """boxes looked into; fewer are faster on a CPU, and miss objects where there are many; none: the model's own"""
+    max_detections: Annotated[int | None, Range(1, 100_000)] = None
+    """detections of a picture at most; none: the model's own, 100 as COCO has it"""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what cannot be."""
+        check_ranges(self, flag)
+
+
+@dataclass(frozen=True)
+class DetectTelling:
+    """What is told of a picture."""
+
+    min_score: Annotated[float, Range(0, 1)] = 0.3
+    """least score of the objects that are told, 0 to 1"""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what cannot be."""
+        check_ranges(self, flag)
+
+
+@dataclass(frozen=True)
+class DetectPreprocessing:
+    """How a detector's pictures are prepared.
+
+    short, long: the picture is as large as may be with its short and its long side up to these, in pixels.
+    size: (height, width) in pixels of an exported file's images, in which the picture is as large as may be; None: as
+        `short` says, squares.
+    mean, std: per channel, of values in 0..1; as many as the pictures have channels.
+    value_range: the numbers in picture files that are black and white; None: 0 and the greatest of their type.
+    """
+
+    short: int = 800
+    long: int = LONGEST
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    value_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UserError, naming the field, for a value out of range."""
+        sides = {"short": (self.short,), "long": (self.long,), "size": self.size or ()}
+        for key, values in sides.items():
+            fit = all(1 <= side <= LARGEST_SIDE for side in values)
+            require(fit, key, getattr(self, key), f"from 1 to {LARGEST_SIDE} pixels")
+        check_statistics(self.mean, self.std)
+        PixelFormat(len(self.mean), self.value_range)  # refuses what cannot be
+
+    def transform(self, *, exported: bool) -> "EvalDetection":
+        """What turns a picture into what goes through the model, or through an exported file, at its upper left."""
+        from gcvit.data.detect_transforms import EvalDetection
+
+        return EvalDetection(self.short, self.long, self.mean, self.std, self.size if exported else None)

@@ -1,47 +1,40 @@
 """Detection: the description of the task."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-
-from gcvit.data.coco_doctor import examine_coco
-from gcvit.data.coco_folders import find_coco
-from gcvit.data.coco_pictures import CocoReading, is_divided
-from gcvit.data.coco_repair import repair
-from gcvit.data.detect_scenes import write_coco_folders
-from gcvit.data.health import Health
-from gcvit.data.objects import Objects
-from gcvit.data.pixels import PixelFormat
-from gcvit.data.segment_transforms import EvalScene
-from gcvit.data.shapes import Track
+from gcvit.data.settings import CocoReading
 from gcvit.engine.config import as_dict, override
-from gcvit.engine.loop import Plan
 from gcvit.errors import UserError
-from gcvit.model.config import Pair
-from gcvit.tasks.detect import data as pictures
-from gcvit.tasks.detect.answer import DetectLooks, DetectTelling, detect
 from gcvit.tasks.detect.config import DetectConfig
-from gcvit.tasks.detect.detector import Counted, Detector
-from gcvit.tasks.detect.exported import OUTPUTS, ExportedDetector, PaddedDetections, misfit, paired
-from gcvit.tasks.detect.loss import collate, detection_loss
-from gcvit.tasks.detect.mmdet import adopted
 from gcvit.tasks.detect.recipes import RECIPES
-from gcvit.tasks.detect.saving import DetectPreprocessing, build_detector
-from gcvit.tasks.detect.settings import HeadConfig
-from gcvit.tasks.evaluation import Meter
-from gcvit.tasks.headed import open_headed, save_headed
-from gcvit.tasks.opened import Opened
-from gcvit.tasks.pyramid import filled
-from gcvit.tasks.target import Target
-from gcvit.tasks.task import Data, HeldOut, Loss, Pictures, Task, Transform
-from gcvit.weights.reading import Checkpoint
-from gcvit.weights.resolve import Format
+from gcvit.tasks.detect.settings import OUTPUTS, DetectLooks, DetectPreprocessing, DetectTelling, HeadConfig
+from gcvit.tasks.task import Data, HeldOut, Pictures, Task
 from gcvit.wording import listed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from gcvit.data.augment import Transform
+    from gcvit.data.health import Health
+    from gcvit.data.objects import Objects
+    from gcvit.data.settings import PixelFormat
+    from gcvit.data.shapes import Track
+    from gcvit.engine.loop import Plan
+    from gcvit.engine.objective import Loss
+    from gcvit.model.config import Pair
+    from gcvit.tasks.detect.data import Varied
+    from gcvit.tasks.evaluation import Meter
+    from gcvit.tasks.opened import Answer, Opened, Prepared
+    from gcvit.tasks.target import Target
+    from gcvit.weights.reading import Checkpoint
+    from gcvit.weights.resolve import Format
 
 
 class Detect(Task):
@@ -61,6 +54,8 @@ class Detect(Task):
     outputs = OUTPUTS
 
     def write_examples(self, folder: Path, counts: Mapping[str, int], size: int, seed: int, track: Track) -> None:
+        from gcvit.data.detect_scenes import write_coco_folders
+
         write_coco_folders(folder, counts, size, seed, track)
 
     def example_flags(self, config: DetectConfig) -> list[object]:
@@ -71,15 +66,23 @@ class Detect(Task):
         return [] if size == usual.size else ["--size", size, "--short", size]
 
     def open_data(self, config: DetectConfig) -> Data:  # type: ignore[override]
-        return pictures.open_pictures(config)
+        from gcvit.tasks.detect.data import open_pictures
+
+        return open_pictures(config)
 
     def open_held_out(self, config: DetectConfig, opened: Opened, *, share: bool) -> HeldOut:
-        return pictures.open_held_out(config, opened, share=share)
+        from gcvit.tasks.detect.data import open_held_out
+
+        return open_held_out(config, opened, share=share)
 
     def divides(self, config: DetectConfig) -> bool:
+        from gcvit.data.coco_pictures import is_divided
+
         return config.data is not None and is_divided(config.data)
 
     def recognises(self, path: Path) -> bool:
+        from gcvit.data.coco_folders import find_coco
+
         try:
             find_coco(path)
         except UserError:
@@ -95,10 +98,15 @@ class Detect(Task):
         workers: int,
         progress: Callable[[int, int], None],
     ) -> tuple[Health, list[object]]:
+        from gcvit.data.coco_doctor import examine_coco
+
         health = examine_coco(path, reading, pixels=pixels, workers=workers, progress=progress)
         return health, [] if health.masks else ["--no-masks"]
 
     def repair(self, path: Path, out: Path) -> list[str]:
+        from gcvit.data.coco_folders import find_coco
+        from gcvit.data.coco_repair import repair
+
         files = list(find_coco(path).parts.values())
         if len(files) > 1:
             raise UserError(f"--fix mends one annotation file; give one of {listed(list(map(str, files)))} as the data")
@@ -107,15 +115,24 @@ class Detect(Task):
     def build(  # type: ignore[override]
         self, config: DetectConfig, data: Data, plan: Plan, checkpoint: Checkpoint | None
     ) -> tuple[Opened, list[str]]:
+        from gcvit.tasks.detect.saving import build_detector
+
         return build_detector(self, config, data, plan, checkpoint)
 
     def save(self, opened: Opened, model: nn.Module, folder: Path, metadata: Mapping[str, str]) -> None:
+        from gcvit.tasks.headed import save_headed
+
         save_headed(opened, model, folder, metadata)
 
     def adopted(self, checkpoint: Checkpoint) -> Checkpoint:
+        from gcvit.tasks.detect.mmdet import adopted
+
         return adopted(self, checkpoint)
 
     def open(self, checkpoint: Checkpoint) -> Opened:
+        from gcvit.tasks.detect.detector import Detector
+        from gcvit.tasks.headed import open_headed
+
         return open_headed(self, checkpoint, Detector, HeadConfig())
 
     def prepared(self, preprocessing: DetectPreprocessing) -> list[tuple[str, str]]:
@@ -126,6 +143,8 @@ class Detect(Task):
         ]
 
     def counted(self, model: nn.Module) -> nn.Module:
+        from gcvit.tasks.detect.detector import Counted, Detector
+
         assert isinstance(model, Detector)
         return Counted(model, model.head_config.proposals, model.head_config.detections)
 
@@ -134,36 +153,60 @@ class Detect(Task):
         head = {"mask-rcnn": "Mask R-CNN", "cascade": "Cascade Mask R-CNN"}[opened.model.head_config.head]  # type: ignore[index,union-attr]
         return f"{head} on {opened.name} at {opened.preprocessing.short} px{tiles}"
 
-    def vary(self, config: DetectConfig, opened: Opened) -> pictures.Varied:  # type: ignore[override]
-        return pictures.varied(config, opened.preprocessing)
+    def vary(self, config: DetectConfig, opened: Opened) -> Varied:  # type: ignore[override]
+        from gcvit.tasks.detect.data import varied
+
+        return varied(config, opened.preprocessing)
 
     def collate(self, items: list[Any]) -> Any:
+        from gcvit.tasks.detect.loss import collate
+
         return collate(items)
 
     def alike(self, config: DetectConfig) -> int | None:  # type: ignore[override]
         return config.batch_size
 
     def loss(self, config: DetectConfig, data: Data, plan: Plan) -> Loss:  # type: ignore[override]
+        from gcvit.tasks.detect.loss import detection_loss
+
         return detection_loss
 
     def transform(self, opened: Opened, looks: DetectLooks) -> Transform:
+        from gcvit.data.segment_transforms import EvalScene
+
         prepared = opened.preprocessing
         if looks.tiles:  # which are cut from the picture as it is
             return EvalScene(None, prepared.mean, prepared.std)
         return prepared.transform(exported=opened.exported)
 
     def target(self, target: Objects, columns: Sequence[int] | None) -> Objects:
-        return pictures.numbered(target, columns)
+        from gcvit.tasks.detect.data import numbered
+
+        return numbered(target, columns)
 
     def meter(self, opened: Opened, looks: DetectLooks, pictures: Pictures, device: torch.device) -> Meter:
-        from gcvit.tasks.detect.evaluation import DetectMeter  # with what draws
+        from gcvit.tasks.detect.evaluation import DetectMeter
 
         return DetectMeter(opened, looks, pictures)
 
-    answer = staticmethod(detect)
+    def answer(
+        self,
+        opened: Opened,
+        model: nn.Module,
+        images: Tensor,
+        pictures: Sequence[Prepared],
+        looks: DetectLooks,
+        telling: DetectTelling,
+    ) -> list[Answer]:
+        from gcvit.tasks.detect.answer import detect
+
+        return detect(opened, model, images, pictures, looks, telling)
 
     def targets(self, opened: Opened, model: nn.Module, maps: Sequence[Tensor], size: Pair) -> list[Target]:
         """The class's logit of each object, at its box."""
+        from gcvit.tasks.detect.detector import Detector
+        from gcvit.tasks.target import Target
+
         assert isinstance(model, Detector)
         assert opened.classes is not None
         (picture,) = model.look_at(maps, size)
@@ -180,6 +223,9 @@ class Detect(Task):
         ]
 
     def exported(self, model: nn.Module) -> nn.Module:
+        from gcvit.tasks.detect.detector import Detector
+        from gcvit.tasks.detect.exported import PaddedDetections
+
         assert isinstance(model, Detector)
         return PaddedDetections(model)
 
@@ -192,16 +238,22 @@ class Detect(Task):
         return "boxes that are sorted, cut off and counted are not compared as numbers are" if int8 else None
 
     def paired(self, found: list[Tensor], expected: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        from gcvit.tasks.detect.exported import paired
+
         return paired(found, expected)
 
     def from_export(
         self, program: Callable[[Tensor], list[Tensor]], opened: Opened, size: Pair, settings: Mapping[str, Any]
     ) -> nn.Module:
+        from gcvit.tasks.detect.exported import ExportedDetector
+
         if opened.classes is None or opened.palette is None or len(opened.classes) != len(opened.palette):
             raise UserError("it does not give each class a colour")
         return ExportedDetector(program, size, override(HeadConfig(), settings), len(opened.classes))
 
     def misfit(self, outputs: list[Tensor], classes: list[str] | None, settings: Mapping[str, Any]) -> str | None:
+        from gcvit.tasks.detect.exported import misfit
+
         return misfit(outputs, override(HeadConfig(), settings))
 
     def size(self, preprocessing: DetectPreprocessing) -> Pair:
@@ -211,5 +263,7 @@ class Detect(Task):
         return replace(preprocessing, short=min(size), long=max(max(size), preprocessing.long), size=size)
 
     def fitted(self, opened: Opened) -> Transform:
+        from gcvit.tasks.pyramid import filled
+
         seen, size = opened.preprocessing.transform(exported=True), self.size(opened.preprocessing)
         return lambda picture: filled(seen(picture), size)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -12,55 +12,15 @@ from torch import Tensor, nn
 
 from gcvit.data.label_maps import write_labels
 from gcvit.data.pixels import RGB
-from gcvit.engine.fields import Range, check_ranges, flag
-from gcvit.errors import require
 from gcvit.files import write_atomically
 from gcvit.tasks.opened import Answer, Opened, Prepared
-from gcvit.tasks.segment.inference import Looks, Mode, segment_pixels
+from gcvit.tasks.segment.inference import segment_pixels
 from gcvit.tasks.segment.pictures import class_shares, overlay
+from gcvit.tasks.segment.settings import SegmentLooks, SegmentTelling
 from gcvit.weights.values import require_finite
 from gcvit.wording import percent
 
 LARGEST = 5  # shares on a line
-
-
-@dataclass(frozen=True)
-class SegmentLooks:
-    """How a segmentation model is shown a picture."""
-
-    mode: Mode | None = None
-    """slide: in windows of the crops' size at two thirds of it, averaged where they overlap; needs less memory. none:
-    whole, but slide in windows of an exported file's size, which is the largest that it takes"""
-    scales: Annotated[tuple[float, ...], Range(0.01, 100, said="factors above 0, from 0.01 to 100")] = (1.0,)
-    """sizes at which pictures are shown, as factors; the softmax of several is averaged"""
-    flip: bool = False
-    """show the mirror images too"""
-
-    def __post_init__(self) -> None:
-        """Raises UserError for scales that cannot be."""
-        require(len(self.scales) > 0, "--scales", self.scales, "one or more")
-        check_ranges(self, flag)
-
-    def of(self, opened: Opened) -> Looks:
-        """With the windows of a model."""
-        mode = self.mode or ("slide" if opened.exported else "whole")
-        return Looks(mode, opened.preprocessing.crop, self.scales, self.flip)
-
-    def words(self, opened: Opened) -> str:
-        """In few words."""
-        looks = self.of(opened)
-        words = ["whole" if looks.mode == "whole" else "in windows of {}×{}".format(*looks.window)]
-        if looks.scales != (1.0,):
-            words.append("scales " + " ".join(f"{scale:g}" for scale in looks.scales))
-        return ", ".join([*words, *(["mirrored too"] if looks.flip else [])])
-
-
-@dataclass(frozen=True)
-class SegmentTelling:
-    """What is saved of a picture."""
-
-    overlay: Literal["png", "jpg"] = "png"
-    """kind of file for the coloured pictures"""
 
 
 @dataclass(frozen=True)

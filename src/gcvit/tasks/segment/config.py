@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from gcvit.data.label_maps import LabelReading
+from gcvit.data.settings import LabelReading
 from gcvit.engine.fields import LONGEST_TEXT, Probability, Range, check_fields
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.errors import require
-from gcvit.tasks.config import RunConfig
-from gcvit.tasks.pyramid import HeadNorm
+from gcvit.tasks.config import HeadNorm, RunConfig
 
 SCALE, RESIZE = "two rising factors above 0, from 0.05 to 20", "at least 32 pixels, at most 32,768, or none"
 MOST = 100_000_000

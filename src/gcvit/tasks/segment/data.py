@@ -9,7 +9,7 @@ from gcvit.tasks.classes import match_classes
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig
 from gcvit.tasks.segment.recipes import RECIPES
-from gcvit.tasks.segment.saving import ScenePreprocessing
+from gcvit.tasks.segment.settings import ScenePreprocessing
 from gcvit.tasks.task import Data, HeldOut
 
 BUILT_IN = "the built-in scenes"

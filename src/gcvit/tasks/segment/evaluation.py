@@ -14,11 +14,11 @@ from gcvit.errors import UserError
 from gcvit.metrics import SegmentationCounts
 from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, check_finite, six_digits
 from gcvit.tasks.opened import Opened
-from gcvit.tasks.segment.answer import SegmentLooks
 from gcvit.tasks.segment.charts import draw_confusion, draw_ious, most_confused
 from gcvit.tasks.segment.inference import segment_pixels
 from gcvit.tasks.segment.pictures import draw_sheet
 from gcvit.tasks.segment.report import sections, shown
+from gcvit.tasks.segment.settings import SegmentLooks
 from gcvit.tasks.task import Pictures
 from gcvit.wording import percent, plural, rate
 

@@ -7,52 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import log
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from gcvit.errors import UserError
-from gcvit.wording import by
+from gcvit.tasks.segment.settings import LEAST, Looks
 
-Mode = Literal["whole", "slide"]
 Size = tuple[int, int]
 
-LEAST = 32  # pixels a side that the model needs
 VALUES = 2**25  # logits at full size that are made at once, 128 MiB
 CROPS = 8  # windows that go through the model at once
-
-
-@dataclass(frozen=True)
-class Looks:
-    """How the model is shown a picture.
-
-    mode: whole, or slide: window by window, each two thirds of a window from the next, the last ones flush with the
-    edge; where windows overlap, their logits are averaged. Pictures smaller than 32 pixels are continued with zeros,
-    the mean colour, to the right and below.
-    window: (height, width) in pixels. scales: factors of the picture's size. flip: the mirror image as well.
-    The softmax of several scales and of mirror images is averaged.
-
-    Raises UserError for what cannot be.
-    """
-
-    mode: Mode = "whole"
-    window: Size = (512, 512)
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if min(self.window) < LEAST:
-            raise UserError(f"window {by(self.window)}: the model sees {LEAST} pixels a side at least")
-        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            raise UserError(f"scales {self.scales}: at least one factor, above 0")
-
-    @property
-    def steps(self) -> Size:
-        """From one window to the next, (height, width) in pixels."""
-        height, width = self.window
-        return height * 2 // 3, width * 2 // 3
 
 
 class Pixels(NamedTuple):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from gcvit.engine.optim import OptimConfig
+from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.recipe import Recipe, on_gpus, recipes
 from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig, UPerNetConfig
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gcvit.tasks.pyramid import ConvNormReLU, HeadNorm, Map, resize
+from gcvit.tasks.config import HeadNorm
+from gcvit.tasks.pyramid import ConvNormReLU, Map, resize
 from gcvit.tasks.segment.config import UPerNetConfig
 
 

@@ -1,19 +1,12 @@
-"""All that is used of other libraries' private parts, each with what happens in a release that lacks it.
+"""torch's private parts."""
 
-No other file touches a private name of another library. What is missing costs speed or a convenience, never a right
-result; only ahead-of-time compilation cannot do without.
-"""
-
-from argparse import Action, ArgumentParser
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageFile
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.data import DataLoader
@@ -144,54 +137,9 @@ def shut_down_workers(loader: DataLoader) -> None:
             end()
 
 
-def lend_numpy(generator: np.random.MT19937) -> Callable[[], None]:
-    """Have NumPy's global functions draw from `generator`, until what is returned is called. Missing: they keep their
-    own, whose state is put back then, 50 times slower."""
-    get, lend = (getattr(np.random, f"{verb}_bit_generator", None) for verb in ("get", "set"))
-    if get is None or lend is None:
-        state = np.random.get_state()
-        return lambda: np.random.set_state(state)
-    own = get()
-    lend(generator)
-    return lambda: lend(own)
-
-
-# Other runtimes and counters.
-
-
-def onnx_refusals() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises for a file that it cannot read. Missing: any exception."""
-    try:
-        state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-        return state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented
-    except (ImportError, AttributeError):
-        return (Exception,)
+# Counters.
 
 
 def pooling_operator() -> Any:
     """What adaptive pooling comes down to. Missing: the public one."""
     return getattr(torch.ops.aten, "_adaptive_avg_pool2d", torch.ops.aten.adaptive_avg_pool2d)
-
-
-# Image files.
-
-
-def stepwise_decoder(image: ImageFile.ImageFile) -> Any | None:
-    """Pillow's decoder of an opened file of one piece, to be fed by hand. Missing: None, so that the file is decoded at
-    once and less of its damage is found."""
-    create = getattr(Image, "_getdecoder", None)
-    if create is None:
-        return None
-    image.load_prepare()
-    (tile,) = image.tile
-    decoder = create(image.mode, tile.codec_name, tile.args, image.decoderconfig)
-    decoder.setimage(image.im, tile.extents)
-    return decoder
-
-
-# The command line.
-
-
-def arguments_of(parser: ArgumentParser) -> list[Action]:
-    """What it reads, in order. Missing: none, so that a shell completes the commands alone."""
-    return getattr(parser, "_actions", [])

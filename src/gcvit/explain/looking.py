@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gcvit.errors import UserError
-from gcvit.explain.attention import BlockAttention, HeadOrMean, Kind, PlaneMap, query_token, token_at
-from gcvit.explain.cam import Cam, class_map
+from gcvit.explain.attention import BlockAttention, PlaneMap, query_token, token_at
+from gcvit.explain.cam import class_map
 from gcvit.explain.queries import Query
 from gcvit.explain.rollout import class_rollout, rollout
+from gcvit.explain.settings import Cam, HeadOrMean, Kind, Place
 from gcvit.model.config import STAGES, Pair
 from gcvit.model.gcvit import GCViT, Position, Through, Trace
 from gcvit.model.layers import LayerScale
@@ -23,7 +24,6 @@ from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.opened import Given, Opened, read
 from gcvit.tasks.target import Target, find_target
 
-Place = tuple[float, float]  # (x, y) in pixels of the image that the model sees
 MAPPED = ("local", "global")  # kinds of blocks
 Wanted = str | int | None  # a target's name or its number in `Look.targets`; None: the likeliest
 

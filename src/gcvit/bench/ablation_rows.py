@@ -1,0 +1,61 @@
+"""The rows of the paper's ablation tables, and of what the paper leaves open, by table."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from gcvit.bench import published
+from gcvit.bench.published import Line
+from gcvit.errors import UserError
+from gcvit.tasks.ablations import ABLATIONS
+from gcvit.wording import instead
+
+TableName = Literal["4", "5", "S.2", "open"]
+PAPER: tuple[TableName, ...] = ("4", "5", "S.2")
+ABLATION_TABLES = {
+    "4": "from Swin-T to GC ViT-T",
+    "5": "downsamplers between the stages",
+    "S.2": "what the generator's tokens are",
+    "open": "what the paper leaves open",
+}
+LEFT_OPEN = "left open: "
+OURS = "gcvit_tiny"  # the last row of each table
+
+
+def heading(number: str) -> str:
+    """What a table is called; those that the paper does not have are of lower case."""
+    return number if number.islower() else f"Table {number}"
+
+
+def ablation_lines(table: str) -> list[Line]:
+    """The rows of one of `ABLATION_TABLES`; what the paper does not have has no values."""
+    if table == "5":
+        return [Line(method, name, {"top-1": top1}, {"": "text"}) for method, name, top1 in published.TABLE_5]
+    if table == "4":
+        lines = list(published.scores(published.TABLE_4))
+        extra = Line("  (the same, stage 3 with windows of 7)", "table_4_reparam_7", {}, {"": "ablation"})
+        return [*lines[:3], extra, *lines[3:]]
+    if table == "open":
+        left_open = [name for name in ABLATIONS if name.startswith("open_")]
+        lines = [Line(ABLATIONS[name].does.removeprefix(LEFT_OPEN), name, {}, {"": "ablation"}) for name in left_open]
+        ends = {"table_4_downsampler": "local blocks only", OURS: "GC ViT-T"}
+        first, last = (Line(method, name, {}, {"": "ablation"}) for name, method in ends.items())
+        return [first, *lines, last]
+    printed = {line.model: line for line in published.scores(published.TABLE_S2)}
+    return [
+        printed.get(name) or Line(f"  ({ABLATIONS[name].does})", name, {}, {"": "ablation"})
+        for name in (*(name for name in ABLATIONS if name.startswith("table_s2_")), OURS)
+    ]
+
+
+def arms_of(tables: Sequence[str]) -> list[str]:
+    """The rows of the tables, by name, each once, ours last."""
+    names = dict.fromkeys(str(line.model) for table in tables for line in ablation_lines(table))
+    return [*(name for name in names if name != OURS), OURS]
+
+
+def check_arms(arms: Sequence[str], tables: Sequence[str]) -> None:
+    """Raises UserError for one that is no row of these tables."""
+    known = arms_of(tables)
+    for arm in arms:
+        if arm not in known:
+            raise UserError(f"no row of {', '.join(map(heading, tables))} is called {arm!r}; {instead(arm, known)}")
