@@ -7,7 +7,7 @@ result; calibration and a classifier's confusions are computed from all images a
 from gcvit.metrics.accuracy import Accuracy
 from gcvit.metrics.calibration import Calibration
 from gcvit.metrics.confusion import confusion_matrix, most_confused
-from gcvit.metrics.interval import wilson
 from gcvit.metrics.segmentation import SegmentationCounts
+from gcvit.metrics.significance import wilson
 
 __all__ = ["Accuracy", "Calibration", "SegmentationCounts", "confusion_matrix", "most_confused", "wilson"]
