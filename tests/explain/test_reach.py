@@ -14,9 +14,10 @@ from gcvit.errors import UserError
 from gcvit.explain import Look, measure_reach, reach
 from gcvit.explain.figures import draw_reach
 from gcvit.explain.reach import attention_distance, block_maps, fields, outside_of, reach_of, save_reach, table
+from gcvit.model import gcvit
 from gcvit.model.gcvit import StageRecord
 from gcvit.model.layers import as_nchw, as_nhwc
-from laws.models import assert_equal, small_model
+from laws.models import assert_equal, random_images, small_model
 from laws.weights import meaningful_weights
 
 CENTRE = torch.tensor([[0.5, 0.5]])
@@ -51,6 +52,16 @@ def test_the_field_of_convolutions_is_known() -> None:
     lone = torch.zeros(1, 8, 8)
     lone[0, 3, 3] = 1
     assert outside_of(lone, torch.tensor([[4.5, 3.5]]), (4, 4)) == 1
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_maps_are_those_of_the_pyramid_however_windows_at_the_edges_are_computed(apart, monkeypatch) -> None:
+    monkeypatch.setattr(gcvit, "LARGE_BIAS", 0 if apart else 2**60)
+    model, images = small_model(windows=(5, 5, 4, 2)), random_images(2, 96, 96)
+    found = iter(block_maps(model, model)(images))
+    for expected, depth in zip(model.pyramid(images), model.config.depths, strict=True):
+        last = [next(found) for _ in range(depth)][-1]
+        assert_equal(last, expected, "the map after a stage's last block")
 
 
 def in_stage(stage: int, depth: int, by_values: bool = False, **changes: object) -> tuple[Callable, Tensor, nn.Module]:

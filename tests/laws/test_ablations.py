@@ -193,7 +193,7 @@ def test_padding_that_is_attended_to_is_zeros():
     normed[:, :, 20:] = 0
     expected = block.attention(normed, None, windows.Layout())
     assert_equal(block.attention(block.norm1(tokens), None, windows.Layout(zeroed=outside)), expected, "attention")
-    assert model.stages[0].layout((5, 4), tokens.device).zeroed is not None
+    assert model.stages[0].layout(torch.empty(1, 5, 4, 1)).zeroed is not None
 
 
 @torch.no_grad()

@@ -78,9 +78,9 @@ def check_apart(setting, blocks, patch):
     changes, size = SETTINGS[setting]
     model, images = small_model(**changes, blocks=blocks), random_images(2, *size)
     masked, expected, of_images_masked = run(model, images, blocks=())
-    called, in_pieces = [], attention.WindowAttention.in_pieces
-    patch.setattr(gcvit, "MANY", 0)
-    patch.setattr(attention.WindowAttention, "in_pieces", lambda *given: called.append(given) or in_pieces(*given))
+    called, on_pieces = [], attention.WindowAttention.on_pieces
+    patch.setattr(gcvit, "LARGE_BIAS", 0)
+    patch.setattr(attention.WindowAttention, "on_pieces", lambda *given: called.append(given) or on_pieces(*given))
     found, gradients, of_images = run(model, images, blocks=())
     assert len(called) == sum(model.config.depths)
     assert_equal(found.logits, masked.logits, "logits apart")
@@ -101,15 +101,23 @@ def test_windows_at_the_edges_are_computed_apart_where_much_would_be_masked(sett
 @pytest.mark.parametrize("setting", ["right and bottom", "right only"])
 def test_the_check_of_edges_notices(setting, monkeypatch):
     """That a window without its last columns has other first tokens."""
-    monkeypatch.setattr(attention, "first_tokens", lambda x, window, part: x[..., : part[0] * part[1], :])
+    monkeypatch.setattr(attention, "first_tokens", lambda query, window, part: query[:, :, : part[0] * part[1]])
     with pytest.raises(AssertionError, match="logits apart"):
         check_apart(setting, ("local", "global"), monkeypatch)
 
 
+def test_a_whole_model_is_one_graph_all_the_same(monkeypatch):
+    monkeypatch.setattr(gcvit, "LARGE_BIAS", 0)
+    changes, size = SETTINGS["right and bottom"]
+    model, images = small_model(**changes, dtype=torch.float32), random_images(2, *size).float()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    assert_equal(compiled(images), model(images), "logits", tolerance=1e-4)
+
+
 def test_compiled_blocks_and_traces_take_padded_windows(monkeypatch):
     """The one since each size would be code of its own, the other since its attention has a row for each token."""
-    monkeypatch.setattr(gcvit, "MANY", 0)
-    monkeypatch.setattr(attention.WindowAttention, "in_pieces", lambda *given: pytest.fail("in pieces"))
+    monkeypatch.setattr(gcvit, "LARGE_BIAS", 0)
+    monkeypatch.setattr(attention.WindowAttention, "on_pieces", lambda *given: pytest.fail("in pieces"))
     changes, size = SETTINGS["right and bottom"]
     model, images = small_model(**changes), random_images(2, *size)
     model.trace(images, blocks="all")

@@ -61,18 +61,15 @@ def test_merge_then_split_is_the_identity_where_windows_fill_the_map(grid, windo
 @given(PAIRS, PAIRS)
 @settings(max_examples=200)
 def test_pieces_are_the_windows_without_their_padding(size, window):
-    """Each window of each piece is one of the padded map's, less its padding; each token comes once; and back."""
+    """Each window of each piece is one of the padded map's, less its padding, and each of these is in one piece."""
     x = numbered_map(size)
-    pieces = windows.pieces(size, window)
-    tokens = windows.split_pieces(x, pieces)
-    assert tokens.shape == (2, 1, size[0] * size[1], 3)
-    assert torch.equal(windows.merge_pieces(tokens, pieces), x)
-    padding = windows.padding_mask(size, window, x.device)
-    padded = windows.split(x, window)
-    whole = [padded[:, n] if padding is None else padded[:, n][:, ~padding[n]] for n in range(padded.shape[1])]
-    apart = [own for part in windows.each_piece(tokens, pieces) for own in part.unbind(1)]
+    apart = []
+    for (top, left), (rows, columns), part in windows.pieces_of(size, window):
+        apart += windows.cut(x[:, top : top + rows, left : left + columns], part).unbind(1)
+    padding, padded = windows.padding_mask(size, window, x.device), windows.split(x, window)
+    whole = [own if padding is None else own[:, ~padding[n]] for n, own in enumerate(padded.unbind(1))]
     by_first = {int(own[0, 0, 0]): own for own in whole}
-    assert len(apart) == len(whole)
+    assert len(apart) == len(whole) == len(by_first)
     assert all(torch.equal(own, by_first[int(own[0, 0, 0])]) for own in apart)
 
 

@@ -181,6 +181,7 @@ def _prepare(
         torch.mm(*torch.ones(2, 8, 8, device=device))  # the library's workspace, lest the first model pay for it
     if training_detector := config.heads is not None and conditions.training:
         model = Learning(model, objects(batch_size, config.sides, device))
+    before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
     model, forward = prepare(contender, model, images, conditions)
     difference = twins.difference(contender, forward()) if twins else None
     step: Step = forward
@@ -193,10 +194,12 @@ def _prepare(
         step()
     if contender.runtime is not None or "cudagraph" in contender.forms:
         return Prepared(step, None, difference)
-    states = optimizer.state.values() if optimizer else []
+    peak = beyond(step, device)
+    if device.type == "cuda":
+        return Prepared(step, torch.cuda.max_memory_allocated(device) - before, difference)
+    states = optimizer.state.values() if optimizer else []  # what the process held before is all models'
     lasting = [images, *model.parameters(), *model.buffers(), *(part for state in states for part in state.values())]
-    more = beyond(step, device)
-    return Prepared(step, None if more is None else more + sum(part.nbytes for part in lasting), difference)
+    return Prepared(step, None if peak is None else peak + sum(part.nbytes for part in lasting), difference)
 
 
 def _training_step(forward: Forward, optimizer: torch.optim.Optimizer, labels: Tensor | None) -> Step:

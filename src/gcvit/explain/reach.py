@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from math import ceil, log, log2, sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -182,8 +183,8 @@ def block_maps(model: nn.Module, run: Callable[[Tensor], object]) -> Maps:
     `pyramid` or `trace`. Raises UserError for maps whose axes cannot be told."""
 
     def maps(x: Tensor) -> list[Tensor]:
-        taken: list[Tensor] = []
-        hooks = [block.register_forward_hook(lambda *called: taken.append(called[2])) for block in blocks_of(model)]
+        taken: list[tuple[Any, Tensor]] = []  # what each block was called with, and what it gave
+        hooks = [block.register_forward_hook(lambda *called: taken.append(called[1:])) for block in blocks_of(model)]
         try:
             with evaluating(model):
                 run(x)
@@ -193,19 +194,19 @@ def block_maps(model: nn.Module, run: Callable[[Tensor], object]) -> Maps:
         size = (x.shape[2], x.shape[3])
         if isinstance(model, GCViT):
             return _merged(model, taken, size)
-        return [_nchw(found, size, getattr(model, "num_prefix_tokens", 0)) for found in taken]
+        return [_nchw(found, size, getattr(model, "num_prefix_tokens", 0)) for _, found in taken]
 
     return maps
 
 
-def _merged(model: GCViT, taken: Sequence[Tensor], size: Pair) -> list[Tensor]:
+def _merged(model: GCViT, taken: Sequence[tuple[Any, Tensor]], size: Pair) -> list[Tensor]:
     stages = [stage for stage, depth in enumerate(model.config.depths) for _ in range(depth)]
-    return [
-        merge(tokens, model.stages[stage].window, tuple(ceil(side / 2 ** (2 + stage)) for side in size)).permute(
-            0, 3, 1, 2
-        )
-        for tokens, stage in zip(taken, stages, strict=True)
-    ]
+    maps = []
+    for ((_, _, layout, *_), tokens), stage in zip(taken, stages, strict=True):
+        sides = tuple(ceil(side / 2 ** (2 + stage)) for side in size)
+        whole = merge(tokens, model.stages[stage].window, sides) if layout.cut else tokens
+        maps.append(whole.permute(0, 3, 1, 2))
+    return maps
 
 
 def _nchw(found: Tensor, size: Pair, before: int) -> Tensor:

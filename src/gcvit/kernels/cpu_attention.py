@@ -16,11 +16,10 @@ from gcvit.internals.of_torch import batched, softmax_gradient, transformed
 
 MOST_TOKENS = 256  # of a window; the scores of larger ones leave the cache, and torch's tiles do not
 Heads = Float[Tensor, "windows heads tokens head_dim"]
-Keys = Float[Tensor, "windows heads keys head_dim"]
-Bias = Float[Tensor, "heads tokens keys"]
+Bias = Float[Tensor, "heads tokens tokens"]
 
 
-def attention(q: Heads, k: Keys, v: Keys, bias: Bias, scale: float) -> Heads:
+def attention(q: Heads, k: Heads, v: Heads, bias: Bias, scale: float) -> Heads:
     """softmax(q kᵀ · scale + bias) v, the bias the same for all windows; a key that no query of any head may see has
     −∞. Equal to `scaled_dot_product_attention`, gradients included; memory as (windows, tokens, heads, head_dim)."""
     return _Attention.apply(q, k, v, bias, scale)

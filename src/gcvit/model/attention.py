@@ -1,10 +1,11 @@
 """Local and global window attention (section 2.2, Eq. 3-6, Figure 6).
 
-Tokens are (batch, windows, tokens, channels), the global query is (batch, heads, tokens, head_dim). Where the fused
-kernel computes attention, tokens stay the map that they come from: see `Layout`.
+Tokens are (batch, windows, tokens, channels), or still the map that they come from (see `Layout`); the global query is
+(batch, heads, tokens, head_dim).
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from math import isqrt, prod
 from typing import Literal
 
@@ -17,13 +18,13 @@ from gcvit.errors import UserError
 from gcvit.kernels import compiled_attention, cpu_attention
 from gcvit.kernels.window_attention import window_attention
 from gcvit.model.config import Pair
-from gcvit.model.windows import Layout, Piece, each_piece
+from gcvit.model.windows import Layout, Piece, cut, merge
 
+Map = Float[Tensor, "batch height width channels"]
 Tokens = Float[Tensor, "batch windows tokens channels"]
 TokensOrMap = Float[Tensor, "batch _ _ channels"]  # a map: (batch, height, width, channels)
 Query = Float[Tensor, "batch heads tokens head_dim"]
 Heads = Float[Tensor, "batch windows heads tokens head_dim"]
-Keys = Float[Tensor, "batch windows heads keys head_dim"]
 Mixed = Float[Tensor, "batch windows tokens heads head_dim"]
 Padding = Bool[Tensor, "windows *queries keys"] | None
 Through = bool | Literal["values"]
@@ -98,10 +99,9 @@ class FixedBias(nn.Module):
         self.register_buffer("table", bias.table.detach().t().contiguous().t())
 
     def forward(self, window: Pair | None = None) -> Float[Tensor, "heads tokens tokens"]:
-        if window in (None, self.window):
-            return self.value
-        queries = first_tokens(self.value, self.window, window)
-        return first_tokens(queries.transpose(1, 2), self.window, window).transpose(1, 2)
+        h, w = window or self.window
+        value = self.value.unflatten(2, self.window).unflatten(1, self.window)[:, :h, :w, :h, :w]
+        return value.flatten(3).flatten(1, 2)
 
 
 Bias = RelativePositionBias | NoBias | FixedBias
@@ -183,13 +183,13 @@ class WindowAttention(nn.Module):
     def forward(
         self, tokens: TokensOrMap, query: Query | None, layout: Layout, record: AttentionRecord | None = None
     ) -> TokensOrMap:
-        """Attention over windows or, where `layout` leaves the map uncut, over the map, which takes no record."""
+        """Attention over windows or, where `layout` leaves the map uncut, on the map, which takes no record."""
         if layout.zeroed is not None:
             tokens = tokens.masked_fill(layout.zeroed[..., None], 0)
         if record is not None:
             x = self.traced(tokens, query, layout, record)
         elif layout.pieces:
-            x = self.in_pieces(tokens, query, layout.pieces)
+            x = self.on_pieces(tokens, query, layout.pieces)
         elif layout.cut:
             x = self.in_windows(tokens, query, layout.padding, layout.closed)
         else:
@@ -220,18 +220,22 @@ class WindowAttention(nn.Module):
             x = x.clone(memory_format=torch.contiguous_format)
         return x.flatten(3)
 
-    def in_pieces(self, tokens: Tokens, query: Query | None, pieces: Sequence[Piece]) -> Tokens:
-        """The same where windows at the map's edges have fewer tokens, so that there is nothing to mask. They have the
-        first rows and columns of a whole one: these are what they take of the global query and of the bias."""
-        found = list[Tensor]()
-        for own, (_, _, window) in zip(each_piece(tokens, pieces), pieces, strict=True):
-            asked = None if query is None else first_tokens(query, self.bias.window, window)
-            x = self.attend(*self.queries_keys_values(own, asked), self.bias(window))
-            found.append(x.flatten(3).flatten(1, 2))
-        return torch.cat(found, 1)[:, None]
+    def on_pieces(self, x: Map, query: Query | None, pieces: Sequence[Piece]) -> Map:
+        """The same where windows at the map's edges have fewer tokens, so that there is nothing to mask. These are the
+        first rows and columns of a whole one, and that is what they take of the global query and of the bias."""
+        rows = []
+        for _, row in groupby(pieces, key=lambda piece: piece.start[0]):
+            parts = []
+            for (top, left), size, window in row:
+                own = cut(x[:, top : top + size[0], left : left + size[1]], window)
+                asked = None if query is None else first_tokens(query, self.bias.window, window)
+                mixed = self.attend(*self.queries_keys_values(own, asked), self.bias(window))
+                parts.append(merge(mixed.flatten(3), window, size))
+            rows.append(torch.cat(parts, 2))
+        return torch.cat(rows, 1)
 
-    def attend(self, q: Heads, k: Keys, v: Keys, bias: Tensor, closed: bool = False) -> Mixed:
-        """bias: (heads, tokens, keys), or of each window."""
+    def attend(self, q: Heads, k: Heads, v: Heads, bias: Tensor, closed: bool = False) -> Mixed:
+        """bias: (heads, tokens, tokens), or of each window."""
         dropout = self.attention_dropout if self.training else 0.0
         # The kernels take four axes. The bias is the same in every window, so windows join the batch; with padding
         # it differs from window to window but not from image to image, so they join the heads.
@@ -248,10 +252,8 @@ class WindowAttention(nn.Module):
             x = F.scaled_dot_product_attention(q, k, v, bias[None], dropout, scale=self.scale)
         return x.unflatten(merged, axes).transpose(2, 3)
 
-    def on_map(
-        self, x: Float[Tensor, "batch height width channels"], query: Query | None
-    ) -> Float[Tensor, "batch height width channels"]:
-        """The same without cutting the map, in inference on a GPU."""
+    def on_map(self, x: Map, query: Query | None) -> Map:
+        """The same by the fused kernel, which does not cut the map: in inference on a GPU."""
         projected = self.project(x)
         # Under autocast the types of query and keys may differ.
         shared = None if "q" in self.JOINT or query is None else query.to(projected.dtype)
@@ -303,13 +305,9 @@ class GlobalAttention(WindowAttention):
         return {"q": in_every_window(query, windows)}
 
 
-def first_tokens(
-    x: Float[Tensor, "outer heads tokens inner"] | Float[Tensor, "heads tokens inner"], window: Pair, part: Pair
-) -> Tensor:
-    """Of a window's tokens, row by row, those in its first rows and columns; `part`: how many of each."""
-    if part == window:
-        return x
-    return x.unflatten(-2, window)[..., : part[0], : part[1], :].flatten(-3, -2)
+def first_tokens(query: Query, window: Pair, part: Pair) -> Query:
+    """Of a window's tokens, row by row, those in its first rows and columns. part: how many of each."""
+    return query.unflatten(2, window)[:, :, : part[0], : part[1]].flatten(2, 3)
 
 
 def in_every_window(query: Query, windows: int) -> Heads:

@@ -31,17 +31,15 @@ from gcvit.model.windows import (
     Layout,
     grid,
     merge,
-    merge_pieces,
     padding_mask,
-    pieces,
+    pieces_of,
     split,
-    split_pieces,
 )
 
 Images = Float[Tensor, "batch in_chans height width"]
 Map = Float[Tensor, "batch channels rows columns"]
 Position = tuple[int, int]  # (stage, block)
-MANY = 2**17  # numbers of a bias for each of a map's windows
+LARGE_BIAS = 2**17  # numbers, one for each window, head and pair of tokens; docs/results.md has what it was measured on
 
 
 class Block(nn.Module):
@@ -103,14 +101,8 @@ class Stage(nn.Module):
     ) -> Float[Tensor, "batch rows columns channels"]:
         size = (x.shape[1], x.shape[2])
         query = None if self.query is None else self.query(x)
-        traced_attention = record is not None and record.attention
-        if self.fused(x) and not traced_attention:
-            tokens, layout = x, UNCUT
-        elif self.apart(x) and not traced_attention:
-            layout = Layout(pieces=pieces(size, self.window))
-            tokens = split_pieces(x, layout.pieces)
-        else:
-            tokens, layout = split(x, self.window), self.layout(size, x.device)
+        layout = self.layout(x, traced=record is not None and bool(record.attention))
+        tokens = split(x, self.window) if layout.cut else x
         for position, block in enumerate(self.blocks):
             traced = None if record is None else record.attention.get(position)
             if traced is not None:
@@ -121,13 +113,16 @@ class Stage(nn.Module):
                 tokens = block(tokens, query, layout)
         if record is not None:
             record.query = query
-        if layout.pieces:
-            return merge_pieces(tokens, layout.pieces)
         return merge(tokens, self.window, size) if layout.cut else tokens
 
-    def layout(self, size: Pair, device: torch.device) -> Layout:
-        """How windows of a map of `size` lie."""
-        outside = padding_mask(size, self.window, device)
+    def layout(self, x: Float[Tensor, "batch rows columns channels"], *, traced: bool = False) -> Layout:
+        """How the tokens of a map are to lie. traced: each window with a row for each token, as a trace shows them."""
+        size = (x.shape[1], x.shape[2])
+        if not traced and self.fused(x):
+            return UNCUT
+        if not traced and self.apart(x):
+            return Layout(cut=False, pieces=pieces_of(size, self.window))
+        outside = padding_mask(size, self.window, x.device)
         windows = grid(size, self.window) if self.shifted else None
         return Layout(outside, grid=windows) if self.masked else Layout(zeroed=outside, grid=windows)
 
@@ -148,17 +143,12 @@ class Stage(nn.Module):
     def apart(self, x: Float[Tensor, "batch rows columns channels"]) -> bool:
         """Whether windows at the map's edges are computed apart, with the tokens that they have, and not padded like
         the others and masked: on a CPU, where large masked biases cost more than the attention that they are for, and
-        small ones less than calls for each kind of window; in the paper's design."""
-        size, tokens, block = (x.shape[1], x.shape[2]), prod(self.window), self.blocks[0]
-        computed = prod(grid(size, self.window)) * tokens
-        return (
-            self.fusible
-            and computed > prod(size)
-            and block.attention.heads * computed * tokens >= MANY
-            and not is_fake(x)
-            and cpu_attention.eager(x)
-            and not has_compiled_call(block)
-        )
+        small ones less than calls for each kind of window; in the paper's design, and where nothing is compiled."""
+        if not self.fusible or not cpu_attention.eager(x) or is_fake(x) or has_compiled_call(self.blocks[0]):
+            return False
+        size, tokens, heads = (x.shape[1], x.shape[2]), prod(self.window), self.blocks[0].attention.heads
+        padded = prod(grid(size, self.window)) * tokens
+        return padded > prod(size) and heads * padded * tokens >= LARGE_BIAS
 
     def set_window(self, window: Pair, poolings: int) -> None:
         """Change the window and the number of poolings; bias tables are resized."""

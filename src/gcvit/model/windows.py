@@ -7,8 +7,7 @@ can be repeated over the one that belongs to the other.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from math import ceil, prod
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -35,18 +34,17 @@ class Layout:
     padding: True for tokens of the windows that are outside the map, which nothing may attend to; None: there are none.
     zeroed: the same tokens where they are to be attended to, as zeros (`mask_padding=False`).
     grid: (rows, columns) of windows, for those that shift them.
-    pieces: the map's, whose tokens follow each other as one window, (batch, 1, tokens, channels); none: windows are
-        whole.
-    cut: whether they are windows, (batch, windows, tokens, channels), or still the map, which only the fused kernel
-        takes (`gcvit.kernels.window_attention`); it finds the windows itself, and their padding.
+    cut: whether they are windows, (batch, windows, tokens, channels), or still the map, which attention cuts itself.
+    pieces: of the map, in which it does so; none: the fused kernel does (`gcvit.kernels.window_attention`), which finds
+        the windows itself, and their padding.
     closed: whether attention over windows is to be one operator, into which the compiler does not look.
     """
 
     padding: Bool[Tensor, "windows tokens"] | None = None
     zeroed: Bool[Tensor, "windows tokens"] | None = None
     grid: Pair | None = None
-    pieces: Sequence[Piece] = ()
     cut: bool = True
+    pieces: Sequence[Piece] = ()
     closed: bool = False
 
 
@@ -103,7 +101,7 @@ def padding_mask(size: Pair, window: Pair, device: torch.device) -> Bool[Tensor,
     return outside.view(rows, h, columns, w).transpose(1, 2).reshape(rows * columns, h * w)
 
 
-def pieces(size: Pair, window: Pair) -> list[Piece]:
+def pieces_of(size: Pair, window: Pair) -> list[Piece]:
     """A map of `size`, row by row: its whole windows, and what those at its right, at its bottom and in the corner have
     of it."""
     spans = []
@@ -111,28 +109,3 @@ def pieces(size: Pair, window: Pair) -> list[Piece]:
         whole, rest = side // length * length, side % length
         spans.append([(start, tokens, w) for start, tokens, w in ((0, whole, length), (whole, rest, rest)) if tokens])
     return [Piece((y, x), (rows, columns), (h, w)) for y, rows, h in spans[0] for x, columns, w in spans[1]]
-
-
-def split_pieces(
-    x: Float[Tensor, "batch height width channels"], pieces: Sequence[Piece]
-) -> Float[Tensor, "batch 1 tokens channels"]:
-    """The tokens of the pieces, one after the other, each window by window."""
-    parts = [cut(x[:, y : y + rows, z : z + columns], window) for (y, z), (rows, columns), window in pieces]
-    return torch.cat([part.flatten(1, 2) for part in parts], 1)[:, None]
-
-
-def each_piece(
-    tokens: Float[Tensor, "batch 1 tokens channels"], pieces: Sequence[Piece]
-) -> list[Float[Tensor, "batch windows tokens_of_window channels"]]:
-    """The windows of each piece."""
-    parts = tokens[:, 0].split([prod(piece.size) for piece in pieces], 1)
-    return [part.unflatten(1, (-1, prod(piece.window))) for part, piece in zip(parts, pieces, strict=True)]
-
-
-def merge_pieces(
-    tokens: Float[Tensor, "batch 1 tokens channels"], pieces: Sequence[Piece]
-) -> Float[Tensor, "batch height width channels"]:
-    """Put the pieces together: merge_pieces(split_pieces(x, pieces), pieces) is x."""
-    rows = groupby(zip(each_piece(tokens, pieces), pieces, strict=True), key=lambda pair: pair[1].start[0])
-    parts = [[merge(part, piece.window, piece.size) for part, piece in row] for _, row in rows]
-    return torch.cat([torch.cat(row, 2) for row in parts], 1)
