@@ -30,9 +30,9 @@ from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, swin
 from gcvit.cli.output import facts, say, table
 from gcvit.engine.device import autocast, resolve_device
 from gcvit.engine.settings import Precision
-from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.loss import SegmentLoss
 from gcvit.tasks.segment.segmenter import SegmentationModel, Segmenter
+from gcvit.tasks.segment.settings import UPerNetConfig
 
 CLASSES, HEAD = 150, UPerNetConfig()
 Size = tuple[int, int]

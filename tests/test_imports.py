@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,11 @@ FOR_WORK = {"torch", "torchvision", "timm", "numpy", "PIL", "matplotlib", "scipy
 SETTINGS = ("settings", "config", "recipes", "task")
 
 
-def in_turn(first: str, each: str, given: Sequence[object]) -> list[tuple[object, object, list[str]]]:
+IMPORTING, NAMED = "from importlib import import_module", "answer = import_module(given).__name__"
+Answered = tuple[object, object, list[str]]
+
+
+def in_turn(first: str, each: str, given: Sequence[object]) -> list[Answered]:
     """Each of what is given, what `each` made of it, `answer`, and what is imported for work then; in one process."""
     script = f"import contextlib, io, json, sys\n{first}\nfor given in json.load(sys.stdin):\n    {each}\n    " + (
         f"print(json.dumps([given, answer, sorted({FOR_WORK} & set(sys.modules))]))"
@@ -162,12 +167,26 @@ def in_turn(first: str, each: str, given: Sequence[object]) -> list[tuple[object
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
+def first_difference(found: Sequence[Answered], expected: Sequence[Answered]) -> Answered | None:
+    """The first row that is not as expected, or that is missing: what one has imported the rows after it have too."""
+    rows = (one or other for one, other in zip_longest(found, expected) if one != other)
+    return next(rows, None)
+
+
 def test_settings_are_free_of_torch() -> None:
     """By a module's name one knows that it describes what is to be done, and does none of it."""
     files = [path for path in PACKAGE.rglob("*.py") if path.stem in SETTINGS or path.parent.name == "cli"]
     modules = sorted(".".join(["gcvit", *path.relative_to(PACKAGE).with_suffix("").parts]) for path in files)
-    found = in_turn("from importlib import import_module", "answer = import_module(given).__name__", modules)
-    assert found == [(module, module, []) for module in modules]
+    found = in_turn(IMPORTING, NAMED, modules)
+    assert first_difference(found, [(module, module, []) for module in modules]) is None
+
+
+def test_a_planted_leak_is_reported_as_its_first_row() -> None:
+    clean, leaking = "gcvit.tasks.recipe", "gcvit.engine.loop"
+    found = in_turn(IMPORTING, NAMED, [clean, leaking, clean])
+    assert [("torch" in imported) for *_, imported in found] == [False, True, True]
+    assert first_difference(found, [(module, module, []) for module in (clean, leaking, clean)]) == found[1]
+    assert first_difference(found[:1], [(clean, clean, []), (leaking, leaking, [])]) == (leaking, leaking, [])
 
 
 def test_commands_answer_what_needs_no_work_without_what_is_for_work() -> None:
@@ -191,7 +210,8 @@ def test_commands_answer_what_needs_no_work_without_what_is_for_work() -> None:
         except SystemExit as end:
             answer = end.code or 0"""
     found = in_turn("from gcvit.cli.main import main", each, [*shown, *wrong])
-    assert found == [(words, 0, []) for words in shown] + [(words, 2, []) for words in wrong]
+    expected = [(words, 0, []) for words in shown] + [(words, 2, []) for words in wrong]
+    assert first_difference(found, expected) is None
 
 
 @pytest.mark.parametrize("name", ["gcvit", "gcvit.model", "gcvit.weights", "gcvit.explain"])

@@ -1,5 +1,6 @@
 """Appendix F and Figure 1: formulas meet counts, growth is named rightly, fronts are fronts, pictures are drawn."""
 
+import ctypes
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -115,6 +116,24 @@ def test_time_and_memory_rise_with_the_size(monkeypatch: pytest.MonkeyPatch) -> 
     assert found[1].peak_bytes is None or found[1].peak_bytes > 64 * 500 * 500 * 4
     monkeypatch.setattr(peak, "STATUS", Path("/nowhere"))
     assert peak._measure(tiny, (4,), [32], Measuring(steps=1))[0].peak_bytes is None
+
+
+def not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peak, "REFERENCES", Path("/nowhere/clear_refs"))
+
+
+def without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+
+
+@pytest.mark.parametrize("system", [not_allowed, without_glibc])
+def test_where_a_peak_is_not_forgotten_none_is_told(
+    system: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What making the model took would be told, or too little, where what is free stays the process's."""
+    system(monkeypatch)
+    assert peak._measure(tiny, (4,), [32], Measuring(steps=1))[0].peak_bytes is None
+    assert peak.beyond(lambda: None, torch.device("cpu")) is None
 
 
 def test_a_front_is_of_those_that_nothing_beats() -> None:

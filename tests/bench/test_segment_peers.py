@@ -12,8 +12,8 @@ from torch import Tensor
 from gcvit.bench.cost import parameters
 from gcvit.bench.segment_peers import SmpSegmenter
 from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, pad_to, swin
-from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import SegmentationModel
+from gcvit.tasks.segment.settings import UPerNetConfig
 
 HEAD = UPerNetConfig(channels=8, aux_channels=4, dropout=0.0)
 

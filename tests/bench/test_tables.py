@@ -14,8 +14,9 @@ from gcvit.bench import published
 from gcvit.bench.context import carriers
 from gcvit.bench.measured import measured_in
 from gcvit.bench.published import EXPLAINED, Line, table_1, table_2, table_3
+from gcvit.bench.settings import TABLES
 from gcvit.bench.table_formats import as_csv, latex, markdown, wide
-from gcvit.bench.tables import APART, Cell, PaperTable, Row, build
+from gcvit.bench.tables import APART, MAKERS, Cell, PaperTable, Row, build
 from gcvit.cli.tables import run
 from gcvit.engine.config import save_config
 from gcvit.engine.folder import CONFIG
@@ -40,6 +41,10 @@ def silent(text: str) -> None:
 def some() -> list[PaperTable]:
     """Those that take no time."""
     return list(build(["5", "S.1", "S.3", "context"], {("table_5_conv_pool", "top-1"): "61.0"}, silent))
+
+
+def test_every_table_that_can_be_asked_for_is_made() -> None:
+    assert sorted(TABLES) == sorted(MAKERS)
 
 
 def test_the_published_tables_have_all_their_rows() -> None:

@@ -22,9 +22,8 @@ from gcvit.export.sidecar import parts
 from gcvit.factory import create_model
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment import SEGMENT
-from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
-from gcvit.tasks.segment.settings import ScenePreprocessing
+from gcvit.tasks.segment.settings import ScenePreprocessing, UPerNetConfig
 
 # One epoch of a tiny model on few images: what a run leaves behind matters here, not what it learns.
 SHORT = ["--model", "gcvit_pico", "--epochs", "1", "--batch-size", "20", "--warmup", "0 steps", "--device", "cpu"]

@@ -2,18 +2,19 @@
 
 import pkgutil
 import re
-from collections.abc import Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 
 from gcvit import cli
 from gcvit.cli.arguments import given, parse, with_parts
 from gcvit.cli.predict import Predict
-from gcvit.engine.fields import flag
+from gcvit.engine.fields import Range, flag
 from gcvit.tasks import TASKS
+from gcvit.tasks.detect.settings import DetectTelling
 
 BEYOND = "9" * 400
 NUMBER = re.compile(r"\b(int|float)\b")
@@ -48,7 +49,27 @@ def needed(kind: type[Any]) -> Iterator[str]:
             yield from ["x"] if positional else [flag(one.name), "onnx"]
 
 
+def shared(parts: Iterable[type[Any]]) -> list[str]:
+    """Flags that several have and that do not take the same: `checked` would hold all of them to the first one's."""
+    kinds: dict[str, list[Any]] = {}
+    for part in parts:
+        for name, hint in get_type_hints(part, include_extras=True).items():
+            kinds.setdefault(name, []).append(hint)
+    return [name for name, hints in kinds.items() if any(hint != hints[0] for hint in hints)]
+
+
 CASES = [(kind, name, number) for kind in commands() for name, number in numbers(kind)]
+
+
+def test_a_flag_of_several_tasks_takes_the_same_in_each() -> None:
+    assert shared(getattr(task, part) for task in TASKS for part in ("looks", "telling", "reading")) == []
+
+    @dataclass
+    class Wider:
+        min_score: Annotated[float, Range(0, 2)] = 0.3
+
+    assert shared([DetectTelling, DetectTelling]) == []
+    assert shared([DetectTelling, Wider]) == ["min_score"]
 
 
 def test_all_commands_are_here() -> None:

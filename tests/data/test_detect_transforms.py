@@ -15,8 +15,9 @@ from gcvit.data.detect_scenes import ObjectScenes
 from gcvit.data.detect_transforms import Detectable, EvalDetection, TrainDetection
 from gcvit.data.objects import Objects
 from gcvit.data.sampling import Reseeded
-from gcvit.data.settings import SHORT
+from gcvit.tasks.detect.settings import LONG_SIDE, SHORT_SIDES
 
+PUBLISHED = {"short": SHORT_SIDES, "long": LONG_SIDE}
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
 
@@ -86,18 +87,18 @@ def test_the_published_sizes():
     seen = set()
     for seed in range(60):
         random.seed(seed)
-        found = TrainDetection(crop=0, hflip=0, **PLAIN)(image, objects)
+        found = TrainDetection(crop=0, hflip=0, **PUBLISHED, **PLAIN)(image, objects)
         height, width = found.image.shape[1:]
         seen.add(height)
         scale = min(height / 427, 1333 / 640)
         assert width == int(640 * scale + 0.5)
         ratio = torch.tensor([width / 640, height / 427] * 2)
         assert torch.allclose(found.boxes, torch.from_numpy(objects.boxes) * ratio)
-    assert seen == set(SHORT)
-    whole = EvalDetection()(image)
-    assert whole.shape == (3, 800, 1199)
-    assert EvalDetection()(rectangles(100, 400, 0)[0]).shape == (3, 333, 1333)
-    assert EvalDetection()(Image.new("RGB", (4000, 40))).shape == (3, 32, 1333)
+    assert seen == set(SHORT_SIDES)
+    whole = EvalDetection(800, LONG_SIDE)
+    assert whole(image).shape == (3, 800, 1199)
+    assert whole(rectangles(100, 400, 0)[0]).shape == (3, 333, 1333)
+    assert whole(Image.new("RGB", (4000, 40))).shape == (3, 32, 1333)
 
 
 def test_the_cut_is_as_published():
@@ -106,12 +107,12 @@ def test_the_cut_is_as_published():
     shapes = set()
     for seed in range(8):
         random.seed(seed)
-        found = TrainDetection(crop=1, **PLAIN)(image, objects)
+        found = TrainDetection(crop=1, **PUBLISHED, **PLAIN)(image, objects)
         check_agreement(found)
         height, width = found.image.shape[1:]
         shapes.add((height, width))
         assert max(height, width) / min(height, width) <= 600 / 384 + 0.01
-        assert min(height, width) in SHORT
+        assert min(height, width) in SHORT_SIDES
     assert len({round(h / w, 3) for h, w in shapes}) > 6
 
 
@@ -140,7 +141,7 @@ def test_no_objects_and_any_size(size, crop):
     none = Objects(size, np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0), ())
     for seed in range(4):
         random.seed(seed)
-        found = TrainDetection(crop=crop)(Image.new("RGB", size[::-1]), none)
+        found = TrainDetection(crop=crop, **PUBLISHED)(Image.new("RGB", size[::-1]), none)
         assert found.boxes.shape == (0, 4)
         assert found.masks.shape == (0, *found.image.shape[1:])
         assert max(found.image.shape) <= 1333
@@ -150,7 +151,7 @@ def test_boxes_beyond_the_edge_are_cut_and_those_outside_gone():
     xywh = np.array([[-5, -5, 20, 20], [50, 3, 10, 10], [35, 35, 10, 10], [3, 3, 0, 9]], float)
     some = np.arange(4)
     objects = Objects((40, 40), xywh, some, some < 0, some + 1.0, mask.encode(np.ones((4, 40, 40))))
-    found = TrainDetection(short=(40,), crop=0, hflip=0)(Image.new("RGB", (40, 40)), objects)
+    found = TrainDetection(short=(40,), long=1333, crop=0, hflip=0)(Image.new("RGB", (40, 40)), objects)
     assert found.boxes.tolist() == [[0, 0, 15, 15], [35, 35, 40, 40]]
     assert found.labels.tolist() == [0, 2]
     assert len(found.masks) == 2

@@ -9,8 +9,8 @@ from torch import nn
 
 from gcvit.model import GCViT
 from gcvit.model.compiling import compile_blocks
-from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
+from gcvit.tasks.segment.settings import UPerNetConfig
 from laws.models import SMALL, assert_equal, images32, random_images, small_model
 from laws.weights import meaningful_weights
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from gcvit.data.images import ImageError
 from gcvit.tasks.classify import CLASSIFY
-from gcvit.tasks.classify.config import ClassifyLooks
 from gcvit.tasks.classify.evaluation import ClassifyEvaluation
+from gcvit.tasks.classify.settings import ClassifyLooks
 from gcvit.tasks.evaluate import Evaluator
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import HeldOut

@@ -20,8 +20,8 @@ from gcvit.tasks.classify.recipes import RECIPES
 from gcvit.tasks.config import ArchConfig
 from gcvit.tasks.detect.detector import Detector
 from gcvit.tasks.detect.settings import HeadConfig
-from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
+from gcvit.tasks.segment.settings import UPerNetConfig
 from gcvit.weights.hub import save_hub
 from gcvit.weights.preprocessing import Preprocessing
 from laws.models import SMALL, random_images, small_model

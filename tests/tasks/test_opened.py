@@ -13,7 +13,7 @@ import gcvit
 from gcvit.data.images import load_image
 from gcvit.data.settings import RGB8
 from gcvit.tasks.classify.answer import Classification
-from gcvit.tasks.classify.config import ClassifyLooks, ClassifyTelling
+from gcvit.tasks.classify.settings import ClassifyLooks, ClassifyTelling
 from gcvit.tasks.opened import Answer, Failure, Opened, Prepared, read_ahead
 from gcvit.tasks.segment.answer import Segmentation
 from gcvit.tasks.segment.settings import SegmentLooks

@@ -47,6 +47,9 @@ def test_a_description_is_whole(task: Task) -> None:
     for settings in (task.config, task.looks, task.telling, task.reading, task.preprocessing):
         assert is_dataclass(settings)
         assert settings() == settings()
+    assert task.config.__module__ == f"gcvit.tasks.{task.name}.config"
+    asked = (task.looks, task.telling, *(type(part) for part in [getattr(task.config(), "head", None)] if part))
+    assert {part.__module__ for part in asked} == {f"gcvit.tasks.{task.name}.settings"}
     reading = getattr(task.config(), "reading", None)
     assert reading is None or isinstance(reading, task.reading)
     assert bool(fields(task.reading)) == (reading is not None)

@@ -8,7 +8,8 @@ from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.classify import CLASSIFY, AugmentConfig, ClassifyConfig
 from gcvit.tasks.detect import DETECT, DetectAugmentConfig, DetectConfig, HeadConfig
 from gcvit.tasks.segment import SEGMENT
-from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig, UPerNetConfig
+from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig
+from gcvit.tasks.segment.settings import UPerNetConfig
 
 TINY = ClassifyConfig(
     model="gcvit_pico",

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from math import log, log2
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
-from gcvit.bench.ablation_rows import OURS, PAPER, TableName, ablation_lines, arms_of, check_arms
+from gcvit.bench.ablation_rows import ABLATION_TABLES, OURS, PAPER, TableName, ablation_lines, arms_of, check_arms
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.from_scratch import build_fresh, train_once
 from gcvit.bench.published import Line
@@ -136,7 +136,7 @@ def run_ablations(
     not measured; seconds; budget. Raises UserError for an unknown arm, a file of another budget, and a loss that is no
     number any more.
     """
-    check_arms(arms, get_args(TableName))
+    check_arms(arms, tuple(ABLATION_TABLES))
     found = task_named(task)
     config = settings(found, budget, data, device, workers)
     fixed = {key: value for key, value in as_dict(config).items() if key not in config.free}
@@ -204,7 +204,7 @@ class Step:
     there is None.
     """
 
-    table: str
+    table: TableName
     method: str
     arm: str
     seeds: int
@@ -225,7 +225,7 @@ class Step:
         return self.step.mean * self.published > 0
 
 
-def steps_of(rows: Sequence[Mapping[str, Any]], tables: Sequence[str] = get_args(TableName)) -> list[Step]:
+def steps_of(rows: Sequence[Mapping[str, Any]], tables: Sequence[TableName] = tuple(ABLATION_TABLES)) -> list[Step]:
     """What the lines of a file say, by table."""
     return [
         _step(table, line, _before(table, line, lines), rows)
@@ -236,13 +236,13 @@ def steps_of(rows: Sequence[Mapping[str, Any]], tables: Sequence[str] = get_args
     ]
 
 
-def _before(table: str, line: Line, lines: Sequence[Line]) -> Line | None:
+def _before(table: TableName, line: Line, lines: Sequence[Line]) -> Line | None:
     """What a row is compared with: in Table 4 the row before it, of those that the paper has; elsewhere ours."""
     others = [one for one in lines[: lines.index(line)] if one.values] if table == "4" else lines
     return others[-1] if others and others[-1] != line else None
 
 
-def _step(table: str, line: Line, before: Line | None, rows: Sequence[Mapping[str, Any]]) -> Step:
+def _step(table: TableName, line: Line, before: Line | None, rows: Sequence[Mapping[str, Any]]) -> Step:
     column = STUDIES[rows[0]["budget"]["task"]].score
     runs, others = ({row["seed"]: row for row in rows if one and row["arm"] == one.model} for one in (line, before))
     pairs = [(row, others[seed]) for seed, row in runs.items() if seed in others]

@@ -59,13 +59,11 @@ def _measure(
     device = resolve_device(config.device)
     model = build(*arguments).eval().to(device)
     found = []
-    _forget_the_most(device)
-    before = held(device)
+    forgotten, before = _forget_the_most(device), held(device)
     for size in sizes:
         images = torch.randn(config.batch, 3, size, size, device=device)
         steps = take_turn(lambda images=images: model(images), config.steps + 1, device).steps_ms  # type: ignore[misc]
-        most = held(device, at_most=True)
-        found.append(Spent(size, min(steps[1:]), None if most is None or before is None else most - before))
+        found.append(Spent(size, min(steps[1:]), _beyond(before, device) if forgotten else None))
     return found
 
 
@@ -79,19 +77,23 @@ def beyond(step: Step, device: torch.device) -> int | None:
     step()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return _beyond(before, device) if forgotten else None
+
+
+def _beyond(before: int | None, device: torch.device) -> int | None:
+    """Bytes that are held at most beyond these."""
     most = held(device, at_most=True)
-    return most - before if forgotten and most is not None and before is not None else None
+    return None if most is None or before is None else most - before
 
 
 def _forget_the_most(device: torch.device) -> bool:
     """Making a model takes more than it holds, and what it has given back would be used again unseen. Returns whether
-    that could be done: it is not allowed everywhere, and small sizes then show what making the model took."""
+    that could be done: glibc alone gives free memory back to the system, and not everywhere may a peak be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True
-    with suppress(OSError, AttributeError):  # of glibc alone
+    with suppress(OSError, AttributeError, TypeError):  # what is raised without glibc, and without Linux
         ctypes.CDLL(None).malloc_trim(0)
-    with suppress(OSError):
         REFERENCES.write_text("5")
         return True
     return False

@@ -11,8 +11,8 @@ from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, swin
 from gcvit.bench.timm_pyramids import TimmSegmenter
 from gcvit.factory import create_model
 from gcvit.model.config import Pair
-from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import PyramidSegmenter, Segmenter
+from gcvit.tasks.segment.settings import UPerNetConfig
 
 SIZE: Pair = (512, 2048)  # pixels, of the picture that the table counts
 CROP = 512  # pixels, of the recipes; the queries' poolings follow from it

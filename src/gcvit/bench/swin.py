@@ -6,8 +6,8 @@ from timm.models.swin_transformer import SwinTransformer
 from gcvit.model.gcvit import Images, Map
 from gcvit.tasks.detect.detector import PyramidDetector
 from gcvit.tasks.detect.settings import HeadConfig
-from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import PyramidSegmenter
+from gcvit.tasks.segment.settings import UPerNetConfig
 
 # Channels of the first stage, depths and heads, of the published sizes.
 SWIN_SIZES = {

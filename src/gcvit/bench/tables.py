@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 import timm
 import torch
 from torch import nn
 
 from gcvit.bench import detect_cost, published, segment_cost
-from gcvit.bench.ablation_rows import ABLATION_TABLES, ablation_lines, heading
+from gcvit.bench.ablation_rows import ABLATION_TABLES, TableName, ablation_lines, heading
 from gcvit.bench.contenders import TIMM
 from gcvit.bench.context import carriers
 from gcvit.bench.cost import macs, parameters
@@ -24,6 +24,17 @@ Measured = Mapping[tuple[str, str], str]  # (model or ablation, column) -> what 
 COUNTED = ("M params", "GFLOPs")
 APART = 0.01  # from which on a difference is to be explained
 CROSSVIT = {"timm/crossvit_base_240": 240}  # pixels, where they are others than the table's
+REMARKS: dict[TableName, Sequence[str]] = {
+    "4": [
+        "The costs are ours; the table has none. Row 2 is the Swin paper's own ablation.",
+        "The step to our down-sampler is +0.6 mIoU in the table and +0.3 in the text.",
+        "The last step costs less than the one before: a generator is smaller than the queries it replaces.",
+    ],
+    "S.2": ["The paper does not say which of each kind; the first is taken for its own. The costs are ours."],
+    "open": [
+        "The last row is how the paper is read here. Queries are resized, and windows padded, at some sizes alone."
+    ],
+}
 SIZES: tuple[Pair, ...] = ((224, 224), (384, 384), (512, 512), (800, 1344))
 
 
@@ -72,20 +83,7 @@ class PaperTable:
 
 def build(names: Sequence[str], measured: Measured, say: Say) -> Iterator[PaperTable]:
     """The tables of these `TABLES`; what is counted is told to `say` while it is."""
-    makers: dict[str, Callable[[Measured, Say], PaperTable]] = {
-        "1": lambda m, s: _classifiers("1", published.table_1(), m, s),
-        "2": _detectors,
-        "3": _segmenters,
-        "4": _table_4,
-        "5": _table_5,
-        "S.1": lambda m, s: _table_s1(),
-        "S.2": _table_s2,
-        "S.3": lambda m, s: _table_s3(m),
-        "S.4": lambda m, s: _classifiers("S.4", published.table_1(whole=True), m, s),
-        "open": _table_open,
-        "context": lambda m, s: _context(),
-    }
-    return (makers[name](measured, say) for name in names)
+    return (MAKERS[name](measured, say) for name in names)
 
 
 def _classifiers(number: str, lines: Iterator[Line], measured: Measured, say: Say) -> PaperTable:
@@ -128,29 +126,6 @@ def _segmenters(measured: Measured, say: Say) -> PaperTable:
     return PaperTable("3", "ADE20K, UPerNet, crops of 512 px", rows, [segment_cost.TITLE])
 
 
-def _table_4(measured: Measured, say: Say) -> PaperTable:
-    remarks = [
-        "The costs are ours; the table has none. Row 2 is the Swin paper's own ablation.",
-        "The step to our down-sampler is +0.6 mIoU in the table and +0.3 in the text.",
-        "The last step costs less than the one before: a generator is smaller than the queries it replaces.",
-    ]
-    return PaperTable("4", ABLATION_TABLES["4"], _ablations(ablation_lines("4"), measured, say), remarks)
-
-
-def _table_5(measured: Measured, say: Say) -> PaperTable:
-    return PaperTable("5", ABLATION_TABLES["5"], _ablations(ablation_lines("5"), measured, say))
-
-
-def _table_s2(measured: Measured, say: Say) -> PaperTable:
-    remark = "The paper does not say which of each kind; the first is taken for its own. The costs are ours."
-    return PaperTable("S.2", ABLATION_TABLES["S.2"], _ablations(ablation_lines("S.2"), measured, say), [remark])
-
-
-def _table_open(measured: Measured, say: Say) -> PaperTable:
-    remark = "The last row is how the paper is read here. Queries are resized, and windows padded, at some sizes alone."
-    return PaperTable("open", ABLATION_TABLES["open"], _ablations(ablation_lines("open"), measured, say), [remark])
-
-
 def _table_s1() -> PaperTable:
     sizes = [VARIANTS[f"gcvit_{name}"] for name in ("xtiny", "tiny", "small", "base")]
     rows = [Row("stem", texts={"printed": dict(TABLE_S1)["stem"], "here": f"112×112, C {_each(c.dim for c in sizes)}"})]
@@ -189,15 +164,15 @@ def _context() -> PaperTable:
     return PaperTable("context", "where anything goes from window to window", rows, remarks)
 
 
-def _ablations(lines: Sequence[Line], measured: Measured, say: Say) -> list[Row]:
+def _ablations(table: TableName, measured: Measured, say: Say) -> PaperTable:
     rows = []
-    for line in lines:
+    for line in ablation_lines(table):
         assert line.model is not None
         say(f"counting {line.model}")
         rows.append(
-            Row(line.method, line.model, {"name": line.model}, _cells("4", line, cost_of(line.model), measured))
+            Row(line.method, line.model, {"name": line.model}, _cells(table, line, cost_of(line.model), measured))
         )
-    return rows
+    return PaperTable(table, ABLATION_TABLES[table], rows, REMARKS.get(table, ()))
 
 
 def _cells(table: str, line: Line, counted: Mapping[str, float], measured: Measured) -> dict[str, Cell]:
@@ -230,3 +205,15 @@ def cost_of(name: str) -> dict[str, float]:
 
 def _in_timm(model: str | None) -> bool:
     return model is not None and timm.is_model(model.removeprefix(TIMM))
+
+
+MAKERS: dict[str, Callable[[Measured, Say], PaperTable]] = {
+    "1": lambda m, s: _classifiers("1", published.table_1(), m, s),
+    "2": _detectors,
+    "3": _segmenters,
+    "S.1": lambda m, s: _table_s1(),
+    "S.3": lambda m, s: _table_s3(m),
+    "S.4": lambda m, s: _classifiers("S.4", published.table_1(whole=True), m, s),
+    "context": lambda m, s: _context(),
+    **{name: partial(_ablations, name) for name in ABLATION_TABLES},
+}

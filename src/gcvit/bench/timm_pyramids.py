@@ -9,8 +9,8 @@ from torch import nn
 from gcvit.model.gcvit import Images, Map
 from gcvit.tasks.detect.detector import PyramidDetector
 from gcvit.tasks.detect.settings import HeadConfig
-from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import PyramidSegmenter
+from gcvit.tasks.segment.settings import UPerNetConfig
 
 STRIDES = [4, 8, 16, 32]
 

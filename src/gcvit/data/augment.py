@@ -22,7 +22,7 @@ Transform = Callable[[Any], Tensor]  # of a `gcvit.data.pixels.Picture` with as 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "box", "hamming", "lanczos")
 
 # Beyond this ratio of sides the whole image, resized by its short side, would need gigabytes.
-_LONGEST = 64
+_LONGEST_SHAPE = 64
 
 
 def eval_transform(
@@ -56,7 +56,7 @@ def eval_transform(
         raise UserError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     if not (len(mean) == len(std) > 0 and all(map(math.isfinite, (*mean, *std))) and min(std) > 0):
         raise UserError(f"mean and std must be numbers for each channel, std above 0, got {mean} and {std}")
-    longest = _LONGEST * math.ceil(max(height, width) / min(height, width))
+    longest = _LONGEST_SHAPE * math.ceil(max(height, width) / min(height, width))
     if len(mean) != 3:
         _check_bands(interpolation, len(mean))
         bands = EvalBands((height, width), crop_pct, crop_mode, interpolation, mean, std)

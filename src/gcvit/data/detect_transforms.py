@@ -12,7 +12,6 @@ from torch import Tensor
 from gcvit.data.objects import Objects
 from gcvit.data.pixels import SMALLEST, Picture
 from gcvit.data.segment_transforms import Channels, Size, normalised, pixels_of, resized_pixels, resized_to
-from gcvit.data.settings import LONGEST, SHORT
 
 
 def seen_at(size: Sequence[int], short: int, long: int) -> Size:
@@ -52,8 +51,8 @@ class EvalDetection:
     room: the picture is as large as its height and width go into this instead; None: as `short` and `long` say.
     """
 
-    short: int = 800
-    long: int = LONGEST
+    short: int
+    long: int
     mean: Channels = IMAGENET_DEFAULT_MEAN
     std: Channels = IMAGENET_DEFAULT_STD
     room: Size | None = None
@@ -82,8 +81,8 @@ class TrainDetection:
     masks: whether masks are wanted; they are made if the data have them.
     """
 
-    short: tuple[int, ...] = SHORT
-    long: int = LONGEST
+    short: tuple[int, ...]
+    long: int
     hflip: float = 0.5
     crop: float = 0.5
     before: tuple[int, ...] = (400, 500, 600)

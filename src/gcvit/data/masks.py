@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 FIFTHS = 5  # pycocotools draws polygons on a grid of fifths of a pixel: kept on it, they are exact in half the space
 FARTHEST = 100_000  # pixels of a corner from the picture's
-LONGEST = 1_000_000  # pixels of all outlines of a mask, which are drawn point by point
+LONGEST_OUTLINE = 1_000_000  # pixels of all outlines of a mask, which are drawn point by point
 
 
 class MaskError(ValueError):
@@ -145,8 +145,8 @@ def _pack_polygons(parts: list[Any]) -> bytes:
         longest += farthest * len(places)
     if not kept:
         raise MaskError("polygons of fewer than three corners")
-    if longest > LONGEST and _length(kept) > FIFTHS * LONGEST:
-        raise MaskError(f"polygons whose outline is longer than {LONGEST:,} pixels")
+    if longest > LONGEST_OUTLINE and _length(kept) > FIFTHS * LONGEST_OUTLINE:
+        raise MaskError(f"polygons whose outline is longer than {LONGEST_OUTLINE:,} pixels")
     return np.concatenate([[len(kept)], [len(part) for part in kept], *kept], dtype=np.int32).tobytes()
 
 

@@ -1,4 +1,5 @@
-"""What a person may set about how files of data are read, and how pictures are varied."""
+"""What a person may set about data: what a pixel is, how labels and annotations are read, and which strings timm reads
+as RandAugment."""
 
 import math
 import re
@@ -8,8 +9,6 @@ from gcvit.errors import require
 
 PIXEL_LIMIT = "GCVIT_MAX_PIXELS"  # the environment variable that sets another limit, in this process and its workers
 MOST_CHANNELS = 4_096
-LONGEST = 1333  # pixels of the long side of a detector's pictures, as published
-SHORT = tuple(range(480, 801, 32))  # and of their short side, in training
 
 # What timm reads: magnitude, layers, increasing, largest magnitude; noise, probability; a set of transforms.
 # Sections that it does not know it asserts away or passes over, and more layers than transforms fail while training.

@@ -53,14 +53,14 @@ ABLATIONS: dict[str, Ablation] = {
         ("table_s2_kv_same", "the same, key = value", {"blocks": ("local", "global_kv_same")}),
         ("table_s2_v", "Table S.2: global V", {"blocks": ("local", "global_v")}),
         ("table_s2_v_projected", "the same, projected", {"blocks": ("local", "global_v_projected")}),
-        ("open_windows_7", "left open: all windows of 7", {"windows": (7, 7, 7, 7)}),
-        ("open_global_only", "left open: global blocks only", {"blocks": ("global", "global")}),
-        ("open_no_squeeze", "left open: no squeeze-excite", {"squeeze_excite": False}),
-        ("open_query_no_convs", "left open: queries only pooled", {"query_convolutions": False}),
-        ("open_query_bilinear", "left open: queries bilinear", {"query_resize": "bilinear"}),
-        ("open_query_nearest", "left open: queries of nearest", {"query_resize": "nearest"}),
-        ("open_no_bias", "left open: no position bias", {"position_bias": False}),
-        ("open_padding", "left open: padding attended to", {"mask_padding": False}),
+        ("open_windows_7", "all windows of 7", {"windows": (7, 7, 7, 7)}),
+        ("open_global_only", "global blocks only", {"blocks": ("global", "global")}),
+        ("open_no_squeeze", "no squeeze-excite", {"squeeze_excite": False}),
+        ("open_query_no_convs", "queries only pooled", {"query_convolutions": False}),
+        ("open_query_bilinear", "queries bilinear", {"query_resize": "bilinear"}),
+        ("open_query_nearest", "queries of nearest", {"query_resize": "nearest"}),
+        ("open_no_bias", "no position bias", {"position_bias": False}),
+        ("open_padding", "padding attended to", {"mask_padding": False}),
     )
 }
 

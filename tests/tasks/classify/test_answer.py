@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from gcvit.tasks.classify.answer import Classification, Guess, class_logits
-from gcvit.tasks.classify.config import ClassifyLooks, ClassifyTelling
+from gcvit.tasks.classify.settings import ClassifyLooks, ClassifyTelling
 from tasks import photos
 from tasks.photos import CLASSES, Halves
 

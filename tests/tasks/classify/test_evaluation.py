@@ -14,9 +14,9 @@ from gcvit.data.images import load_image
 from gcvit.data.shapes import ShapesDataset, write_class_folders
 from gcvit.factory import create_model
 from gcvit.tasks.classify import CLASSIFY, ClassifyConfig
-from gcvit.tasks.classify.config import ClassifyLooks
 from gcvit.tasks.classify.evaluation import ClassifyEvaluation
 from gcvit.tasks.classify.names import class_names
+from gcvit.tasks.classify.settings import ClassifyLooks
 from gcvit.tasks.evaluate import Measured, evaluate
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.train import TrainResult

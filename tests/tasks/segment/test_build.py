@@ -13,8 +13,9 @@ import gcvit
 from gcvit import distributed
 from gcvit.factory import create_model
 from gcvit.model import GCViT
-from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig, UPerNetConfig
+from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig
 from gcvit.tasks.segment.segmenter import Segmenter
+from gcvit.tasks.segment.settings import UPerNetConfig
 from gcvit.weights import values
 from gcvit.weights.hub import save_hub
 from gcvit.weights.loading import load_weights

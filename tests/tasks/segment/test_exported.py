@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcvit.tasks.segment.exported import ExportedSegmenter, Logits, middle
-from gcvit.tasks.segment.inference import segment_pixels
-from gcvit.tasks.segment.settings import Looks
+from gcvit.tasks.segment.inference import Looks, segment_pixels
 from tasks.segmenters import segment_logits, segmenter
 
 SIZE = (64, 96)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from gcvit.tasks.segment import inference
-from gcvit.tasks.segment.inference import look, segment_pixels, starts
+from gcvit.tasks.segment.inference import Looks, look, segment_pixels, starts
 from gcvit.tasks.segment.segmenter import SegmenterOutput
-from gcvit.tasks.segment.settings import Looks, Mode
+from gcvit.tasks.segment.settings import Mode
 from tasks.segmenters import segment_logits
 
 Size = tuple[int, int]

@@ -8,8 +8,8 @@ from torch import nn
 
 from gcvit.factory import create_model
 from gcvit.tasks.pyramid import ConvNormReLU
-from gcvit.tasks.segment.config import UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
+from gcvit.tasks.segment.settings import UPerNetConfig
 from gcvit.tasks.segment.upernet import FCNHead
 from laws.models import assert_equal, random_images
 from tasks.segmenters import CLASSES, segmenter

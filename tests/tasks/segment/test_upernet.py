@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcvit.tasks.pyramid import ConvNormReLU
-from gcvit.tasks.segment.config import UPerNetConfig
+from gcvit.tasks.segment.settings import UPerNetConfig
 from gcvit.tasks.segment.upernet import FCNHead, UPerNet
 from laws.models import assert_equal
 from tasks.segmenters import CLASSES, HEAD, matter

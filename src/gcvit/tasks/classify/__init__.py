@@ -1,6 +1,7 @@
 """Image classification."""
 
-from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig, ClassifyLooks, ClassifyTelling
+from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig
+from gcvit.tasks.classify.settings import ClassifyLooks, ClassifyTelling
 from gcvit.tasks.classify.task import Classify
 
 CLASSIFY = Classify()

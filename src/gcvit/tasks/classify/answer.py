@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gcvit.tasks.classify.config import ClassifyLooks, ClassifyTelling
 from gcvit.tasks.classify.model import require_classes
 from gcvit.tasks.classify.names import describe, readable
+from gcvit.tasks.classify.settings import ClassifyLooks, ClassifyTelling
 from gcvit.tasks.opened import Answer, Opened, Prepared
 from gcvit.tasks.pictures import captioned
 from gcvit.weights.values import check_answers

@@ -1,14 +1,12 @@
-"""What a classification run is made of: one frozen dataclass, which recipes, files and flags fill in; and what a person
-may ask of its model."""
+"""What a classification run is made of: one frozen dataclass, which recipes, files and flags fill in."""
 
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from gcvit.data.settings import is_rand_augment
-from gcvit.engine.fields import Probability, Range, check_fields, check_ranges, flag
+from gcvit.engine.fields import Probability, Range, check_fields
 from gcvit.errors import require
-from gcvit.model.config import MOST_CLASSES
 from gcvit.tasks.config import RunConfig
 
 SCALE, RATIO = "two rising shares, above 0 to 1 (0.0001 at the least)", "two rising numbers above 0, from 0.01 to 100"
@@ -83,25 +81,6 @@ class ClassifyConfig(RunConfig):
             self.batch_size,
             "even, because mixup and cutmix take images in pairs",
         )
-
-
-@dataclass(frozen=True)
-class ClassifyLooks:
-    """How a classifier is shown a picture."""
-
-    tta: Literal["none", "flip"] = "none"
-    """flip: the mean of what the model says of the image and of its mirror image"""
-
-
-@dataclass(frozen=True)
-class ClassifyTelling:
-    """What is told of a picture."""
-
-    top_k: Annotated[int, Range(1, MOST_CLASSES)] = 5
-    """how many classes to give for each image"""
-
-    def __post_init__(self) -> None:
-        check_ranges(self, flag)
 
 
 def _is_policy(policy: str) -> bool:

@@ -13,10 +13,10 @@ from gcvit import distributed
 from gcvit.metrics import Accuracy, Calibration, most_confused, wilson
 from gcvit.tasks.classify.answer import class_logits
 from gcvit.tasks.classify.charts import draw_confusion, draw_reliability
-from gcvit.tasks.classify.config import ClassifyLooks
 from gcvit.tasks.classify.names import describe, readable
 from gcvit.tasks.classify.pictures import draw_predictions
 from gcvit.tasks.classify.report import sections
+from gcvit.tasks.classify.settings import ClassifyLooks
 from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, check_finite, six_digits
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Pictures

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from gcvit.errors import UserError
-from gcvit.tasks.classify.config import ClassifyConfig, ClassifyLooks, ClassifyTelling
+from gcvit.tasks.classify.config import ClassifyConfig
 from gcvit.tasks.classify.recipes import RECIPES
+from gcvit.tasks.classify.settings import ClassifyLooks, ClassifyTelling
 from gcvit.tasks.task import Data, HeldOut, NoSettings, Pictures, Task
 from gcvit.wording import by, plural
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gcvit.data.pixels import RGB
 from gcvit.model.config import Pair
+from gcvit.tasks.detect.data import as_seen
 from gcvit.tasks.detect.inference import Found, find, find_in_tiles
 from gcvit.tasks.detect.pictures import mark, marked
 from gcvit.tasks.detect.settings import DetectLooks, DetectTelling
@@ -80,7 +81,7 @@ def found_in(opened: Opened, model: nn.Module, images: Tensor, size: Pair, looks
     """What a folded detector finds in pictures of one size (height, width)."""
     model.limit(looks.proposals, looks.max_detections)  # type: ignore[operator]
     if looks.tiles is not None:
-        seen = opened.preprocessing.transform(exported=opened.exported).seen
+        seen = as_seen(opened.preprocessing, exported=opened.exported).seen
         return find_in_tiles(model, images, size, looks.tiles, seen)
     return find(model, images, size)
 

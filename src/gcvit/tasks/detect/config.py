@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from gcvit.data.settings import LONGEST, SHORT, CocoReading
+from gcvit.data.settings import CocoReading
 from gcvit.engine.fields import Probability, Range, check_fields
 from gcvit.engine.settings import OptimConfig
 from gcvit.errors import require
 from gcvit.tasks.config import RunConfig
-from gcvit.tasks.detect.settings import HeadConfig
+from gcvit.tasks.detect.settings import LONG_SIDE, SHORT_SIDES, HeadConfig
 
 Side = Range(32, 8192)
 
@@ -17,7 +17,7 @@ Side = Range(32, 8192)
 class DetectAugmentConfig:
     """How training pictures are varied. Picture, boxes and masks go through one geometric transform."""
 
-    short: Annotated[tuple[int, ...], Side] = SHORT
+    short: Annotated[tuple[int, ...], Side] = SHORT_SIDES
     """Sizes in pixels, 32 to 8,192, of which the short side takes one each time, as far as `long` allows."""
     hflip: Probability = 0.5
     """Probability of a left-right flip."""
@@ -63,7 +63,7 @@ class DetectConfig(RunConfig):
     """Steps, or epochs in a run that is counted in them, from one evaluation to the next, 1 to 100,000,000."""
     size: Annotated[int, Side] = 800
     """Of the short side of held-out pictures in pixels, as far as `long` allows, 32 to 8,192."""
-    long: Annotated[int, Side] = LONGEST
+    long: Annotated[int, Side] = LONG_SIDE
     """Largest size of the long side in pixels, 32 to 8,192, in training and evaluation."""
     scene_size: Annotated[int, Side] = 128
     """Side in pixels of the built-in scenes, 32 to 8,192."""

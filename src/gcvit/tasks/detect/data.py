@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcvit.data.coco_pictures import open_coco, open_coco_held_out
 from gcvit.data.detect_scenes import ObjectScenes
-from gcvit.data.detect_transforms import TrainDetection
+from gcvit.data.detect_transforms import EvalDetection, TrainDetection
 from gcvit.data.objects import Objects
 from gcvit.data.pixels import Picture
 from gcvit.errors import UserError
@@ -90,6 +90,12 @@ class Varied:
         found = self.transform(picture, objects)
         masks = None if found.masks is None else found.masks.bool()
         return found.image, Targets(found.boxes, found.labels, masks, int(torch.randint(2**62, ()).item()))
+
+
+def as_seen(prepared: DetectPreprocessing, *, exported: bool) -> EvalDetection:
+    """What turns a picture into what goes through the model, or through an exported file, at its upper left."""
+    room = prepared.size if exported else None
+    return EvalDetection(prepared.short, prepared.long, prepared.mean, prepared.std, room)
 
 
 def varied(config: DetectConfig, preprocessing: DetectPreprocessing) -> Varied:

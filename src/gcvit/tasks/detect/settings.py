@@ -2,19 +2,18 @@
 pictures, what is told of them, and how they are prepared."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-from gcvit.data.settings import LONGEST, PixelFormat
+from gcvit.data.settings import PixelFormat
 from gcvit.engine.fields import Probability, Range, check_fields, check_ranges, flag
 from gcvit.errors import require
 from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE
 from gcvit.tasks.config import HeadNorm
 from gcvit.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD, check_statistics
 
-if TYPE_CHECKING:
-    from gcvit.data.detect_transforms import EvalDetection
-
 Kind = Literal["mask-rcnn", "cascade"]
+LONG_SIDE = 1333  # pixels of pictures at most, as published
+SHORT_SIDES = tuple(range(480, 801, 32))  # and of their short side, in training
 OUTPUTS = ("boxes", "scores", "labels", "counts", "masks")
 """What a file gives, padded with zeros to as many detections as the settings say: (batch, detections, 4), (batch,
 detections), the same, (batch), and (batch, detections, 28, 28), which a detector without masks has not."""
@@ -166,7 +165,7 @@ class DetectPreprocessing:
     """
 
     short: int = 800
-    long: int = LONGEST
+    long: int = LONG_SIDE
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
@@ -180,9 +179,3 @@ class DetectPreprocessing:
             require(fit, key, getattr(self, key), f"from 1 to {LARGEST_SIDE} pixels")
         check_statistics(self.mean, self.std)
         PixelFormat(len(self.mean), self.value_range)  # refuses what cannot be
-
-    def transform(self, *, exported: bool) -> "EvalDetection":
-        """What turns a picture into what goes through the model, or through an exported file, at its upper left."""
-        from gcvit.data.detect_transforms import EvalDetection
-
-        return EvalDetection(self.short, self.long, self.mean, self.std, self.size if exported else None)

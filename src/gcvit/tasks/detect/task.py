@@ -173,11 +173,12 @@ class Detect(Task):
 
     def transform(self, opened: Opened, looks: DetectLooks) -> Transform:
         from gcvit.data.segment_transforms import EvalScene
+        from gcvit.tasks.detect.data import as_seen
 
         prepared = opened.preprocessing
         if looks.tiles:  # which are cut from the picture as it is
             return EvalScene(None, prepared.mean, prepared.std)
-        return prepared.transform(exported=opened.exported)
+        return as_seen(prepared, exported=opened.exported)
 
     def target(self, target: Objects, columns: Sequence[int] | None) -> Objects:
         from gcvit.tasks.detect.data import numbered
@@ -263,7 +264,8 @@ class Detect(Task):
         return replace(preprocessing, short=min(size), long=max(max(size), preprocessing.long), size=size)
 
     def fitted(self, opened: Opened) -> Transform:
+        from gcvit.tasks.detect.data import as_seen
         from gcvit.tasks.pyramid import filled
 
-        seen, size = opened.preprocessing.transform(exported=True), self.size(opened.preprocessing)
+        seen, size = as_seen(opened.preprocessing, exported=True), self.size(opened.preprocessing)
         return lambda picture: filled(seen(picture), size)

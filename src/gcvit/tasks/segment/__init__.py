@@ -1,7 +1,7 @@
 """Semantic segmentation: a class for every pixel, by UPerNet on a GC ViT."""
 
-from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig, UPerNetConfig
-from gcvit.tasks.segment.settings import SegmentLooks, SegmentTelling
+from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig
+from gcvit.tasks.segment.settings import SegmentLooks, SegmentTelling, UPerNetConfig
 from gcvit.tasks.segment.task import Segment
 
 SEGMENT = Segment()

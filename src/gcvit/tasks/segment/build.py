@@ -11,9 +11,9 @@ from gcvit.tasks.backbone import backbone_config
 from gcvit.tasks.classes import rows_by_name, rows_note, with_rows
 from gcvit.tasks.headed import check_heads, check_settings, classes_of, heads_in, mean_std, settings_in, start_from
 from gcvit.tasks.opened import Opened
-from gcvit.tasks.segment.config import SegmentConfig, UPerNetConfig
+from gcvit.tasks.segment.config import SegmentConfig
 from gcvit.tasks.segment.segmenter import Segmenter
-from gcvit.tasks.segment.settings import ScenePreprocessing
+from gcvit.tasks.segment.settings import ScenePreprocessing, UPerNetConfig
 from gcvit.tasks.task import Data, Task
 from gcvit.weights.reading import Checkpoint
 from gcvit.weights.unwrapping import State

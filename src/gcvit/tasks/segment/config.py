@@ -1,13 +1,14 @@
 """What a segmentation run is made of: one frozen dataclass, which recipes, files and flags fill in."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 from gcvit.data.settings import LabelReading
 from gcvit.engine.fields import LONGEST_TEXT, Probability, Range, check_fields
 from gcvit.engine.settings import OptimConfig
 from gcvit.errors import require
-from gcvit.tasks.config import HeadNorm, RunConfig
+from gcvit.tasks.config import RunConfig
+from gcvit.tasks.segment.settings import Mode, UPerNetConfig
 
 SCALE, RESIZE = "two rising factors above 0, from 0.05 to 20", "at least 32 pixels, at most 32,768, or none"
 MOST = 100_000_000
@@ -33,33 +34,6 @@ class SceneAugmentConfig:
         """Raises UserError, naming the setting, for a value out of range."""
         check_fields(self)
         require(self.scale[0] <= self.scale[1], "scale", self.scale, SCALE)
-
-
-MOST_BINS = 16
-
-
-@dataclass(frozen=True)
-class UPerNetConfig:
-    """The heads on the pyramid (Xiao et al., 2018)."""
-
-    channels: Annotated[int, Range(1, 4096)] = 512
-    """Of the feature pyramid, the pooled maps and their fusion, 1 to 4,096."""
-    bins: Annotated[tuple[int, ...], Range(1, 64)] = (1, 2, 3, 6)
-    """Cells a side of the pooled maps of the pyramid pooling module, 1 to 64; at most 16 of them."""
-    dropout: Annotated[float, Range(0, 1, but=(1,), said="from 0 to below 1")] = 0.1
-    """Of whole channels, before each classifier, from 0 to below 1."""
-    norm: HeadNorm = "batch"
-    """batch: over the images that go through the model at once, on all GPUs together; group: within each image, for
-    small batches."""
-    aux_channels: Annotated[int, Range(1, 4096)] = 256
-    """Of the auxiliary head on the third map, 1 to 4,096; it is used in training only."""
-    aux_weight: Annotated[float, Range(0, 1000)] = 0.4
-    """Of its loss, 0 to 1,000; 0: no auxiliary head."""
-
-    def __post_init__(self) -> None:
-        """Raises UserError, naming the setting, for a value out of range."""
-        check_fields(self)
-        require(len(self.bins) <= MOST_BINS, "bins", self.bins, f"at most {MOST_BINS} numbers")
 
 
 @dataclass(frozen=True)
@@ -90,7 +64,7 @@ class SegmentConfig(RunConfig):
     resize: Annotated[tuple[int, int] | None, Range(32, 32_768, said=RESIZE)] = None
     """(long, short): pictures are resized, keeping their shape, to be as large as the long side's limit and the short
     side allow, 32 to 32,768 pixels; none: they stay as they are."""
-    eval_mode: Literal["whole", "slide"] = "whole"
+    eval_mode: Mode = "whole"
     """Evaluate on whole pictures, or window by window of the crop's size at two thirds of it."""
 
     head: UPerNetConfig = field(default_factory=UPerNetConfig)

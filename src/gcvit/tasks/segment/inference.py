@@ -13,12 +13,46 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from gcvit.tasks.segment.settings import LEAST, Looks
+from gcvit.errors import UserError
+from gcvit.model.config import SMALLEST_SIDE, Pair
+from gcvit.tasks.segment.settings import Mode
+from gcvit.wording import by
 
 Size = tuple[int, int]
 
 VALUES = 2**25  # logits at full size that are made at once, 128 MiB
 CROPS = 8  # windows that go through the model at once
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How the model is shown a picture.
+
+    mode: whole, or slide: window by window, each two thirds of a window from the next, the last ones flush with the
+    edge; where windows overlap, their logits are averaged. Pictures smaller than 32 pixels are continued with zeros,
+    the mean colour, to the right and below.
+    window: (height, width) in pixels. scales: factors of the picture's size. flip: the mirror image as well.
+    The softmax of several scales and of mirror images is averaged.
+
+    Raises UserError for what cannot be.
+    """
+
+    mode: Mode = "whole"
+    window: Pair = (512, 512)
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.window) < SMALLEST_SIDE:
+            raise UserError(f"window {by(self.window)}: the model sees {SMALLEST_SIDE} pixels a side at least")
+        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
+            raise UserError(f"scales {self.scales}: at least one factor, above 0")
+
+    @property
+    def steps(self) -> Pair:
+        """From one window to the next, (height, width) in pixels."""
+        height, width = self.window
+        return height * 2 // 3, width * 2 // 3
 
 
 class Pixels(NamedTuple):
@@ -145,7 +179,7 @@ def starts(length: int, window: int, step: int) -> list[int]:
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
     """The model's own, in fp32, of images that are made large enough for it."""
     height, width = images.shape[-2:]
-    images = pad(images, (0, max(LEAST - width, 0), 0, max(LEAST - height, 0)))
+    images = pad(images, (0, max(SMALLEST_SIDE - width, 0), 0, max(SMALLEST_SIDE - height, 0)))
     return model(images.contiguous(memory_format=torch.channels_last)).logits.float().contiguous()
 
 
@@ -154,7 +188,7 @@ def _at_size(logits: Tensor, size: Size) -> Tensor:
 
     A cell stands for so many whole pixels, the last ones also for some beyond the edge, which are cut off.
     """
-    grid = [cells * -(-max(side, LEAST) // cells) for cells, side in zip(logits.shape[-2:], size, strict=True)]
+    grid = [cells * -(-max(side, SMALLEST_SIDE) // cells) for cells, side in zip(logits.shape[-2:], size, strict=True)]
     return interpolate(logits, grid, mode="bilinear", align_corners=False)[:, :, : size[0], : size[1]]
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.recipe import Recipe, on_gpus, recipes
-from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig, UPerNetConfig
+from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig
+from gcvit.tasks.segment.settings import UPerNetConfig
 
 
 def segment_small() -> SegmentConfig:

@@ -12,7 +12,7 @@ from gcvit.errors import UserError
 from gcvit.model import GCViT
 from gcvit.model.gcvit import Images, Map
 from gcvit.tasks.pyramid import MapNorms, fold_heads
-from gcvit.tasks.segment.config import UPerNetConfig
+from gcvit.tasks.segment.settings import UPerNetConfig
 from gcvit.tasks.segment.upernet import FCNHead, UPerNet
 
 AUXILIARY_MAP = 2  # the third of four

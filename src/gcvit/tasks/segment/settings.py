@@ -1,52 +1,46 @@
-"""What a person may ask of a segmentation model: how it is shown pictures, and what is saved of them; and how pictures
-are prepared for it."""
+"""What segmentation heads are made of, how a model is shown pictures, what is saved of them, and how they are
+prepared."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from gcvit.data.settings import PixelFormat
-from gcvit.engine.fields import Range, check_ranges, flag
-from gcvit.errors import UserError, require
+from gcvit.engine.fields import Range, check_fields, check_ranges, flag
+from gcvit.errors import require
 from gcvit.model.config import LARGEST_SIDE, Pair
+from gcvit.tasks.config import HeadNorm
 from gcvit.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD, check_statistics
-from gcvit.wording import by
 
 if TYPE_CHECKING:
     from gcvit.tasks.opened import Opened
+    from gcvit.tasks.segment.inference import Looks
 
 Mode = Literal["whole", "slide"]
-LEAST = 32  # pixels a side that the model needs
+MOST_BINS = 16
 
 
 @dataclass(frozen=True)
-class Looks:
-    """How the model is shown a picture.
+class UPerNetConfig:
+    """The heads on the pyramid (Xiao et al., 2018)."""
 
-    mode: whole, or slide: window by window, each two thirds of a window from the next, the last ones flush with the
-    edge; where windows overlap, their logits are averaged. Pictures smaller than 32 pixels are continued with zeros,
-    the mean colour, to the right and below.
-    window: (height, width) in pixels. scales: factors of the picture's size. flip: the mirror image as well.
-    The softmax of several scales and of mirror images is averaged.
-
-    Raises UserError for what cannot be.
-    """
-
-    mode: Mode = "whole"
-    window: Pair = (512, 512)
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
+    channels: Annotated[int, Range(1, 4096)] = 512
+    """Of the feature pyramid, the pooled maps and their fusion, 1 to 4,096."""
+    bins: Annotated[tuple[int, ...], Range(1, 64)] = (1, 2, 3, 6)
+    """Cells a side of the pooled maps of the pyramid pooling module, 1 to 64; at most 16 of them."""
+    dropout: Annotated[float, Range(0, 1, but=(1,), said="from 0 to below 1")] = 0.1
+    """Of whole channels, before each classifier, from 0 to below 1."""
+    norm: HeadNorm = "batch"
+    """batch: over the images that go through the model at once, on all GPUs together; group: within each image, for
+    small batches."""
+    aux_channels: Annotated[int, Range(1, 4096)] = 256
+    """Of the auxiliary head on the third map, 1 to 4,096; it is used in training only."""
+    aux_weight: Annotated[float, Range(0, 1000)] = 0.4
+    """Of its loss, 0 to 1,000; 0: no auxiliary head."""
 
     def __post_init__(self) -> None:
-        if min(self.window) < LEAST:
-            raise UserError(f"window {by(self.window)}: the model sees {LEAST} pixels a side at least")
-        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            raise UserError(f"scales {self.scales}: at least one factor, above 0")
-
-    @property
-    def steps(self) -> Pair:
-        """From one window to the next, (height, width) in pixels."""
-        height, width = self.window
-        return height * 2 // 3, width * 2 // 3
+        """Raises UserError, naming the setting, for a value out of range."""
+        check_fields(self)
+        require(len(self.bins) <= MOST_BINS, "bins", self.bins, f"at most {MOST_BINS} numbers")
 
 
 @dataclass(frozen=True)
@@ -66,8 +60,10 @@ class SegmentLooks:
         require(len(self.scales) > 0, "--scales", self.scales, "one or more")
         check_ranges(self, flag)
 
-    def of(self, opened: "Opened") -> Looks:
+    def of(self, opened: "Opened") -> "Looks":
         """With the windows of a model."""
+        from gcvit.tasks.segment.inference import Looks
+
         mode = self.mode or ("slide" if opened.exported else "whole")
         return Looks(mode, opened.preprocessing.crop, self.scales, self.flip)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gcvit.data.settings import LabelReading
 from gcvit.errors import UserError
-from gcvit.tasks.segment.config import SegmentConfig, UPerNetConfig
+from gcvit.tasks.segment.config import SegmentConfig
 from gcvit.tasks.segment.recipes import RECIPES
-from gcvit.tasks.segment.settings import ScenePreprocessing, SegmentLooks, SegmentTelling
+from gcvit.tasks.segment.settings import ScenePreprocessing, SegmentLooks, SegmentTelling, UPerNetConfig
 from gcvit.tasks.task import Data, HeldOut, Pictures, Task
 from gcvit.wording import by
 

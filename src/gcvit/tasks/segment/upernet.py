@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gcvit.tasks.config import HeadNorm
 from gcvit.tasks.pyramid import ConvNormReLU, Map, resize
-from gcvit.tasks.segment.config import UPerNetConfig
+from gcvit.tasks.segment.settings import UPerNetConfig
 
 
 class PyramidPooling(nn.Module):
