@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gcvit.bench import ablations, published
-from gcvit.bench.ablation_rows import ABLATION_TABLES, OURS, PAPER, TableName, arms_of
+from gcvit.bench.ablation_rows import ABLATION_TABLES, OURS, PAPER, TableName, arms_of, check_arms
 from gcvit.bench.ablations import STUDIES, in_small, run_ablations, settings, steps_of
 from gcvit.bench.cost import macs
 from gcvit.bench.rows import read_rows
@@ -232,6 +232,8 @@ def test_an_unknown_row_is_told(tmp_path: Path) -> None:
 
 
 def test_a_row_of_another_table_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"called 'open_no_bias'; add --tables open"):
+        check_arms(["open_no_bias"], PAPER)
     with pytest.raises(SystemExit):
         bench_ablations.run(["--tables", "4", "--arms", KV])
     assert f"no row of Table 4 is called '{KV}'" in " ".join(capsys.readouterr().err.split())

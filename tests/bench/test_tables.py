@@ -128,6 +128,15 @@ def test_formats_have_every_figure(some: list[PaperTable]) -> None:
     assert r"table\_5\_conv\_pool" in tex
     assert "×" not in tex
     lines = list(csv.DictReader(as_csv(some).splitlines()))
+    assert all(None not in (*line, *line.values()) for line in lines)  # as many cells as headings in each
+    assert {line["column"] for line in lines if line["table"] == "context"} == {
+        "blocks",
+        "224 px",
+        "384 px",
+        "512 px",
+        "800×1344 px",
+    }
+    assert not any(line["published"] for line in lines if line["table"] == "context")
     (pooled,) = (line for line in lines if line["model"] == "table_5_conv_pool" and line["column"] == "top-1")
     assert (pooled["published"], pooled["measured"], pooled["table"]) == ("82.7", "61.0", "5")
     assert pooled["copied from"] == "from the text of section 5.2"

@@ -26,6 +26,13 @@ def test_the_overview_names_every_command_and_the_first_to_type(gcvit: Command, 
     assert all(len(line) <= 80 for line in result.out.splitlines())
 
 
+def test_help_about_some_commands(gcvit: Command) -> None:
+    listed = gcvit("bench", "--help")
+    assert listed.code == 0
+    assert listed.out.count("gcvit bench ") == sum(name.startswith("bench ") for name in entry.COMMANDS)
+    assert gcvit("help", "predict").out == gcvit("--help", "predict").out == gcvit("predict", "--help").out
+
+
 @pytest.mark.parametrize("name", entry.COMMANDS)
 def test_every_command_explains_itself(gcvit: Command, name: str) -> None:
     result = gcvit(*name.split(), "--help")

@@ -44,6 +44,24 @@ def predictions(result: Outcome) -> dict[str, list[dict]]:
     return {row["file"]: row["predictions"] for row in result.rows if "error" not in row}
 
 
+def test_a_models_weights_are_what_the_folder_says(gcvit: Command, best: Path, folders: Path) -> None:
+    """Its classes and how it sees are in config.json beside them; flags may come before the model."""
+    file = folders / "val" / "ring" / "0001.png"
+    for words in ([best / "model.safetensors", file, *CPU], [*CPU, best, file]):
+        found = gcvit("predict", *words, "--json")
+        assert found.code == 0, found.err
+        assert predictions(found) == predictions(gcvit("predict", best, file, "--json", *CPU))
+
+
+@pytest.mark.parametrize("flag", ["--mode=slide", "--tiles", "--min-score"])
+def test_flags_of_other_tasks_are_told(gcvit: Command, best: Path, folders: Path, flag: str) -> None:
+    words = [flag, *(["0.5"] if flag == "--min-score" else ["64"] if flag == "--tiles" else [])]
+    found = gcvit("predict", best, folders / "val" / "ring" / "0001.png", *CPU, *words)
+    assert found.code == 2
+    assert f"{flag.partition('=')[0]} is for what" in found.err
+    assert "and this names what is in images" in found.err
+
+
 def test_json_says_what_a_classifier_says(gcvit: Command, best: Path, folders: Path) -> None:
     file = folders / "val" / "ring" / "0001.png"
     result = gcvit("predict", best, file, "--json", *CPU)
@@ -163,7 +181,7 @@ def test_published_weights_name_imagenets_classes_and_unknown_ones_are_numbers(
     ):
         opened = Opened(CLASSIFY, model, "gcvit_pico", Preprocessing((64, 64)), class_names(None, 1000, entry))
         monkeypatch.setattr("gcvit.opening.open", lambda source, opened=opened, **_: opened)
-        result = gcvit("predict", "published", "a.png", "--json", *CPU)
+        result = gcvit("predict", "gcvit_xxtiny", "a.png", "--json", *CPU)
         assert result.code == 0, result.err
         (found,) = predictions(result).values()
         assert {name: found[0][name] for name in expected} == expected

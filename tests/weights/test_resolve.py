@@ -48,7 +48,7 @@ def test_what_lies_on_the_disk(tmp_path):
         "run/last": ("hub folder", "run/last"),
         "hub": ("hub folder", "hub"),
         "empty": ("hub folder", "empty"),
-        "run/best/model.safetensors": ("file", "run/best/model.safetensors"),
+        "run/best/model.safetensors": ("hub folder", "run/best"),  # config.json beside it says what they are
         "run/mine/x.pth": ("file", "run/mine/x.pth"),
         **{file: ("file", file) for file in ("a.pth.tar", "b.safetensors", "c.ckpt", "weights")},
     }.items():

@@ -1,7 +1,7 @@
 """The rows of the paper's ablation tables, and of what the paper leaves open, by table."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from gcvit.bench import published
 from gcvit.bench.published import Line
@@ -57,4 +57,6 @@ def check_arms(arms: Sequence[str], tables: Sequence[TableName]) -> None:
     known = arms_of(tables)
     for arm in arms:
         if arm not in known:
-            raise UserError(f"no row of {', '.join(map(heading, tables))} is called {arm!r}; {instead(arm, known)}")
+            others = [table for table in get_args(TableName) if arm in arms_of([table])]
+            way_out = f"add --tables {others[0]}" if others else instead(arm, known)
+            raise UserError(f"no row of {', '.join(map(heading, tables))} is called {arm!r}; {way_out}")

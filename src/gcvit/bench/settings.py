@@ -18,10 +18,7 @@ ArmName = Literal[
 
 @dataclass(frozen=True)
 class SpeedConfig:
-    """Compare the speed of GC ViTs with timm's and with other models, in turns.
-
-    Raises UserError, naming the setting, for a value out of range.
-    """
+    """Compare the speed of GC ViTs with timm's and with other models, in turns."""
 
     models: tuple[str, ...] = ()
     """Written NAME[:FORM]…, with timm/ before a name of timm's; the first is the one that the others are compared
@@ -57,6 +54,7 @@ class SpeedConfig:
     """Give GC ViTs of one architecture the same weights and stop if their outputs differ."""
 
     def __post_init__(self) -> None:
+        """Raises UserError, naming the setting, for a value out of range."""
         check_fields(self)
         require(len(self.batch_sizes) > 0, "batch_sizes", self.batch_sizes, "one or more")
         require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
@@ -79,10 +77,7 @@ class SpeedConfig:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """Where the time of a GC ViT's forward pass has to go, and where it does.
-
-    Raises UserError, naming the setting, for a value out of range.
-    """
+    """Where the time of a GC ViT's forward pass has to go, and where it does."""
 
     batch_size: Annotated[int, Range(1, 65_536)] = 8
     """Images in a batch."""
@@ -104,6 +99,7 @@ class BudgetConfig:
     """Divides the matrices and arrays that the floors are measured with; above 1 for a first look only."""
 
     def __post_init__(self) -> None:
+        """Raises UserError, naming the setting, for a value out of range."""
         check_fields(self)
         require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
 
@@ -141,13 +137,14 @@ class ComplexityConfig:
     """CPU threads; none: as many as torch chooses"""
 
     def __post_init__(self) -> None:
+        """Raises UserError, naming the setting, for a value out of range."""
         check_fields(self)
         require(len(set(self.sizes)) >= 3, "sizes", self.sizes, "at least three, to fit a line through")
 
 
 @dataclass(frozen=True)
 class AblationBudget:
-    """What every run gets. Raises UserError, naming the setting, for a value out of range."""
+    """What every run gets."""
 
     steps: Annotated[int | None, Range(1, 100_000_000)] = None
     """updates of the weights; none: 500 for classify, 1200 for segment, 300 for detect: 1 to 2 minutes of a core"""
@@ -163,6 +160,7 @@ class AblationBudget:
     """as many blocks as in the paper, 19 and 6 in stage 3, not 10 and 2"""
 
     def __post_init__(self) -> None:
+        """Raises UserError, naming the setting, for a value out of range."""
         check_fields(self)
         require(self.dim % 16 == 0, "dim", self.dim, "a multiple of 16")
         require(self.size is None or self.size % 32 == 0, "size", self.size, "a multiple of 32")
@@ -170,7 +168,7 @@ class AblationBudget:
 
 @dataclass(frozen=True)
 class PuzzleBudget:
-    """What every arm gets. Raises UserError, naming the setting, for a value out of range."""
+    """What every arm gets."""
 
     steps: Annotated[int, Range(1, 10_000_000)] = 500
     """updates of the weights; all distances are learned at once, from new pictures in every step"""
@@ -186,5 +184,6 @@ class PuzzleBudget:
     """the long form: four stages that see the pictures at 256 pixels, not one that sees them at 64; for a GPU"""
 
     def __post_init__(self) -> None:
+        """Raises UserError, naming the setting, for a value out of range."""
         check_fields(self)
         require(self.dim % 16 == 0, "dim", self.dim, "a multiple of 16")

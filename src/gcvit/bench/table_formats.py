@@ -90,14 +90,17 @@ def _latex(text: str) -> str:
 
 
 def as_csv(tables: Sequence[PaperTable]) -> str:
-    """A line for each figure."""
+    """A line for each figure, and for what else the paper prints or is said here of a row but its model's name."""
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEADING)
     for table in tables:
         for row in table.rows:
             for column, text in row.texts.items():
-                writer.writerow([table.number, row.method.strip(), row.model, column.removeprefix(">"), text])
+                said = [text, ""] if column == "printed" else ["", text]
+                if column != "name":
+                    line = [table.number, row.method.strip(), row.model, column.removeprefix(">"), *said]
+                    writer.writerow([*line, *[""] * (len(CSV_HEADING) - len(line))])
             for column, cell in row.cells.items():
                 apart = "" if cell.apart is None else f"{cell.apart:.4f}"
                 figures = [cell.published, cell.counted, apart, cell.explained, cell.measured]

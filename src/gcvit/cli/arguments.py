@@ -12,7 +12,9 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from gcvit.data.settings import PIXEL_LIMIT
 from gcvit.engine.fields import Range, check_ranges, flag
+from gcvit.errors import UserError
 from gcvit.tasks import TASKS
+from gcvit.tasks.task import Task
 
 Arguments = TypeVar("Arguments")
 DESCRIBE = "--describe\0"  # no person can type it
@@ -55,6 +57,16 @@ def checked(kind: type[Arguments], command: str, argv: Sequence[str], *parts: st
     if leading(argv) and {"-h", "--help"} & set(argv):
         return None
     return parse(with_parts(kind, **every_tasks(*parts)), command, argv)
+
+
+def refuse_other_tasks(task: Task, argv: Sequence[str], *parts: str) -> None:
+    """Raises UserError for a flag that only other tasks have in these parts, and says what for."""
+    own = {f.name for part in parts for f in fields(getattr(task, part))}
+    words = {word.partition("=")[0] for word in argv}
+    for other in TASKS:
+        for name in (f.name for part in parts for f in fields(getattr(other, part)) if f.name not in own):
+            if found := words & {flag(name), flag(f"no_{name}")}:
+                raise UserError(f"{found.pop()} is for what {other.does}, and this {task.does}; leave it out")
 
 
 def with_parts(kind: type[Arguments], keep: Sequence[str] = (), **parts: Any) -> type[Any]:

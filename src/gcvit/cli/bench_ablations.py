@@ -38,9 +38,11 @@ class Ablations:
     """as `gcvit train TASK --data` takes it: for classify a folder or tar archive of class folders; none: the built-in
     pictures"""
     out: Path = Path("ablations")
-    """a folder for results.jsonl, a line a run, and for what is made of it: ablations.md and a picture"""
+    """a folder for results.jsonl, a line a run, and for what is made of it: ablations.md and a picture of
+    the steps that the paper has"""
     tables: tuple[TableName, ...] = PAPER
-    """4: from Swin to GC ViT; 5: downsamplers; S.2: what the generator's tokens are; open: what the paper leaves so"""
+    """4: from Swin to GC ViT; 5: downsamplers; S.2: what the generator's tokens are; open: what the paper leaves
+    open"""
     arms: tuple[str, ...] = ()
     """rows of these tables alone, by the names that `gcvit tables 4 5 S.2 open` has; none: all"""
     seeds: Annotated[int, Range(1, 1000)] = 3

@@ -41,7 +41,8 @@ def run(argv: Sequence[str]) -> None:
     table(*speed_files.table(rows))
     say("\nms: a batch's median time; p50, p90, p99: of single batches; ×: how many")
     say("times as fast as the first model; paired: the same within rounds, less")
-    say("touched by what else the machine does; Δ: distance from the first's outputs")
+    say("touched by what else the machine does; MiB: peak memory of weights, optimiser,")
+    say("images and a step; Δ: distance from the first's outputs")
     for path in written:
         say(f"written: {path}")
     next_steps([*again, "--peers", "--out", "speed"], [*again, "--mode", "train"], ["gcvit", "bench", "budget"])

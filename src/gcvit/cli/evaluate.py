@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, checked, given, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, checked, given, leading, parse, refuse_other_tasks, whole, with_parts
 from gcvit.cli.output import complain, counter, facts, next_steps, say, table, worst
 from gcvit.engine.fields import Range
 from gcvit.engine.settings import Precision
@@ -19,6 +19,7 @@ from gcvit.errors import UserError, require
 from gcvit.files import write_json
 from gcvit.model.config import SMALLEST_SIDE, sides
 from gcvit.tasks.config import BadImages, Share
+from gcvit.weights.resolve import resolve
 from gcvit.wording import by, listed
 
 if TYPE_CHECKING:
@@ -72,15 +73,17 @@ class Evaluate(ReadsPictures):
 
 def run(argv: Sequence[str]) -> None:
     """Evaluate and show; of several processes the first one speaks."""
-    checked(Evaluate, "eval", argv, "reading", "looks")
-    models = leading(argv)
+    read = checked(Evaluate, "eval", argv, "reading", "looks")
+    models = leading(argv) if read is None else list(read.model)
     if not models:
-        raise UserError("name at least one model first: gcvit eval gcvit-runs/quickstart-001")
+        raise UserError("name at least one model: gcvit eval gcvit-runs/quickstart-001")
+    sources = [resolve(model) for model in models]
     from gcvit.distributed import is_main, process_group
     from gcvit.opening import open as open_model
 
-    opened = [open_model(source, trust_code="--trust-code" in argv) for source in models]
+    opened = [open_model(source, trust_code="--trust-code" in argv) for source in sources]
     task = _one_task(opened)
+    refuse_other_tasks(task, argv, "reading", "looks")
     runs = [_run_of(source, task, argv) for source in models]
     first = next(filter(None, runs), None)
     config: Any = task.config() if first is None else first.config
@@ -95,8 +98,6 @@ def run(argv: Sequence[str]) -> None:
         precision=config.precision,
     )
     arguments = parse(kind, "eval", argv, default=start)
-    if list(arguments.model) != models:
-        raise UserError("give the models first, then the flags: gcvit eval MODEL MODEL --data PATH")
     sizes = _check(arguments, task)
     if first and arguments.data and arguments.data == first.config.data and not os.path.exists(arguments.data):
         raise UserError(f"{arguments.data}, the data of {first.folder}, is not there; give its new place as --data")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from gcvit.cli.arguments import ReadsPictures, leading, parse
+from gcvit.cli.arguments import ReadsPictures, parse
 from gcvit.cli.output import complain, counter, next_steps, say, table, track
 from gcvit.cli.predict import find_images, result_names
 from gcvit.engine.fields import Range
@@ -19,6 +19,7 @@ from gcvit.errors import UserError, require
 from gcvit.explain.settings import Cam, Choice, Format, Shown
 from gcvit.files import write_json
 from gcvit.model.config import LARGEST_SIDE, Pair, sides
+from gcvit.weights.resolve import resolve
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,8 +78,7 @@ class Explain(ReadsPictures):
 def run(argv: Sequence[str]) -> int:
     """Draw and write; 1 when an image could not be read, or nothing is found in it, after all the others."""
     arguments = parse(Explain, "explain", argv)
-    if not leading(argv):
-        raise UserError("name a model first, then images: gcvit explain MODEL photo.jpg")
+    model = resolve(arguments.model)
     from gcvit.data.images import ImageError
     from gcvit.engine.device import resolve_device
     from gcvit.explain.looking import look, require_visible
@@ -86,7 +86,7 @@ def run(argv: Sequence[str]) -> int:
     from gcvit.opening import open as open_model
     from gcvit.tasks.target import NothingFound
 
-    opened = open_model(arguments.model)
+    opened = open_model(model)
     require_visible(opened)
     opened.model.to(resolve_device(arguments.device))
     if arguments.size is not None:

@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import NamedTuple, TextIO
@@ -58,6 +58,9 @@ COMMANDS = {
 }
 
 
+HELP = (["-h"], ["--help"], ["help"])
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command (default: the process's own arguments).
 
@@ -104,8 +107,13 @@ def _share_the_processor() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int | None:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if arguments[:1] in HELP and len(arguments) > 1:  # about what follows
+        arguments = [*arguments[1:], "--help"]
+    if not arguments or arguments in HELP:
         print(_overview())
+        return None
+    if arguments[1:] in HELP and (kinds := _kinds(arguments[0])):
+        print("\n".join(_listed(kinds)))
         return None
     if arguments[0] in ("--version", "version"):
         print(f"gcvit {gcvit.__version__}")
@@ -120,9 +128,8 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
         name = " ".join(arguments[:words])
         if name in COMMANDS:
             return name, arguments[words:]
-    verb = arguments[0]
-    kinds = [name for name in COMMANDS if name.split()[0] == verb]
-    if kinds and (len(arguments) == 1 or arguments[1] in ("-h", "--help")):
+    verb, kinds = arguments[0], _kinds(arguments[0])
+    if kinds and len(arguments) == 1:
         raise UserError(f"{verb} what? Type: {' or '.join(f'gcvit {name}' for name in kinds)}")
     asked = " ".join(arguments[: 2 if kinds else 1])
     near = get_close_matches(asked, kinds or [*COMMANDS, *(name.split()[0] for name in COMMANDS)], n=1, cutoff=0.5)
@@ -130,14 +137,22 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
     raise UserError(f"there is no command `gcvit {asked}`; {hint}")
 
 
+def _kinds(verb: str) -> list[str]:
+    """The commands of two words that a verb begins."""
+    return [name for name in COMMANDS if name.split()[0] == verb != name]
+
+
+def _listed(names: Iterable[str]) -> list[str]:
+    width = max(map(len, names := list(names)))
+    return [f"  gcvit {name:{width}}  {COMMANDS[name].summary}" for name in names]
+
+
 def _overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  gcvit {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "gcvit: Global Context Vision Transformers, trained and used from one command",
             "",
-            *lines,
+            *_listed(COMMANDS),
             "",
             "Start with (trains a small model on built-in images, a few minutes on a laptop):",
             f"  {typed(['gcvit', 'train', 'classify'])}",

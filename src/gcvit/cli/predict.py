@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, checked, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, checked, leading, parse, refuse_other_tasks, whole, with_parts
 from gcvit.cli.output import complain, next_steps, say
 from gcvit.engine.fields import Range
 from gcvit.engine.settings import Precision
 from gcvit.errors import UserError
 from gcvit.files import write_json
 from gcvit.model.config import sides
+from gcvit.weights.resolve import resolve
 from gcvit.wording import harmless
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ class Predict(ReadsPictures):
 
 def run(argv: Sequence[str]) -> int:
     """Show answers as they come; 1 when an image could not be read, after all the others."""
-    checked(Predict, "predict", argv, "looks", "telling")
-    if not leading(argv):
-        raise UserError("name a model first, then images: gcvit predict MODEL photo.jpg")
+    read = checked(Predict, "predict", argv, "looks", "telling")
+    model = resolve(leading(argv)[0] if read is None else read.model)
     from gcvit.opening import open as open_model
     from gcvit.tasks.opened import Failure
 
-    opened = open_model(argv[0], trust_code="--trust-code" in argv)
+    opened = open_model(model, trust_code="--trust-code" in argv)
     task = opened.task
+    refuse_other_tasks(task, argv, "looks", "telling")
     arguments = parse(with_parts(Predict, looks=task.looks(), telling=task.telling()), "predict", argv)
     if arguments.size is not None:
         opened = opened.resized(sides(arguments.size))
@@ -129,7 +130,7 @@ def find_images(paths: Sequence[Path], out: Path | None) -> list[Path]:
             if results is None or not file.resolve().is_relative_to(results):
                 found.setdefault(os.path.abspath(file), file)
     if not found:
-        raise UserError("name at least one image or folder: gcvit predict MODEL photo.jpg")
+        raise UserError("name at least one image, or a folder of images, after the model")
     return list(found.values())
 
 

@@ -9,12 +9,13 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, checked, leading, parse, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, checked, leading, parse, refuse_other_tasks, whole, with_parts
 from gcvit.cli.output import complain, facts, say
 from gcvit.engine.fields import Range
 from gcvit.engine.settings import Precision
 from gcvit.errors import UserError
-from gcvit.shell import install, typed
+from gcvit.shell import install
+from gcvit.weights.resolve import resolve
 
 ENDING = 30  # seconds in which what is under way at SIGTERM may be answered
 
@@ -54,9 +55,8 @@ class Serve(ReadsPictures):
 
 def run(argv: Sequence[str]) -> None:
     """Serve until a signal comes."""
-    checked(Serve, "serve", argv, "looks", "telling")
-    if not leading(argv):
-        raise UserError(f"name a model first: {typed(['gcvit', 'serve', 'MODEL'])}")
+    read = checked(Serve, "serve", argv, "looks", "telling")
+    model = resolve(leading(argv)[0] if read is None else read.model)
     try:
         import uvicorn
 
@@ -66,8 +66,9 @@ def run(argv: Sequence[str]) -> None:
         raise UserError(f"serving needs {error.name}; {install('serve')}") from error
     from gcvit.opening import open as open_model
 
-    opened = open_model(argv[0], trust_code="--trust-code" in argv)
+    opened = open_model(model, trust_code="--trust-code" in argv)
     task = opened.task
+    refuse_other_tasks(task, argv, "looks", "telling")
     arguments = parse(with_parts(Serve, looks=task.looks(), telling=task.telling()), "serve", argv)
     how = {
         "looks": whole(task.looks, arguments.looks),

@@ -158,8 +158,9 @@ def _report(result: TrainResult) -> None:
         return
     examples: list[list[object]] = [["gcvit", "predict", result.out, "photo.jpg"]]
     if task.example_pictures:
-        shapes = ["gcvit", "data", "shapes", "shapes", "--as", task.name, "--train", 100, "--val", 100]
-        pictures = f"shapes/{task.example_pictures}"
+        folder = f"shapes-{task.name}"
+        shapes = ["gcvit", "data", "shapes", folder, "--as", task.name, "--train", 100, "--val", 100]
+        pictures = f"{folder}/{task.example_pictures}"
         examples = [[*shapes, *task.example_flags(config)], ["gcvit", "predict", result.out, pictures]]
     own = [["gcvit", "train", task.name, *task.own_recipe, "--data", "YOUR_IMAGES"]] if task.needs else []
     next_steps(["gcvit", "eval", result.out], *examples, *own)

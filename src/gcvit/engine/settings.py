@@ -79,7 +79,9 @@ class OptimConfig:
         def share(key: str, text: str) -> float | None:
             found = parse_length(key, text).share(steps=steps, epochs=epochs)
             if found is not None and found > ROUNDED:
-                raise UserError(f"{key} ({text}) is longer than the run ({', '.join(known)}); shorten it")
+                raise UserError(
+                    f"{key} ({text}) is longer than the run ({', '.join(known)}); shorten it, to 10% for instance"
+                )
             return found
 
         warmup, cooldown = share("warmup", self.warmup) or 0.0, share("cooldown", self.cooldown) or 0.0

@@ -40,9 +40,9 @@ WANTED = "a run's folder, a hub folder or id (owner/name), a checkpoint or expor
 class Source:
     """What a string or path means as a model.
 
-    kind: "run": the folder of a training run; "hub folder": one with config.json and weights; "hub id": owner/name on
-        the hub; "file": a checkpoint; "exported file": what `gcvit export` wrote; "published name": a row of the
-        catalogue, or a variant that stands for its NVlabs weights.
+    kind: "run": the folder of a training run; "hub folder": one with config.json and weights, or these weights in it;
+        "hub id": owner/name on the hub; "file": a checkpoint; "exported file": what `gcvit export` wrote; "published
+        name": a row of the catalogue, or a variant that stands for its NVlabs weights.
     name: what to call it in messages, as it was given.
     path: where it lies: RUN/best of a run; None for what may have to be fetched, a hub id or a published name.
     entry: its row in the catalogue of published checkpoints, which a file has by its name.
@@ -114,6 +114,8 @@ def _file(path: Path, name: str) -> Source:
         )
     if path.absolute().parent.parent.name == CHECKPOINTS and (run := _run_above(path.parent)):
         raise UserError(_unfinished(run, name))
+    if path.name in (WEIGHTS_FILE, PICKLED_FILE) and (path.parent / CONFIG_FILE).is_file():
+        return Source("hub folder", name, path.parent)  # which says what classes the weights have, and how they see
     return Source("file", name, path, entry_for_file(path.name))
 
 
