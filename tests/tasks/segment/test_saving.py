@@ -1,6 +1,7 @@
 """Models on the disk: bit-exact, without pickle, and what is not one of them is refused in words."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import reduce
 from itertools import product
@@ -133,8 +134,10 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 def test_other_folders_and_files_are_refused_in_words(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a model for the task 'segment', not a classifier"):
         open_model(folder)
+    assert gcvit.open(folder / "model.safetensors").task.name == "segment"  # by the config.json beside it
+    alone = shutil.copy(folder / "model.safetensors", tmp_path)
     with pytest.raises(ValueError, match=r"model\.safetensors: a GC ViT, but of none of the sizes"):
-        gcvit.open(folder / "model.safetensors")
+        gcvit.open(alone)
     with pytest.raises(ValueError, match="no such file"):
         gcvit.open(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
