@@ -40,6 +40,7 @@ def meant(source):
 
 def test_what_lies_on_the_disk(tmp_path):
     make("run/train.json", "run/best/config.json", "run/last/config.json", "hub/config.json", "empty/notes.txt")
+    make("hub/pytorch_model.bin", "both/config.json", "both/pytorch_model.bin", "both/model.safetensors")
     make("a.pth.tar", "b.safetensors", "c.ckpt", "weights", "run/best/model.safetensors", "run/mine/x.pth")
     for source, expected in {
         "run": ("run", "run/best"),
@@ -49,6 +50,8 @@ def test_what_lies_on_the_disk(tmp_path):
         "hub": ("hub folder", "hub"),
         "empty": ("hub folder", "empty"),
         "run/best/model.safetensors": ("hub folder", "run/best"),  # config.json beside it says what they are
+        "hub/pytorch_model.bin": ("hub folder", "hub"),
+        "both/pytorch_model.bin": ("file", "both/pytorch_model.bin"),  # not what the folder is read from
         "run/mine/x.pth": ("file", "run/mine/x.pth"),
         **{file: ("file", file) for file in ("a.pth.tar", "b.safetensors", "c.ckpt", "weights")},
     }.items():

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from gcvit.errors import UserError
 from gcvit.files import parse_json, read_json
 from gcvit.weights.catalogue import CatalogueEntry
-from gcvit.weights.resolve import CONFIG_FILE, PICKLED_FILE, WEIGHTS_FILE
+from gcvit.weights.resolve import CONFIG_FILE, WEIGHTS_FILE, weights_in
 from gcvit.weights.unwrapping import State, unwrap
 from gcvit.weights.values import check_dense
 
@@ -91,7 +91,7 @@ def read_hub_config(directory: Path) -> dict:
 
 def _read_folder(folder: Path, ema: bool) -> Checkpoint:
     config = read_hub_config(folder)
-    file = next((folder / name for name in (WEIGHTS_FILE, PICKLED_FILE) if (folder / name).is_file()), None)
+    file = weights_in(folder)
     if file is None:
         raise UserError(f"{folder}: no {WEIGHTS_FILE} in it")
     described, content = Checkpoint({}, str(folder), config), _content(file)

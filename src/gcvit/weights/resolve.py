@@ -114,9 +114,14 @@ def _file(path: Path, name: str) -> Source:
         )
     if path.absolute().parent.parent.name == CHECKPOINTS and (run := _run_above(path.parent)):
         raise UserError(_unfinished(run, name))
-    if path.name in (WEIGHTS_FILE, PICKLED_FILE) and (path.parent / CONFIG_FILE).is_file():
+    if path == weights_in(path.parent) and (path.parent / CONFIG_FILE).is_file():
         return Source("hub folder", name, path.parent)  # which says what classes the weights have, and how they see
     return Source("file", name, path, entry_for_file(path.name))
+
+
+def weights_in(folder: Path) -> Path | None:
+    """The file that a hub folder's weights are read from."""
+    return next((folder / name for name in (WEIGHTS_FILE, PICKLED_FILE) if (folder / name).is_file()), None)
 
 
 def _unfinished(run: Path, name: str) -> str:
