@@ -50,15 +50,35 @@ def test_every_command_explains_itself(gcvit: Command, name: str) -> None:
         (["train", "clasify"], "did you mean classify?"),
         (["data", "shape"], "did you mean `gcvit data shapes`"),
         (["xyzzy"], "lists the commands"),
-        (["data", "shapes"], "required"),
+        (["data", "shapes"], "missing: OUT; "),
+        (["export"], "missing: MODEL, --to {torch-export,onnx,openvino,aot}; "),
+        (["train", "classify", "--epoc", "3"], "there is no --epoc, 3 (did you mean --epochs?); "),
+        (["train", "classify", "--seed", "3.5"], "--seed: '3.5' is no whole number; "),
+        (["train", "classify", "--epochs", "x"], "--epochs: 'x' is no {None}|INT; "),
+        (["train", "classify", "--arch.depths", "2", "2"], "--arch.depths: '2', '2' is no {None}|{INT INT INT INT}; "),
+        (["train", "classify", "--precision", "fp8"], "--precision: 'fp8' is none of 'auto', 'fp32', 'bf16'; "),
+        (["train", "classify", "--out"], "--out: its value is missing; "),
+        (["bench", "claims", "--lr", "x"], "--lr: 'x' is no number; "),
+        (["bench", "claims", "--arms"], "error: --arms must be at least one"),
+        (["bench", "speed", "--models"], "--models: its value is missing"),
+        (["tables", "--runs"], "--runs: its value is missing"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(gcvit: Command, words: list[str], said: str) -> None:
     result = gcvit(*words)
     assert result.code == 2
     assert said in result.err
+    assert result.err.count("\n") == 1
     assert result.out == ""
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_what_no_command_has_is_one_line(gcvit: Command, name: str) -> None:
+    result = gcvit(*name.split(), "--nonsense")
+    assert result.code == 2
+    assert result.err.startswith("gcvit: error: ")
+    assert result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("word", ["version", "--version"])

@@ -2,9 +2,12 @@
 
 import os
 import re
+import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from io import StringIO
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
@@ -18,6 +21,21 @@ from gcvit.tasks.task import Task
 
 Arguments = TypeVar("Arguments")
 DESCRIBE = "--describe\0"  # no person can type it
+
+SHORTER = (  # what tyro says, and what we say for it
+    (
+        r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*?)\]\. Got errors:.*",
+        r"\1: \3 is no \2",
+    ),
+    (r"Error parsing \w+: (?=.* must be )", ""),  # what we said ourselves
+    (r"Error parsing (\S+): ", r"\1: "),
+    (r"invalid literal for int\(\) with base 10: (.+)", r"\1 is no whole number"),
+    (r"could not convert string to float: (.+)", r"\1 is no number"),
+    (r"Missing value for argument '(\S+)'\. Expected .*", r"\1: its value is missing"),
+    (r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.*)\)\.", r"\2: \1 is none of \3"),
+    (r"Unrecognized options: ", "there is no "),
+    (r"Missing from .*", "missing:"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +54,23 @@ class Described(Exception):
 
 
 def parse(kind: type[Arguments], command: str, argv: Sequence[str], *, default: Arguments | None = None) -> Arguments:
-    """`argv` as a `kind`; `--help` and unknown or malformed flags end the process (exit code 0 and 2)."""
+    """`argv` as a `kind`; `--help` ends the process. Raises UserError for unknown and malformed flags."""
     start: Any = tyro.MISSING_NONPROP if default is None else default
     named = (tyro.conf.PositionalMetavarFromFieldName,)
     if DESCRIBE in argv:
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             raise Described(tyro.extras.get_parser(kind, prog=f"gcvit {command}", default=start, config=named))
     spelled = [_spelled(word, before) for before, word in zip(["", *argv], argv, strict=False)]
-    found = tyro.cli(kind, prog=f"gcvit {command}", args=spelled, default=start, config=named)
+    with redirect_stderr(StringIO()) as box:
+        try:
+            found = tyro.cli(kind, prog=f"gcvit {command}", args=spelled, default=start, config=named)
+        except SystemExit as stop:
+            if stop.code:
+                raise UserError(f"{_one_line(box.getvalue())}; `gcvit {command} --help` explains it") from None
+            raise
+    sys.stderr.write(box.getvalue())
+    if empty := set(_empty(found)) & set(argv):
+        raise UserError(f"{empty.pop()}: its value is missing")
     check_ranges(found, flag)
     if isinstance(found, ReadsPictures) and found.max_pixels is not None:
         os.environ[PIXEL_LIMIT] = str(found.max_pixels)  # which the processes that read pictures inherit
@@ -119,6 +146,28 @@ def given(name: str, argv: Sequence[str]) -> str | None:
         if flag == name:
             return value if equals else following
     return None
+
+
+def _one_line(box: str) -> str:
+    """What stands in the box that tyro draws around a mistake, of lines or, for other terminals, of ASCII."""
+    rows = [row.strip("│╭╮╰╯") for row in box.splitlines()[1:]]
+    said, *more = re.split(r"\n +(?:─+|-+) *\n", "\n".join(rows[set(rows[0]) <= set(" -") :]))
+    line = " ".join(said.split())
+    for theirs, ours in SHORTER:
+        line = re.sub(f"^{theirs}" if theirs[0].isupper() else theirs, ours, line)
+    if line == "missing:":
+        return f"{line} {', '.join(name.strip() for name in re.findall('^ {5,6}([^ ].*)', said, re.MULTILINE))}"
+    near = re.findall(r"^ {5,6}(--\S+)", "\n".join(more), re.MULTILINE) if line.startswith("there is no") else ()
+    return f"{line} (did you mean {' or '.join(near)}?)" if near else line
+
+
+def _empty(found: Any) -> Iterator[str]:
+    """The flags of lists that hold nothing."""
+    for name, value in ((f.name, getattr(found, f.name)) for f in fields(found)):
+        if is_dataclass(value):
+            yield from _empty(value)
+        elif value == ():
+            yield flag(name)
 
 
 def _spelled(word: str, before: str) -> str:
