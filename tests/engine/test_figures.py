@@ -56,6 +56,12 @@ def test_what_an_evaluation_does_not_say_is_not_drawn(tmp_path: Path, missing: s
     save_figure(figure, tmp_path / "curves.png", dpi=50)
 
 
+def test_a_single_point_is_seen() -> None:
+    for some, marker in ((EVENTS[1:2], "."), (EVENTS[1:3], "")):
+        loss, _ = draw_curves(some, scores={"top1": "top-1"}, title="a run").axes
+        assert [line.get_marker() for line in loss.get_lines()] == [marker]
+
+
 def test_a_run_that_ended_in_its_first_steps_has_curves(tmp_path: Path) -> None:
     for events in (EVENTS[:1], EVENTS[:2], EVENTS[5:]):
         save_figure(draw_curves(events, scores={"top1": "top-1"}, title="a run"), tmp_path / "curves.png", dpi=50)

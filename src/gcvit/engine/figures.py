@@ -69,10 +69,11 @@ def _loss(axes: Axes, events: Sequence[dict[str, Any]], unit: str) -> None:
     held_out = [event for event in events if event["event"] == "evaluation"]
     per_unit = 1 if unit == "step" else max((event["step"] / event["epoch"] for event in steps), default=1)
     places = [event["step"] / per_unit for event in steps]
-    axes.plot(places, _values(steps, "loss"), color=TRAIN_COLOUR, linewidth=1, label="training (augmented)")
+    look: dict[str, Any] = {"color": TRAIN_COLOUR, "marker": "." if len(places) == 1 else ""}  # no line has one point
+    axes.plot(places, _values(steps, "loss"), linewidth=1, label="training (augmented)", **look)
     for number, part in enumerate(name for name in (steps[-1] if steps else {}) if name.startswith(PART)):
         style, name = ("--", ":", "-.")[number % 3], f"its part {part.removeprefix(PART)}"
-        axes.plot(places, _values(steps, part), style, color=TRAIN_COLOUR, linewidth=0.8, label=name)
+        axes.plot(places, _values(steps, part), linestyle=style, linewidth=0.8, label=name, **look)
     if any(event.get("loss") is not None for event in held_out):
         losses = _values(held_out, "loss")
         axes.plot(
