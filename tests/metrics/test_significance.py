@@ -16,5 +16,7 @@ def test_it_is_scipys(number: int, expected: float) -> None:
 
 def test_values_that_are_all_alike() -> None:
     assert t_test([1.0, 1.0, 1.0], 1.0) == 1
-    assert t_test([1.0, 1.0, 1.0], 0.5) == 0
+    assert t_test([1.0, 1.0, 1.0], 0.5) is None
+    assert t_test([0.51 - 0.5, 0.61 - 0.6]) is None  # but for rounding
+    assert t_test([0.3 - 0.1 - 0.2, 0.0]) == 1
     assert t_test([0.5], 0.5) is None

@@ -1,10 +1,11 @@
 """How much of a figure may be chance: the interval of a share, and whether a few runs differ from a value."""
 
 from collections.abc import Sequence
-from math import atan2, cos, inf, pi, sin, sqrt
+from math import atan2, cos, pi, sin, sqrt
 from statistics import mean, stdev
 
 Z95 = 1.959963984540054  # the normal distribution's 97.5% quantile
+ROUNDING = 1e-12  # of shares, of bits and of their differences: less is none
 
 
 def wilson(hits: int, images: int) -> tuple[float, float]:
@@ -23,7 +24,8 @@ def wilson(hits: int, images: int) -> tuple[float, float]:
 
 def t_test(values: Sequence[float], expected: float = 0.0) -> float | None:
     """The two-sided p value of Student's t test that the mean is `expected`, 0 … 1; None for fewer than two values. Of
-    values that are all alike it is 0, or 1 where they are what was expected.
+    values that are all alike it is 1 where they are what was expected, otherwise None: without a deviation there is
+    nothing by which to say how far away that is.
 
     The distribution function is Abramowitz and Stegun's 26.7.3 and 26.7.4, a finite sum for whole degrees of freedom;
     below 1e-15 it is rounding.
@@ -31,8 +33,9 @@ def t_test(values: Sequence[float], expected: float = 0.0) -> float | None:
     if len(values) < 2:
         return None
     away, spread, freedom = abs(mean(values) - expected), stdev(values) / sqrt(len(values)), len(values) - 1
-    t = away / spread if spread else inf if away else 0.0
-    angle = pi / 2 if t == inf else atan2(t, sqrt(freedom))
+    if spread < ROUNDING:
+        return 1.0 if away < ROUNDING else None
+    angle = atan2(away / spread, sqrt(freedom))
     odd = freedom % 2
     term = cos(angle) if odd else 1.0
     total = 0.0
