@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
 import gcvit
-from gcvit.bench.queries import KINDS, measure_queries, other_queries
+from gcvit.bench.queries import KINDS, kinds_in, measure_queries, other_queries
 from gcvit.model import GCViT
+from gcvit.model.config import Kind
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import HeldOut
 from tasks import photos
@@ -67,12 +69,27 @@ def test_all_is_measured_and_the_model_stays(model: GCViT, images: torch.Tensor)
     opened: Opened = photos.opened(model)
     before = model(images)
     held_out = HeldOut(photos.Photos([(40, 64)] * 6), "photographs")
-    found = measure_queries(opened, held_out, batch_size=3)
+    told: list[tuple[int, int]] = []
+    found = measure_queries(opened, held_out, batch_size=3, progress=lambda *seen: told.append(seen))
+    assert told == [(done, 6 * 21) for done in range(3, 6 * 21 + 1, 3)]
     assert [(row.kind, row.stages) for row in found] == [
         (kind, stages) for kind in KINDS for stages in ((0,), (1,), (2,), (3,), (0, 1, 2, 3))
     ]
     assert torch.equal(model(images), before)
     assert not any(module._forward_hooks for module in opened.folded.modules())
+
+
+def test_zeros_are_told_as_the_blocks_use_them(model: GCViT, images: torch.Tensor) -> None:
+    asked, same = "zeros: attention by the position bias alone", "zeros: every token gets the same"
+    assert kinds_in(model.config)["zero"] == asked
+    assert kinds_in(replace(model.config, blocks=("global_v", "global")))["zero"] == f"{same}, or {asked[7:]}"
+    for kind in (name for name in get_args(Kind) if name.startswith("global_")):
+        other, seen = GCViT(replace(model.config, blocks=("local", kind))).eval(), list[torch.Tensor]()
+        assert kinds_in(other.config)["zero"] == same
+        other.stages[0].blocks[1].attention.register_forward_hook(lambda *given, seen=seen: seen.append(given[-1]))
+        with other_queries(other, [0], "zero"):
+            other(images)
+        torch.testing.assert_close(seen[0], seen[0].flatten(0, -2)[0].expand_as(seen[0]))
 
 
 def test_what_has_no_queries_is_refused(model: GCViT) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 
 import pytest
 
@@ -54,3 +55,13 @@ def test_a_name_is_no_markup_on_a_terminal(
     with status() as show:
         show(f"measuring {name}")
     assert f"measuring {name}" in capsys.readouterr().err
+
+
+def test_a_file_is_told_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with counter("measuring") as progress:
+        for done in range(1, 6):
+            now += 10.0
+            progress(done, 10)
+    assert capsys.readouterr().err == "measuring: 2 of 10; 0:01:20 left\nmeasuring: 4 of 10; 0:01:00 left\n"

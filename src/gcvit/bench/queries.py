@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gcvit.errors import UserError
-from gcvit.model import GCViT
+from gcvit.model import GCViT, GCViTConfig
+from gcvit.model.config import WITHOUT_QUERY
 from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.evaluate import evaluate
 from gcvit.tasks.opened import Opened
@@ -19,8 +20,17 @@ KINDS = {
     "another's": "that of another picture, the one before in the batch",
     "mean": "the mean over the batch",
     "shuffled": "its own, with its tokens in another order, the same for all pictures",
-    "zero": "zeros: attention by the position bias alone",
+    "zero": "zeros",
 }
+
+
+def kinds_in(config: GCViTConfig) -> dict[str, str]:
+    """KINDS, with what zeros do in such a model: as queries, or where values are made of them, which are then the same
+    for every token, zero or a linear layer's bias."""
+    asked = "attention by the position bias alone" if config.position_bias else "attention to all tokens alike"
+    does = {kind: asked if kind == "global" else "every token gets the same" for kind in config.blocks}
+    said = dict.fromkeys(text for kind, text in does.items() if kind not in WITHOUT_QUERY)
+    return KINDS | {"zero": f"zeros: {', or '.join(said)}"}
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,8 @@ def measure_queries(
 ) -> list[Replaced]:
     """The score with each kind of other query, of each stage alone and of all together.
 
-    progress: called with (evaluations done, all). Raises UserError for a model without global queries, and for an
-    exported one, into which nobody can reach.
+    progress: called with (pictures done, all), of all evaluations. Raises UserError for a model without global queries,
+    and for an exported one, into which nobody can reach.
     """
     if opened.exported:
         raise UserError(f"{opened.source} is an exported file, whose queries cannot be replaced; give its checkpoint")
@@ -90,18 +100,23 @@ def measure_queries(
         raise UserError("with less than two pictures there is no other one's query")
     stages = range(len(backbone.stages))
     sets = [*((stage,) for stage in stages), tuple(stages)]
-    total = 1 + len(KINDS) * len(sets)
+    each, found = len(held_out.pictures), list[Replaced]()
 
-    def score() -> float:
-        measured = evaluate(opened, held_out, batch_size=batch_size, device=device, precision="fp32")
+    def score(before: int) -> float:
+        total = each * (1 + len(KINDS) * len(sets))
+        measured = evaluate(
+            opened,
+            held_out,
+            batch_size=batch_size,
+            device=device,
+            precision="fp32",
+            progress=lambda done, _: progress(each * before + done, total),
+        )
         return measured.evaluation.metrics[opened.task.score] or 0.0
 
-    whole = score()
-    progress(1, total)
-    found = []
+    whole = score(0)
     for kind in KINDS:
         for chosen in sets:
             with other_queries(backbone, chosen, kind):
-                found.append(Replaced(kind, chosen, score(), whole))
-            progress(1 + len(found), total)
+                found.append(Replaced(kind, chosen, score(1 + len(found)), whole))
     return found

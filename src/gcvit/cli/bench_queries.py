@@ -38,8 +38,9 @@ class Queries(ReadsPictures):
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Queries, "bench queries", argv)
-    from gcvit.bench.queries import KINDS, measure_queries
+    from gcvit.bench.queries import KINDS, kinds_in, measure_queries
     from gcvit.opening import open as open_model
+    from gcvit.tasks.backbone import backbone_of
     from gcvit.tasks.runs import hold_out, run_of
 
     opened = open_model(arguments.model)
@@ -64,6 +65,6 @@ def run(argv: Sequence[str]) -> None:
     rows = [[kind, *(f"{100 * row.score:.1f}%" for row in found if row.kind == kind)] for kind in KINDS]
     table(["queries", *headings], rows)
     say("")
-    facts(KINDS.items())
+    facts(kinds_in(backbone_of(opened.folded).config).items())
     model = Path(arguments.model)
     next_steps(["gcvit", "predict", model, "photo.jpg"], ["gcvit", "info", model])

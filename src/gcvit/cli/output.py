@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcvit.engine.fields import flag
+from gcvit.engine.pace import Pace
 from gcvit.files import write_atomically
 from gcvit.shell import as_typed, typed
 from gcvit.wording import harmless
@@ -102,16 +103,19 @@ def counter(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], 
 
 
 class _Lines:
-    """Progress for a file: a line every `EVERY` seconds."""
+    """Progress for a file: a line every `EVERY` seconds, with the time left."""
 
     EVERY = 20.0
 
     def __init__(self, what: str, console: "Console") -> None:
-        self.what, self.console, self.last = what, console, time.monotonic()
+        self.what, self.console, self.last, self.pace = what, console, time.monotonic(), Pace(0)
 
     def __call__(self, done: int, total: int) -> None:
+        self.pace.steps = total
+        self.pace.stepped(done)
         if time.monotonic() - self.last >= self.EVERY:
-            self.console.print(f"{self.what}: {done:,} of {total:,}")
+            left = self.pace.left()
+            self.console.print(f"{self.what}: {done:,} of {total:,}{left and f'; {left}'}")
             self.last = time.monotonic()
 
 
@@ -178,6 +182,12 @@ def flags_of(settings: Any, usual: Any, **fields_of: str) -> list[object]:
                 *(f"{word:.9g}" if isinstance(word, float) else word for word in values),
             ]
     return words
+
+
+def longer(out: Path, before: int, steps: int) -> Path:
+    """A folder beside `out`, whose runs have `before` steps, for the same with more of them: ablations-2000 beside
+    ablations, and ablations-8000 beside that."""
+    return Path(f"{str(out).removesuffix(f'-{before}')}-{steps}")
 
 
 def next_steps(*commands: Sequence[object]) -> None:
