@@ -158,6 +158,18 @@ def test_only_one_of_several_processes_speaks(gcvit: Command, folders: Path, mon
     assert result.out == ""
 
 
+@pytest.mark.parametrize("given", ["table_s2_v", "none", "in a file"])
+def test_a_recipe_that_is_an_ablation_takes_no_other(gcvit: Command, tmp_path: Path, given: str) -> None:
+    (tmp_path / "mine.toml").write_text('ablation = "table_s2_v"')
+    words = ["--config", tmp_path / "mine.toml"] if given == "in a file" else ["--ablation", given]
+    result = gcvit("train", "classify", "table_4_swin", *words, "--data", tmp_path)
+    assert result.code == 2
+    other = "none" if given == "none" else "table_s2_v"
+    assert f"the recipe table_4_swin is the ablation table_4_swin, and ablation is set to {other}" in result.message
+    same = gcvit("train", "classify", "table_4_swin", "--ablation", "table_4_swin", "--data", tmp_path / "nowhere")
+    assert "nowhere" in same.message
+
+
 @pytest.mark.parametrize(("task", "loss"), [("classify", ClassifyLoss), ("segment", SegmentLoss)])
 def test_ctrl_c_says_what_was_kept(gcvit: Command, monkeypatch: pytest.MonkeyPatch, task: str, loss: type) -> None:
     def stop(*_: object) -> None:

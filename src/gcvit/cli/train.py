@@ -99,7 +99,13 @@ def _parse(task: Task, argv: Sequence[str]) -> tuple[Train, Any]:
     arguments = parse(kind, f"train {task.name}", argv, default=start)
     if (arguments.recipe, arguments.config) != (name, file):
         raise UserError(f"give the recipe first and --config once: gcvit train {task.name} {arguments.recipe} …")
-    return arguments, whole(task.config, arguments.settings)
+    settings = whole(task.config, arguments.settings)
+    if (own := recipe.config().ablation) not in (None, settings.ablation):
+        raise UserError(
+            f"the recipe {name} is the ablation {own}, and ablation is set to {settings.ablation or 'none'}; leave one "
+            "of them out: the other ablation has a recipe of its own, and none is imagenet_tiny"
+        )
+    return arguments, settings
 
 
 def _list(task: Task) -> None:
