@@ -36,7 +36,14 @@ def _picture(axes: Axes, puzzle: str) -> None:
         axes.axhline(edge, color="white", linewidth=0.4)
         axes.axvline(edge, color="white", linewidth=0.4)
     x, y, end = column * WINDOW, row * WINDOW, WINDOW
-    axes.plot([x, x + end, x + end, x, x], [y, y, y + end, y + end, y], color="#e69f00", linewidth=1.2)
+    axes.plot(
+        [x, x + end, x + end, x, x],
+        [y, y, y + end, y + end, y],
+        color="#e69f00",
+        linewidth=1.2,
+        clip_on=False,
+        zorder=3,
+    )
     axes.set_title(puzzle, fontsize=7.5)
     axes.set(xticks=[], yticks=[], xlim=(0, SIDE), ylim=(SIDE, 0))
 
