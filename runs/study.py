@@ -42,17 +42,17 @@ def run_study(
     leaves whole seeds. Returns the results of each arm in the order of the seeds.
 
     Each result becomes a line of `folder`/results.jsonl, together with the budget: all settings that it depends on,
-    in plain JSON types. Those that are there already are not run again. Raises ValueError when they had another budget.
+    in plain JSON types. Those that are there already are not run again. Raises UserError when they had another budget.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = Rows(folder / "results.jsonl", budget)
+    rows = Rows(folder / "results.jsonl", budget, ("arm", "seed", "result"))
     found = {(row["arm"], row["seed"]): Result(**row["result"]) for row in rows.rows}
     left = [(arm, seed) for seed in range(seeds) for arm in arms if (arm, seed) not in found]
-    for number, (arm, seed) in enumerate(left, 1):
-        say(f"{arm}, seed {seed}: run {number} of {len(left)}")
-        result = found[arm, seed] = run(arm, seed)
-        rows.add({"arm": arm, "seed": seed, "result": asdict(result)})
-        say(f"{arm}, seed {seed}: {result.score:.2%} after {result.seconds:.0f} s")
+    with rows.stoppable():
+        for number, (arm, seed) in enumerate(left, 1):
+            say(f"{arm}, seed {seed}: run {number} of {len(left)}")
+            result = found[arm, seed] = run(arm, seed)
+            rows.add({"arm": arm, "seed": seed, "result": asdict(result)})
+            say(f"{arm}, seed {seed}: {result.score:.2%} after {result.seconds:.0f} s")
     return {arm: [found[arm, seed] for seed in range(seeds)] for arm in arms}
 
 

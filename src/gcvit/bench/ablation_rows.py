@@ -1,6 +1,6 @@
 """The rows of the paper's ablation tables, and of what the paper leaves open, by table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from gcvit.bench import published
@@ -50,6 +50,11 @@ def arms_of(tables: Sequence[TableName]) -> list[str]:
     """The rows of the tables, by name, each once, ours last."""
     names = dict.fromkeys(str(line.model) for table in tables for line in ablation_lines(table))
     return [*(name for name in names if name != OURS), OURS]
+
+
+def tables_of(arms: Iterable[str]) -> set[TableName | None]:
+    """The tables that these rows are trained for: of each the first that has it, and of ours, which all have, none."""
+    return {next((table for table in ABLATION_TABLES if arm in arms_of([table])), None) for arm in {*arms} - {OURS}}
 
 
 def check_arms(arms: Sequence[str], tables: Sequence[TableName]) -> None:

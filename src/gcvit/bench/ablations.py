@@ -2,6 +2,7 @@
 paper's direction? All rows have the same pictures, steps and recipe, and costs that stand to each other as the paper's.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log, log2
@@ -12,9 +13,10 @@ from typing import Any, NamedTuple
 from gcvit.bench.ablation_rows import ABLATION_TABLES, OURS, PAPER, TableName, ablation_lines, arms_of, check_arms
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.from_scratch import build_fresh, train_once
-from gcvit.bench.published import Line
-from gcvit.bench.rows import Rows
+from gcvit.bench.published import WITH_SHIFTS, Line
+from gcvit.bench.rows import Rows, made_on, make_folder
 from gcvit.bench.settings import AblationBudget
+from gcvit.data.images import ImageError
 from gcvit.data.shapes import draw_built_in
 from gcvit.engine.config import as_dict
 from gcvit.engine.device import resolve_device
@@ -23,6 +25,7 @@ from gcvit.engine.pace import Pace
 from gcvit.errors import UserError
 from gcvit.metrics.significance import t_test
 from gcvit.model import VARIANTS
+from gcvit.shell import typed
 from gcvit.tasks import task_named
 from gcvit.tasks.ablations import ABLATIONS
 from gcvit.tasks.backbone import backbone_of
@@ -31,6 +34,8 @@ from gcvit.tasks.task import Data, Task
 
 Say = Callable[[str], None]
 RESULTS, LOGS = "results.jsonl", "logs"
+KEYS = ("arm", "seed", "parameters", "macs", "score", "bits")  # of a line
+BAD_IMAGE = "`{doctor}` finds all such images: with them mended the same command goes on, without them take a new --out"
 WARMUP = "10%"  # the recipes' own are made for runs of their length
 
 # What the paper's models become in small; all else of a row is what the paper changes.
@@ -133,34 +138,41 @@ def run_ablations(
 
     A line has arm, seed; parameters and macs (of one picture) of the classifier or the backbone; score (0 … 1: top-1,
     mIoU or box AP); bits, log2 of the classes less the cross-entropy of held-out pictures or pixels, None where that is
-    not measured; seconds; budget. Raises UserError for an unknown arm, a file of another budget, and a loss that is no
-    number any more.
+    not measured; seconds; machine; budget. Raises UserError for an unknown arm, a folder that cannot be written to, a
+    file of another budget, a picture that cannot be read, and a loss that is no number any more; KeyboardInterrupt says
+    what is kept.
     """
     check_arms(arms, tuple(ABLATION_TABLES))
     found = task_named(task)
     config = settings(found, budget, data, device, workers)
     fixed = {key: value for key, value in as_dict(config).items() if key not in config.free}
-    kind = resolve_device(device).type  # on which the precision depends
-    rows = Rows(folder / RESULTS, {"task": task, "dim": budget.dim, "deep": budget.deep, **fixed, "device": kind})
+    place = None if data is None else os.path.realpath(data)  # however it is spelled, and from wherever
+    where = resolve_device(device)  # on whose kind the precision depends
+    fixed |= {"task": task, "dim": budget.dim, "deep": budget.deep, "data": place, "device": where.type}
+    rows = Rows(folder / RESULTS, fixed, KEYS)
+    make_folder(folder / LOGS)
     done = {(row["arm"], row["seed"]) for row in rows.rows}
     order = dict.fromkeys((arm, seed) for seed in range(seeds) for arm in (arms or arms_of(PAPER)))
     left = [run for run in order if run not in done]
     pace, opened = Pace(len(left)), dict[int, Data]()
-    for number, (arm, seed) in enumerate(left):
-        pace.stepped(number)
-        remaining = pace.left()
-        progress(f"run {number + 1} of {len(left)}: {arm}, seed {seed}{remaining and f'; {remaining}'}")
-        seeded = replace(config, seed=seed)
-        divided = seed if found.divides(config) else 0  # by it the pictures are divided, where the data are not
-        if divided not in opened:
-            opened = {divided: _open(found, seeded)}
-        (folder / LOGS).mkdir(parents=True, exist_ok=True)
-        try:
-            row = one_run(found, arm, budget, seeded, opened[divided], folder / LOGS / f"{arm}-{seed}.jsonl")
-        except TrainingDiverged as error:
-            way_out = f"give another --out with --lr below {config.optim.lr:g}, or --arms without it"
-            raise UserError(f"{arm}, seed {seed}: {error}; {way_out}") from error
-        rows.add({"arm": arm, "seed": seed, **row})
+    with rows.stoppable():
+        for number, (arm, seed) in enumerate(left):
+            seeded = replace(config, seed=seed)
+            divided = seed if found.divides(config) else 0  # by it the pictures are divided, where the data are not
+            if divided not in opened:
+                opened = {divided: _open(found, seeded)}
+            pace.stepped(number)
+            remaining = pace.left()
+            progress(f"run {number + 1} of {len(left)}: {arm}, seed {seed}{remaining and f'; {remaining}'}")
+            try:
+                row = one_run(found, arm, budget, seeded, opened[divided], folder / LOGS / f"{arm}-{seed}.jsonl")
+            except TrainingDiverged as error:
+                way_out = f"give another --out with --lr below {config.optim.lr:g}, or --arms without it"
+                raise UserError(f"{arm}, seed {seed}: {error}; {way_out}") from error
+            except ImageError as error:
+                doctor = typed(["gcvit", "doctor", Path(data or "")])
+                raise UserError(f"{arm}, seed {seed}: {error}. {BAD_IMAGE.format(doctor=doctor)}") from error
+            rows.add({"arm": arm, "seed": seed, **row, "machine": made_on(where)})
     return rows.rows
 
 
@@ -200,8 +212,8 @@ class Step:
     """A row of a table, over all its seeds.
 
     method: as printed. score: 0 … 1. step, bits_step: how much more score and bits are than those of the row `before`,
-    paired over the seeds that both have. published: the paper's difference between the two, in points. What is not
-    there is None.
+    paired over the seeds that both have. published: the difference between the two as published, in points: the
+    paper's, or where it has one of them of Swin's ablation, of that. What is not there is None.
     """
 
     table: TableName
@@ -219,10 +231,9 @@ class Step:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the step has the direction of the paper's; None where one of them is not there."""
-        if self.step is None or self.published is None:
-            return None
-        return self.step.mean * self.published > 0
+        """Whether the step has the direction of the paper's; None where one is not there or, being 0, has none."""
+        here = round(self.step.mean, 9) if self.step else 0.0  # less is rounding
+        return here * self.published > 0 if here and self.published else None
 
 
 def steps_of(rows: Sequence[Mapping[str, Any]], tables: Sequence[TableName] = tuple(ABLATION_TABLES)) -> list[Step]:
@@ -247,6 +258,8 @@ def _step(table: TableName, line: Line, before: Line | None, rows: Sequence[Mapp
     runs, others = ({row["seed"]: row for row in rows if one and row["arm"] == one.model} for one in (line, before))
     pairs = [(row, others[seed]) for seed, row in runs.items() if seed in others]
     printed = [one.values.get(column) if one else None for one in (line, before)]
+    if line.model == "table_4_no_shift":
+        printed[1] = WITH_SHIFTS.get(column, printed[1])
     row = next(iter(runs.values()))
 
     def more(key: str) -> Measured | None:

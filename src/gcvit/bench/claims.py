@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.puzzles import DISTANCES, GRID, PATCH, PUZZLES, SIDE, WINDOW, Puzzle, Scenes, draw
-from gcvit.bench.rows import Rows
+from gcvit.bench.rows import Rows, made_on
 from gcvit.bench.settings import PuzzleBudget
 from gcvit.engine.device import resolve_device, threads_for
 from gcvit.engine.loop import seed_everything
@@ -32,6 +32,7 @@ from gcvit.model.windows import split
 
 Say = Callable[[str], None]
 RESULTS = "results.jsonl"
+KEYS = ("puzzle", "arm", "seed", "parameters", "macs", "accuracy", "bits")  # of a line
 TOKENS = WINDOW // PATCH  # a window's side
 LARGER = 4  # the long form's pictures, so that a window still has 2×2 tokens in its last stage
 WARMUP, CLIP, WEIGHT_DECAY, BETAS = 0.1, 1.0, 0.01, (0.9, 0.99)
@@ -121,22 +122,24 @@ def run_claims(
     its lines. progress: told what is going on, with the time left.
 
     A line has puzzle, arm, seed; parameters and macs (of one picture); accuracy (0 … 1) and bits, log2 of the answers
-    less the cross-entropy, at each of DISTANCES; seconds; budget.
-    Raises UserError for a file of another budget, and for a loss that is no number any more.
+    less the cross-entropy, at each of DISTANCES; seconds; machine; budget.
+    Raises UserError for a folder that cannot be written to, a file of another budget, and a loss that is no number any
+    more; KeyboardInterrupt says what is kept.
     """
     where = resolve_device(device)
     kept = {name: value for name, value in asdict(budget).items() if name != "long" or value}  # older files lack it
-    rows = Rows(folder / RESULTS, kept)
+    rows = Rows(folder / RESULTS, kept, KEYS)
     done = {(row["puzzle"], row["arm"], row["seed"]) for row in rows.rows}
     order = [(puzzle, arm, seed) for seed in range(seeds) for puzzle in puzzles for arm in arms]
     left = [run for run in dict.fromkeys(order) if run not in done]
     pace = Pace(sum(ARMS[arm].depth for _, arm, _ in left) * budget.steps)
-    for number, (puzzle, arm, seed) in enumerate(left, 1):
-        remaining = pace.left()
-        progress(f"run {number} of {len(left)}: {puzzle}, {arm}, seed {seed}{remaining and f'; {remaining}'}")
-        before, depth = pace.step, ARMS[arm].depth
-        row = one_run(PUZZLES[puzzle], ARMS[arm], budget, seed, where, lambda n: pace.stepped(before + n * depth))  # noqa: B023
-        rows.add({"puzzle": puzzle, "arm": arm, "seed": seed, **row})
+    with rows.stoppable():
+        for number, (puzzle, arm, seed) in enumerate(left, 1):
+            remaining = pace.left()
+            progress(f"run {number} of {len(left)}: {puzzle}, {arm}, seed {seed}{remaining and f'; {remaining}'}")
+            before, depth = pace.step, ARMS[arm].depth
+            row = one_run(PUZZLES[puzzle], ARMS[arm], budget, seed, where, lambda n: pace.stepped(before + n * depth))  # noqa: B023
+            rows.add({"puzzle": puzzle, "arm": arm, "seed": seed, **row, "machine": made_on(where)})
     return rows.rows
 
 
@@ -162,7 +165,9 @@ def one_run(
             optimiser.step()
             stepped(step + 1)
         if not loss.isfinite():
-            raise UserError(f"the loss became {loss.item()} ({arm.does}); lower --lr {budget.lr:g}")
+            raise UserError(
+                f"the loss became {loss.item()} ({arm.does}); give another --out with --lr below {budget.lr:g}"
+            )
         found = measure(model, draw(puzzle, budget.scenes, HELD_OUT, seed), budget.batch_size, device)
     size = {"parameters": parameters(model), "macs": macs(model, SIDE)}
     return {**size, **found, "seconds": round(perf_counter() - start, 1)}

@@ -1,24 +1,33 @@
 """A file of results, a line a run, that survives a stop: what is in it is not run again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+import torch
+
+from gcvit.bench.machine import machine
 from gcvit.engine.config import differences
 from gcvit.errors import UserError
 from gcvit.files import write_atomically
+from gcvit.wording import plural
 
 
 class Rows:
-    """The lines of `path`, each an object with the `budget` that it depends on: all settings, in plain JSON types.
+    """The lines of `path`, each an object with these `keys` and the `budget` that it depends on: all settings, in plain
+    JSON types. The folder is made.
 
-    Raises UserError when those that are there have another budget, or are no such lines.
+    Raises UserError when lines that are there have another budget or are no such lines, and for a folder that cannot be
+    written to.
     """
 
-    def __init__(self, path: Path, budget: Mapping[str, Any]) -> None:
-        self.path, self.budget = path, dict(budget)
-        self.rows: list[dict[str, Any]] = read_rows(path)
+    def __init__(self, path: Path, budget: Mapping[str, Any], keys: Sequence[str]) -> None:
+        self.path, self.budget, self.keys = path, dict(budget), keys
+        make_folder(path.parent)
+        self.rows = read_rows(path, keys)
         for row in self.rows:
             if changes := differences(row["budget"], budget):
                 raise UserError(
@@ -28,21 +37,66 @@ class Rows:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """One more, on the disk when this returns. Raises UserError when another process has added some."""
-        if len(read_rows(self.path)) != len(self.rows):
+        if len(read_rows(self.path, self.keys)) != len(self.rows):
             raise UserError(f"{self.path}: another process adds results to it; give each a folder of its own")
-        self.rows.append({**row, "budget": self.budget})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        rows = [*self.rows, {**row, "budget": self.budget}]
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        self.rows = rows
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """While runs are made: Ctrl-C says what is kept of them."""
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            kept = f"{self.path} has {plural(len(self.rows), 'finished run')}; the same command goes on."
+            raise KeyboardInterrupt(kept) from stop
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file; none of one that is not there. Raises UserError for what is no such file."""
+def make_folder(folder: Path) -> None:
+    """Make a folder, and a file in it for a moment. Raises UserError where that cannot be: before any work, since it is
+    needed after hours of it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder} cannot be a folder for results: {error.strerror}; give another one") from error
+
+
+def read_rows(path: Path, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The lines of a file; none of one that is not there. Raises UserError, naming the line, for what is no object with
+    a budget and these keys."""
     if not path.exists():
         return []
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no file of results: {error}; give another folder") from error
-    if not all(isinstance(row, dict) and isinstance(row.get("budget"), dict) for row in rows):
-        raise UserError(f"{path} has lines that are no results; give another folder")
-    return rows
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{path} is no file of results: {error.strerror}; give another folder") from error
+    return [_row(line, keys, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _row(line: bytes, keys: Sequence[str], where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict) or not isinstance(row.get("budget"), dict) or not row.keys() >= set(keys):
+        wanted = ", ".join(("budget", *keys))
+        raise UserError(
+            f"{where}: no whole result, which has {wanted}; delete that line, and its run alone is made again, or give "
+            "another folder"
+        )
+    return row
+
+
+def made_on(device: torch.device) -> dict[str, str]:
+    """The machine of a run, for its line; without threads, of which small models take one whatever there are."""
+    return {name: value for name, value in machine(device).items() if name != "threads"}
+
+
+def machines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the runs were made on, each machine once."""
+    unknown = {"machine": "not written down"}  # in files of former versions
+    named = ("; ".join(map(" ".join, row.get("machine", unknown).items())) for row in rows)
+    return " and ".join(dict.fromkeys(named))
