@@ -86,11 +86,12 @@ class Stage(nn.Module):
         self.window, self.masked = config.stage_windows[index], config.mask_padding
         self.grad_checkpointing = False
         self.shifted = "shifted" in config.blocks
-        self.fusible = config.mask_padding and set(config.blocks) <= {"local", "global"}
         self.query = query_generator(config, index)
         self.blocks = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
             Block(config, index, position, rate) for position, rate in enumerate(drop_path)
         )
+        known = set(config.blocks) <= {"local", "global"} and all(b.attention.as_published for b in self.blocks)
+        self.fusible = config.mask_padding and known
         self.downsample: nn.Module = nn.Identity()
         if index + 1 < STAGES:
             channels = config.channels[index]
