@@ -171,7 +171,10 @@ class Drawings(PictureSet):
     def with_pixels(self, pixels: PixelFormat) -> Self:
         """The same scenes as a model of these pixels takes them. Raises UserError for what RGB cannot become."""
         if pixels not in BUILT_IN_PIXELS:
-            raise UserError(f"the built-in scenes are RGB of 8 bits, or grey with one channel; they cannot be {pixels}")
+            raise UserError(
+                "the built-in scenes are RGB of 8 bits, or grey with one channel; for other in_chans or a value_range "
+                "give your own images: --data PATH"
+            )
         return super().with_pixels(pixels)
 
     def _picture(self, pixels: np.ndarray) -> Picture:

@@ -27,7 +27,7 @@ from gcvit.engine.run import Run, check_out, claim_device
 from gcvit.errors import UserError
 from gcvit.model.compiling import compile_blocks
 from gcvit.shell import typed
-from gcvit.tasks.backbone import layers, prepare_to_train, starting_weights
+from gcvit.tasks.backbone import backbone_of, layers, prepare_to_train, starting_weights
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.evaluate import Evaluator
 from gcvit.tasks.evaluation import Evaluation
@@ -277,11 +277,12 @@ def _introduce(run: Run, opened: Opened, data: Data, notes: Sequence[str]) -> No
     )
     classes = plural(len(data.classes), "class", "es") if data.classes else ""
     shown = opened.task.shown(opened, opened.task.looks())
+    design = "; ".join(backbone_of(opened.model).config.design)
     run.introduce(
         [
             *data.remarks,
             *notes,
-            f"{shown}, {parameters / 1e6:.2f} M parameters{classes and f' for {classes}'}",
+            f"{shown}{design and f', {design}'}, {parameters / 1e6:.2f} M parameters{classes and f' for {classes}'}",
             f"{data.name}: {len(data.train):,} training and {len(data.held_out):,} held-out images"
             f"{classes and f' of {classes}'}; {length}",
         ],
