@@ -115,7 +115,7 @@ class Detect(Task):
     def build(  # type: ignore[override]
         self, config: DetectConfig, data: Data, plan: Plan, checkpoint: Checkpoint | None
     ) -> tuple[Opened, list[str]]:
-        from gcvit.tasks.detect.saving import build_detector
+        from gcvit.tasks.detect.build import build_detector
 
         return build_detector(self, config, data, plan, checkpoint)
 
