@@ -137,6 +137,8 @@ class Drawings(PictureSet):
         channels: of what is kept of a scene.
     """
 
+    called = "the built-in scenes"
+
     def __init__(self, split: str, count: int, size: int | tuple[int, int], seed: int, channels: int):
         if count < 1:
             raise UserError(f"the {split} split needs at least one scene, got count={count}")
@@ -202,6 +204,8 @@ class ShapesDataset(Drawings):
         split, count, size, seed: see :class:`Drawings`.
         transform: called on the PIL image; None gives the image itself.
     """
+
+    called = "the built-in shapes"
 
     def __init__(
         self,

@@ -192,9 +192,9 @@ class RunConfig:
         return {"mean": self.mean or mean, "std": self.std or std, "value_range": self.value_range}
 
     @property
-    def by_step(self) -> bool:
-        """Whether the run is counted in steps."""
-        return self.steps is not None
+    def unit(self) -> Literal["epoch", "step"]:
+        """What the run is counted in."""
+        return "epoch" if self.steps is None else "step"
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ class RunConfig:
         return (
             *("workers", "device", "compile", "accumulate", "grad_checkpointing", "checkpoint_minutes"),
             *("keep_checkpoints", "tensorboard", "bad_images", "max_bad_images"),
-            *(() if self.by_step else ("eval_every",)),
+            *(("eval_every",) if self.steps is None else ()),
         )
 
     @property
