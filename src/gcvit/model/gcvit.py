@@ -221,6 +221,11 @@ class GCViT(nn.Module):
             self.head: nn.Module = _linear_head(config)
         self.apply(_initialise)
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the pyramid's maps, the finest first."""
+        return self.config.channels
+
     def forward(self, images: Images) -> Tensor | list[Tensor]:
         """Logits (batch, num_classes); pooled features (batch, 8 dim) with `num_classes=0`; for a backbone
         (`head=False`) what `pyramid` returns. Raises UserError for images below 32 px or with other channels."""
