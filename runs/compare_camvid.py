@@ -14,8 +14,8 @@ from study import compare_from_scratch, costs, print_results, study_parser
 from torch import nn
 
 import gcvit
+from gcvit.bench.pyramids import SwinPyramid, swin
 from gcvit.bench.segment_peers import SmpSegmenter
-from gcvit.bench.swin import SwinSegmenter, swin
 from gcvit.data.settings import LabelReading
 from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.segment import SEGMENT, SceneAugmentConfig, SegmentConfig, UPerNetConfig
@@ -32,7 +32,7 @@ def gc_vit(classes: int) -> nn.Module:
 
 def swin_upernet(classes: int) -> nn.Module:
     """As deep and wide as ours, with attention heads of 16 channels and the windows of Swin-T."""
-    return SwinSegmenter(swin(16, (2, 2, 2, 2), (1, 2, 4, 8), drop_path=0.0), classes, HEAD)
+    return Segmenter(SwinPyramid(swin(16, (2, 2, 2, 2), (1, 2, 4, 8), drop_path=0.0)), classes, HEAD)
 
 
 def resnet_upernet(classes: int) -> nn.Module:

@@ -16,29 +16,29 @@ from study import compare_from_scratch, costs, print_results, study_parser
 from torch import nn
 
 import gcvit
-from gcvit.bench.swin import SwinDetector, swin
-from gcvit.bench.timm_pyramids import TimmDetector
+from gcvit.bench.pyramids import SwinPyramid, TimmPyramid, swin
 from gcvit.model.gcvit import Images, Map
 from gcvit.tasks.detect import DETECT, HeadConfig
-from gcvit.tasks.detect.detector import Detector, PyramidDetector
+from gcvit.tasks.detect.detector import Detector
 from gcvit.tasks.detect.recipes import detect_small
 
 FIGURES = {"box_ap50": "box AP50", "mask_ap": "mask AP", "mask_ap50": "mask AP50"}
 
 
-def gc_vit(classes: int, size: int, head: HeadConfig) -> PyramidDetector:
+def gc_vit(classes: int, size: int, head: HeadConfig) -> Detector:
     """The recipe's: 16 to 128 channels, two blocks per stage."""
     return Detector(gcvit.create_model("gcvit_pico", img_size=size, head=False, drop_path=0.0), classes, head)
 
 
-def swin_detector(classes: int, size: int, head: HeadConfig) -> PyramidDetector:
+def swin_detector(classes: int, size: int, head: HeadConfig) -> Detector:
     """As deep and wide as ours, with attention heads of 16 channels and windows of 4 tokens a side."""
-    return SwinDetector(swin(16, (2, 2, 2, 2), (1, 2, 4, 8), window=4, drop_path=0.0), classes, head)
+    return Detector(SwinPyramid(swin(16, (2, 2, 2, 2), (1, 2, 4, 8), window=4, drop_path=0.0)), classes, head)
 
 
-def resnet(classes: int, size: int, head: HeadConfig) -> PyramidDetector:
+def resnet(classes: int, size: int, head: HeadConfig) -> Detector:
     """A ResNet-18 of a fraction of the width, for any size."""
-    return TimmDetector("resnet18", classes, head, channels=(14, 28, 56, 112), stem_type="deep", stem_width=6)
+    backbone = TimmPyramid("resnet18", channels=(14, 28, 56, 112), stem_type="deep", stem_width=6)
+    return Detector(backbone, classes, head)
 
 
 ARMS = {"gcvit": gc_vit, "swin": swin_detector, "resnet": resnet}
@@ -47,12 +47,12 @@ ARMS = {"gcvit": gc_vit, "swin": swin_detector, "resnet": resnet}
 class Backbone(nn.Module):
     """A detector as far as its four maps, which is what is of equal cost; its weights are all of the detector's."""
 
-    def __init__(self, detector: PyramidDetector) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
 
     def forward(self, images: Images) -> list[Map]:
-        return self.detector.pyramid(images)
+        return self.detector.backbone.pyramid(images)
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def main() -> None:
     )
     data = DETECT.open_data(config)
 
-    def make(arm: str, classes: int) -> PyramidDetector:
+    def make(arm: str, classes: int) -> Detector:
         return ARMS[arm](classes, config.size, config.head)
 
     counted = {arm: Backbone(make(arm, len(data.classes))) for arm in options.arms}

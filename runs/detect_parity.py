@@ -22,8 +22,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from gcvit.bench.swin import SWIN_SIZES, SwinDetector, swin
+from gcvit.bench.pyramids import SWIN_SIZES, SwinPyramid, swin
 from gcvit.tasks.detect import HeadConfig, matching
+from gcvit.tasks.detect.detector import Detector
 from gcvit.tasks.detect.mmdet import head_names
 from gcvit.tasks.detect.objects import Detections, Targets
 from gcvit.tasks.detect.pasting import paste
@@ -132,7 +133,7 @@ def their_heads(folder: Path, ours: Any) -> tuple[Any, Any, Any, Any]:
     return *(MODELS.build(part) for part in (config.neck, config.rpn_head, config.roi_head)), config
 
 
-def give_weights(ours: SwinDetector, **theirs: Any) -> None:
+def give_weights(ours: Detector, **theirs: Any) -> None:
     """Ours to theirs, statistics of batch norms included."""
     names, state = head_names(ours.head_config), ours.state_dict()
     for part, model in theirs.items():
@@ -193,7 +194,7 @@ def training(kind: Any, folder: Path) -> tuple[dict[str, tuple[float, float]], l
     """(ours, theirs) of each loss; then, of the same weights, what both find in each picture."""
     torch.manual_seed(0)
     backbone = swin(*SWIN_SIZES["swin_tiny"], drop_path=0.0)
-    ours: Any = SwinDetector(backbone, CLASSES, HeadConfig(kind)).train()
+    ours: Any = Detector(SwinPyramid(backbone), CLASSES, HeadConfig(kind)).train()
     for part in (ours.rpn, *ours.roi_heads.box_heads):  # fresh ones decide nothing
         nn.init.normal_(part.classifier.weight, std=0.05)
         nn.init.normal_(part.regressor.weight, std=0.02)
@@ -207,7 +208,7 @@ def training(kind: Any, folder: Path) -> tuple[dict[str, tuple[float, float]], l
     for part in (neck, rpn, roi):
         part.train()
     with torch.no_grad():
-        maps = neck(tuple(ours.norms(ours.pyramid(images))))
+        maps = neck(tuple(ours.norms(ours.backbone.pyramid(images))))
         found, proposals = rpn.loss_and_predict(maps, classless, proposal_cfg=config.train_cfg.rpn_proposal)
         theirs = {"objectness": sum(found["loss_rpn_cls"]), "proposal": sum(found["loss_rpn_bbox"])}
         for name, value in roi.loss(maps, proposals, samples).items():

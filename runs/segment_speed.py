@@ -25,8 +25,8 @@ import gcvit
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.machine import machine
 from gcvit.bench.peak import held
+from gcvit.bench.pyramids import SWIN_SIZES, SwinPyramid, swin
 from gcvit.bench.segment_peers import SmpSegmenter
-from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, swin
 from gcvit.cli.output import facts, say, table
 from gcvit.engine.device import autocast, resolve_device
 from gcvit.engine.settings import Precision
@@ -45,7 +45,7 @@ def gc_vit(crop: Size) -> SegmentationModel:
 
 
 def swin_tiny(crop: Size) -> SegmentationModel:
-    return SwinSegmenter(swin(*SWIN_SIZES["swin_tiny"], drop_path=0.0), CLASSES, HEAD)
+    return Segmenter(SwinPyramid(swin(*SWIN_SIZES["swin_tiny"], drop_path=0.0)), CLASSES, HEAD)
 
 
 def resnet50(crop: Size) -> SegmentationModel:

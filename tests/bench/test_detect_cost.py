@@ -11,9 +11,9 @@ from gcvit.bench import detect_cost
 from gcvit.bench.detect_cost import TABLE_2, PublishedDetector, rows
 from gcvit.bench.paper_cost import paper_macs
 from gcvit.bench.paper_table import Row
-from gcvit.bench.swin import SwinDetector, swin
+from gcvit.bench.pyramids import SwinPyramid, swin
 from gcvit.cli.bench_cost import run
-from gcvit.tasks.detect.detector import Counted
+from gcvit.tasks.detect.detector import Counted, Detector
 from gcvit.tasks.detect.roi_heads import RoIHeads
 from gcvit.tasks.detect.settings import HeadConfig
 
@@ -80,8 +80,8 @@ def test_the_heads_by_hand(kind: detect_cost.Kind) -> None:
     """Those of the boxes and masks, from their layers, and nothing for the pictures' proposals."""
     width, hidden, classes = 8, 16, 3
     with torch.device("meta"):
-        backbone = swin(8, (1, 1, 1, 1), (1, 1, 1, 1), window=4)
-        model = SwinDetector(backbone, classes, HeadConfig(kind, channels=width, hidden=hidden)).eval()
+        backbone = SwinPyramid(swin(8, (1, 1, 1, 1), (1, 1, 1, 1), window=4))
+        model = Detector(backbone, classes, HeadConfig(kind, channels=width, hidden=hidden)).eval()
     whole = paper_macs(Counted(model, detect_cost.BOXES, detect_cost.MASKS), (64, 96))
     model.roi_heads = RoIHeads(classes, model.head_config)
     model.roi_heads.box_heads, model.roi_heads.mask_heads = nn.ModuleList(), nn.ModuleList()

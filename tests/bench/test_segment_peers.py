@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from gcvit.bench.cost import parameters
+from gcvit.bench.pyramids import SWIN_SIZES, SwinPyramid, pad_to, swin
 from gcvit.bench.segment_peers import SmpSegmenter
-from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, pad_to, swin
-from gcvit.tasks.segment.segmenter import SegmentationModel
+from gcvit.tasks.segment.segmenter import SegmentationModel, Segmenter
 from gcvit.tasks.segment.settings import UPerNetConfig
 
 HEAD = UPerNetConfig(channels=8, aux_channels=4, dropout=0.0)
 
 
-def small_swin(head: UPerNetConfig = HEAD) -> SwinSegmenter:
-    return SwinSegmenter(swin(8, (2, 2, 2, 2), (1, 2, 2, 4), window=4, drop_path=0.0), 5, head)
+def small_swin(head: UPerNetConfig = HEAD) -> Segmenter:
+    return Segmenter(SwinPyramid(swin(8, (2, 2, 2, 2), (1, 2, 2, 4), window=4, drop_path=0.0)), 5, head)
 
 
 def small_smp() -> SmpSegmenter:
@@ -67,7 +67,7 @@ def test_every_parameter_gets_a_gradient(peer: Callable[[], SegmentationModel]) 
 def test_swin_has_the_heads_of_ours() -> None:
     model = small_swin()
     assert [norm.normalized_shape[0] for norm in model.norms] == [8, 16, 32, 64]  # type: ignore[index,union-attr]
-    maps = model.pyramid(images(1, 64, 96))
+    maps = model.backbone.pyramid(images(1, 64, 96))
     assert [tuple(x.shape[1:]) for x in maps] == [(8, 16, 24), (16, 8, 12), (32, 4, 6), (64, 2, 3)]
     assert small_swin(replace(HEAD, aux_weight=0.0)).auxiliary_head is None
 
@@ -88,7 +88,7 @@ def test_swins_windows_stay_at_any_size() -> None:
     other = first.clone()
     other[:, :, 96:, 96:] += 1
     with torch.no_grad():
-        a, b = model.pyramid(first)[0], model.pyramid(other)[0]
+        a, b = model.backbone.pyramid(first)[0], model.backbone.pyramid(other)[0]
     assert torch.equal(a[:, :, :16, :16], b[:, :, :16, :16])
     assert not torch.equal(a[:, :, 24:, 24:], b[:, :, 24:, 24:])
 

@@ -97,7 +97,7 @@ def test_a_repaired_copy(gcvit: Command, detect_scenes: Path) -> None:
     ("words", "said"),
     [
         (["--data", "nowhere"], "nowhere: no such file or folder"),
-        (["--head", "yolo"], "invalid choice"),
+        (["--head", "yolo"], "--head: 'yolo' is none of 'mask-rcnn', 'cascade'"),
         (["--nms", "2"], "nms must be a probability"),
         (["--sides", "500", "400"], "sides must be two rising numbers"),
     ],

@@ -56,12 +56,22 @@ def test_an_index_is_written_and_used(gcvit: Command, data: Path) -> None:
     assert (result.code, result.err) == (0, "")
 
 
+@pytest.mark.parametrize("what", ["", "best", "best/model.safetensors", "last"])
+def test_a_model_is_no_data(gcvit: Command, run_folder: Path, what: str) -> None:
+    result = gcvit("doctor", run_folder / what)
+    assert (result.code, result.out) == (2, "")
+    place = run_folder / what
+    assert result.message.endswith(f"{place} is a model, not data; `gcvit info {place}` describes it")
+    assert gcvit("info", run_folder / what).code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("data", "index", "none"), "none: no such file or folder"),
         (("data", "index", "."), ".: no .tar files in it"),
         (("doctor", "none"), "none: no such folder"),
+        (("doctor", ""), "the data have no name; give a folder or a file"),
         (("doctor", ".", "--workers", "-1"), "--workers must be at least 0, not -1"),
     ],
 )

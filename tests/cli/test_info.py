@@ -8,7 +8,7 @@ import pytest
 
 from gcvit.factory import list_models
 
-from .conftest import Command, Example
+from .conftest import SHORT, Command, Example
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +90,15 @@ def test_an_exported_file(gcvit: Command, example: Example) -> None:
         assert word in result.out
     assert result.next == [["predict", str(file), "photo.jpg", "--trust-code"]]
     assert gcvit("info", file, "--size", "96").code == 2
+
+
+def test_an_ablation_says_in_what_it_differs(gcvit: Command) -> None:
+    words = ("--arch.blocks", "local", "global_v", "--arch.stem", "patch", "--out", "run")
+    trained = gcvit("train", "classify", "--train-images", "20", "--val-images", "10", *SHORT, *words)
+    said = "blocks local, global_v; stem patch"
+    assert f", {said}, " in trained.out + trained.err
+    assert f"{said} (the paper's otherwise)" in gcvit("info", "run").out
+    assert "design" not in gcvit("info", "gcvit_tiny").out
 
 
 def test_a_size_below_32(gcvit: Command) -> None:

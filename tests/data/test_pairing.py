@@ -31,7 +31,7 @@ def test_usual_names_of_parts(tmp_path, train, held_out, labels):
     assert Path(found[1].name(0)).parent.name == held_out
     assert found[0].remarks.lines() == []
     assert not is_divided(root)
-    assert open_segmentation_held_out(root)[0].pairs == found[1].pairs
+    assert open_segmentation_held_out(root)[0].samples == found[1].samples
 
 
 def test_names_that_differ_in_the_split_alone(tmp_path):
@@ -79,7 +79,7 @@ def test_laws_of_any_parts(tmp_path_factory, folders):
     except UserError:
         return
     said = train.remarks.lines()
-    used = [{one.picture for one in images.pairs} for images in (train, held_out)]
+    used = [{one.picture for one in images.samples} for images in (train, held_out)]
     assert not used[0] & used[1]
     for file in used[0]:
         at = root / "images"

@@ -81,7 +81,7 @@ def test_ordinary_pairs(tmp_path, labels, train, val):
     assert found.name(1) == str(root / "images" / train / "1.png")
     assert not is_divided(root)
     again, words = open_segmentation_held_out(root)
-    assert (again.pairs, words) == (held_out.pairs, str(root / "images" / val))
+    assert (again.samples, words) == (held_out.samples, str(root / "images" / val))
 
 
 def test_pictures_pair_by_their_path_whatever_their_suffix(tmp_path):
@@ -97,12 +97,12 @@ def test_a_flat_folder_is_divided_reproducibly(tmp_path):
     assert is_divided(root)
     train, held_out = open_segmentation(root, val_fraction=0.25, seed=3)
     assert (len(train), len(held_out)) == (15, 5)
-    assert set(train.pairs) | set(held_out.pairs) == set(find_scenes(root).parts["whole"].pairs)
+    assert set(train.samples) | set(held_out.samples) == set(find_scenes(root).parts["whole"].pairs)
     random.seed(1)
-    assert open_segmentation(root, val_fraction=0.25, seed=3)[1].pairs == held_out.pairs
-    assert open_segmentation(root, val_fraction=0.25, seed=4)[1].pairs != held_out.pairs
+    assert open_segmentation(root, val_fraction=0.25, seed=3)[1].samples == held_out.samples
+    assert open_segmentation(root, val_fraction=0.25, seed=4)[1].samples != held_out.samples
     again, words = open_segmentation_held_out(root, val_fraction=0.25, seed=3)
-    assert again.pairs == held_out.pairs
+    assert again.samples == held_out.samples
     assert "val_fraction 0.25 and seed 3 held out" in words
     everything, words = open_segmentation_held_out(root)
     assert len(everything) == 20

@@ -109,3 +109,5 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, suf
     assert f"settings{suffix}" in str(caught.value)
     with pytest.raises(ValueError, match=r"missing\.toml: there is no such"):
         load_config(RECIPE, tmp_path / "missing.toml")
+    with pytest.raises(ValueError, match=rf"it is a folder: give the file in it, as a run's {tmp_path}/train\.json"):
+        load_config(RECIPE, tmp_path)

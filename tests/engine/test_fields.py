@@ -25,6 +25,18 @@ def with_parts(config: Any) -> Iterator[Any]:
             yield from with_parts(part)
 
 
+@dataclasses.dataclass(frozen=True)
+class Other(ClassifyConfig):
+    """As a new task might begin: another default, and not a word of the range."""
+
+    batch_size: int = 16
+
+
+def test_another_default_keeps_the_range() -> None:
+    with pytest.raises(UserError, match="batch_size must be at least 1, not 0"):
+        Other(batch_size=0)
+
+
 CONFIGS = {type(config): config for task in TASKS for config in with_parts(task.config())}.values()
 FIELDS = [(config, field.name) for config in CONFIGS for field in dataclasses.fields(config)]
 NAN, INF, DIGITS = float("nan"), float("inf"), 10**400

@@ -20,6 +20,7 @@ from gcvit.engine.loop import TrainingDiverged, train_step
 from gcvit.engine.optim import create_optimizer
 from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
+from gcvit.errors import UserError
 from gcvit.meta import list_checkpoints
 from gcvit.model import VARIANTS, GCViT
 
@@ -266,5 +267,5 @@ def test_a_run_without_its_score_ends_in_words(tmp_path: Path) -> None:
         def evaluate(self, model: nn.Module) -> dict[str, float | None]:
             return {"score": None}
 
-    with pytest.raises(TrainingDiverged, match="after epoch 1"):
+    with pytest.raises(UserError, match=r"after epoch 1 gave no score, .*; hold out other images"):
         run(tmp_path, toy_plan(), Scoreless())

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._inductor.cpp_builder import get_cpp_compiler
 
 from gcvit.errors import UserError
@@ -157,3 +157,19 @@ def test_every_ablation_is_written_for_runtimes_or_refused(changes: dict[str, An
             channels_first(model)
         return
     assert_equal(channels_first(model)(pictures), model(pictures), "logits, channels first", 1e-5)
+
+
+class Another(nn.Identity):
+    """A part that is written nowhere but in its own forward pass."""
+
+
+@pytest.mark.parametrize("place", ["stem", "stages.0.downsample", "stages.1.query", "stages.2.blocks.0.attention"])
+def test_a_part_that_is_not_known_is_refused(place: str) -> None:
+    model = small_model(dtype=torch.float32).fold()
+    if place.endswith("attention"):
+        changed = model.get_submodule(place)
+        changed.__class__ = type("Another", (type(changed),), {"attend": lambda self, q, k, v, bias, closed=False: v})
+    else:
+        model.set_submodule(place, Another())
+    with pytest.raises(UserError, match="a model with Another is not written as ONNX or OpenVINO; --to torch-export"):
+        channels_first(model)

@@ -83,9 +83,9 @@ def test_killed_between_and_inside_steps(
             train(every_step(RUNS[run], workers=workers), tmp_path / "run")
     train(replace(RUNS[run], workers=workers), tmp_path / "run")
     assert same_bits(tmp_path / "run", whole(run))
-    unit = "step" if RUNS[run].by_step else "epoch"
+    unit = RUNS[run].unit
     assert evaluations(tmp_path / "run", unit) == evaluations(whole(run), unit)
-    assert evaluations(whole(run), unit) == ([2, 4, 5] if RUNS[run].by_step else list(range(1, RUNS[run].epochs + 1)))  # type: ignore[operator]
+    assert evaluations(whole(run), unit) == ([2, 4, 5] if RUNS[run].steps else list(range(1, RUNS[run].epochs + 1)))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

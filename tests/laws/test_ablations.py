@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 from gcvit.errors import UserError
 from gcvit.model import GCViT, windows
+from gcvit.model.ablations import ATTENTION
+from gcvit.model.attention import LocalAttention
 from gcvit.model.config import DESIGN, GCViTConfig
 from gcvit.weights.loading import load_weights
 from gcvit.weights.names import shapes_of
@@ -42,6 +44,36 @@ def test_a_folded_copy_computes_the_same(changes):
     for at, weights in expected.attention.items():
         assert_equal(actual.attention[at], weights, f"folded attention {at}")
     assert_equal(model(images), expected.logits, "logits and those of trace")
+
+
+class Cosine(LocalAttention):
+    """Scores that are no products of what the linear layer makes."""
+
+    def queries_keys_values(self, tokens, query):
+        q, k, v = super().queries_keys_values(tokens, query)
+        return 9 * F.normalize(q, dim=-1), 9 * F.normalize(k, dim=-1), v
+
+
+class Sigmoid(LocalAttention):
+    """Weights that do not sum to 1."""
+
+    def attend(self, q, k, v, bias, closed=False):
+        return ((q @ k.mT * self.scale + bias).sigmoid() @ v).transpose(2, 3)
+
+
+@pytest.mark.parametrize("kind", [Cosine, Sigmoid])
+@torch.no_grad()
+def test_another_kind_of_attention_is_folded_as_far_as_it_is_the_papers(kind, monkeypatch):
+    monkeypatch.setitem(ATTENTION, "local", kind)
+    model, images = small_model(windows=(6, 3, 3, 3)), random_images(2, 96, 96)
+    folded = model.fold()
+    assert_equal(folded(images), model(images), "folded logits")
+    assert not any(stage.fusible for stage in folded.stages)
+    monkeypatch.undo()
+    ours = small_model(windows=(6, 3, 3, 3))
+    ours.load_state_dict(model.state_dict())
+    with pytest.raises(AssertionError, match="another kind"):
+        assert_equal(model(images), ours(images), "another kind")
 
 
 @designs

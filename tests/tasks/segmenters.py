@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from gcvit.model import GCViT
-from gcvit.tasks.segment.inference import Looks, Size, _by_classes, look
+from gcvit.tasks.segment.inference import Size, _by_classes, look
 from gcvit.tasks.segment.segmenter import Segmenter
-from gcvit.tasks.segment.settings import UPerNetConfig
+from gcvit.tasks.segment.settings import Looks, UPerNetConfig
 from laws.models import SMALL
 from laws.weights import meaningful_weights
 

@@ -105,7 +105,7 @@ def test_each_is_a_backbone_of_segmentation_and_detection(name: str) -> None:
         segmenter = Segmenter(backbone, 5, UPerNetConfig(channels=8, aux_channels=8)).eval()
         detector, images = Detector(backbone, 5, HeadConfig(channels=8)), torch.empty(1, 3, 128, 100)
         assert segmenter(images).logits.shape[1] == 5
-        assert [m.shape[2:] for m in detector.pyramid(images)] == [(32, 25), (16, 13), (8, 7), (4, 4)]
+        assert [m.shape[2:] for m in detector.backbone.pyramid(images)] == [(32, 25), (16, 13), (8, 7), (4, 4)]
     by_depth = [p for group in layers(segmenter) for part in group for p in part.parameters()]
     assert {id(p) for p in by_depth} == {id(p) for p in backbone.parameters()}
 

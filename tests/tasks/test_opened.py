@@ -151,6 +151,22 @@ def test_what_cannot_be_read_is_told_in_its_place(opened: Opened, files: list[Pa
         opened.predict(given, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("pictures", "settings", "said"),
+    [
+        *((given, {}, "a picture is a file's path, .*, not ") for given in (None, 3, b"x.png", [["x.png"]], [3])),
+        *(("x.png", {"batch_size": size}, "batch_size must be a whole number") for size in (0, -1, 2.5)),
+        ("x.png", {"precision": "fp8"}, "precision must be auto or fp32 or bf16, not 'fp8'"),
+        *(("x.png", {name: "flip"}, f"{name} must be a .*, or None, not 'flip'") for name in ("looks", "telling")),
+    ],
+)
+def test_what_is_no_picture_and_no_setting_is_refused(
+    opened: Opened, pictures: Any, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        opened.predict(pictures, device="cpu", **settings)
+
+
 def test_any_iterable_of_pictures(opened: Opened, files: list[Path]) -> None:
     assert opened.predict([]) == []
     assert opened.predict(iter(())) == []

@@ -129,7 +129,7 @@ def test_a_run_is_described_from_its_configuration_and_log(every_run: TrainResul
     page = write(tmp_path, task, every_run.evaluation, config=config, events=log)
     text = " ".join(page.text.split())
     assert page.tags.count("details") == 2
-    unit, usual = ("steps", task.config().steps) if config.by_step else ("epochs", task.config().epochs)
+    unit, usual = ("steps", task.config().steps) if config.steps else ("epochs", task.config().epochs)
     assert f"{unit} {getattr(config, unit)} {usual}" in text
     assert text.index("optim.ema_decay") < text.index("optim.betas")  # changed settings come first
     assert "arch.depths none" in text

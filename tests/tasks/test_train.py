@@ -49,14 +49,14 @@ def test_what_a_run_leaves_behind(every_run: TrainResult) -> None:
         if name != "report":
             with Image.open(file) as image:
                 assert image.width > (500 if name == "reliability" else 800), name
-    unit = "step" if config.by_step else "epoch"
+    unit = config.unit
     events = read_log(out / "log.jsonl")
     evaluations = [event for event in events if event["event"] == "evaluation"]
-    assert [event[unit] for event in evaluations] == ([2, 4, 5] if config.by_step else [1, 2])
+    assert [event[unit] for event in evaluations] == ([2, 4, 5] if config.steps else [1, 2])
     best = max(evaluations, key=lambda event: (event[task.score], event["step"]))
     assert every_run.best_at == best[unit]
     assert every_run.evaluation.metrics[task.score] == pytest.approx(best[task.score], abs=1e-5)
-    stretches = 3 if config.by_step else 2
+    stretches = 3 if config.steps else 2
     assert [event["event"] for event in events] == ["start", *["steps", "evaluation"] * stretches, "end"]
     assert events[0]["classes"] == every_run.data.classes
     assert events[-1][task.score] == every_run.evaluation.metrics[task.score]
@@ -70,7 +70,7 @@ def test_what_a_run_leaves_behind(every_run: TrainResult) -> None:
 def test_the_log_has_what_each_step_cost(every_run: TrainResult) -> None:
     events = read_log(every_run.out / "log.jsonl")
     taken = [event for event in events if event["event"] == "steps"]
-    assert events[0]["steps"] == taken[-1]["step"] == (5 if every_run.config.by_step else 2 * (48 // 16))
+    assert events[0]["steps"] == taken[-1]["step"] == (5 if every_run.config.steps else 2 * (48 // 16))
     for event in taken:
         parts = [value for name, value in event.items() if name.startswith("loss_")]
         assert len(parts) == (2 if every_run.task.name == "segment" else 0)

@@ -58,7 +58,7 @@ def test_a_corrupt_image_in_the_middle_is_named(task: Task, tiny: RunConfig, tmp
 def test_corrupt_images_are_skipped_listed_and_counted(task: Task, tiny: RunConfig, tmp_path: Path) -> None:
     data = tmp_path / "data"
     bad = write_with_a_corrupt_image(task, data, 48)
-    short: dict[str, Any] = {"steps": 2} if tiny.by_step else {"epochs": 1}
+    short: dict[str, Any] = {"steps": 2} if tiny.steps else {"epochs": 1}
     short |= {"batch_size": 10, "accumulate": 1}
     config = replace(tiny, data=str(data), bad_images="skip", max_bad_images=0.1, **short)
     found = train(task, config, tmp_path / "run")

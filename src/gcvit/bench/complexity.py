@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gcvit.bench.cost import macs
 from gcvit.bench.peak import Measuring, Spent, measure
+from gcvit.bench.pyramids import SWIN_SIZES, swin
 from gcvit.bench.settings import ComplexityConfig
-from gcvit.bench.swin import SWIN_SIZES, swin
 from gcvit.factory import create_model, variant
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.config import STAGES

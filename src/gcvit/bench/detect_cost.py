@@ -9,11 +9,9 @@ import torch
 from gcvit.bench import paper_table
 from gcvit.bench.paper_table import Names, Published, Row
 from gcvit.bench.published import table_2
-from gcvit.bench.swin import SWIN_SIZES, SwinDetector, swin
-from gcvit.bench.timm_pyramids import TimmDetector
-from gcvit.factory import create_model
+from gcvit.bench.pyramids import SWIN_SIZES, backbone
 from gcvit.model.config import Pair
-from gcvit.tasks.detect.detector import Counted, Detector, PyramidDetector
+from gcvit.tasks.detect.detector import Counted, Detector
 from gcvit.tasks.detect.settings import HeadConfig, Kind
 
 SIZE: Pair = (1280, 800)  # pixels, of the picture that the table counts
@@ -53,19 +51,10 @@ def rows(lines: Sequence[PublishedDetector] = TABLE_2) -> Iterator[Row]:
     """Count each model; nothing is computed but shapes, and no memory used for weights."""
     for line in lines:
         with torch.device("meta"):
-            model = _model(line)
+            model = Detector(backbone(line.model, IMG_SIZE, line.windows), CLASSES, HeadConfig(line.heads))
         yield paper_table.count(line, model, Counted(model, BOXES, MASKS), SIZE)
 
 
 def _heads(line: Published) -> Kind:
     assert isinstance(line, PublishedDetector)
     return line.heads
-
-
-def _model(line: PublishedDetector) -> PyramidDetector:
-    head = HeadConfig(line.heads)
-    if line.model.startswith("gcvit"):
-        return Detector(create_model(line.model, img_size=IMG_SIZE, windows=line.windows, head=False), CLASSES, head)
-    if line.model in SWIN_SIZES:
-        return SwinDetector(swin(*SWIN_SIZES[line.model], window=line.windows[0]), CLASSES, head)
-    return TimmDetector(line.model, CLASSES, head)

@@ -9,12 +9,10 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
 from gcvit.bench.contenders import SWIN, TIMM, TORCHVISION
 from gcvit.bench.detect_cost import BOXES, CLASSES, IMG_SIZE, MASKS
-from gcvit.bench.swin import SWIN_SIZES, SwinDetector, swin
-from gcvit.bench.timm_pyramids import TimmDetector
-from gcvit.factory import create_model
+from gcvit.bench.pyramids import backbone
 from gcvit.model.config import Pair, Windows
 from gcvit.model.gcvit import Images
-from gcvit.tasks.detect.detector import Counted, Detector, PyramidDetector
+from gcvit.tasks.detect.detector import Counted, Detector
 from gcvit.tasks.detect.heads import BOX_CELLS, MASK_CELLS
 from gcvit.tasks.detect.objects import Targets
 from gcvit.tasks.detect.settings import HeadConfig, Kind
@@ -86,7 +84,7 @@ def build_detector(name: str, kind: Kind, size: Pair, windows: Windows | None, d
         model = TorchvisionDetector(size, head)
         layers = [model.model.roi_heads.box_predictor.cls_score]
     else:
-        model = _on_pyramid(name, head, windows, drop_path)
+        model = Detector(backbone(SWIN.get(name, name.removeprefix(TIMM)), IMG_SIZE, windows, drop_path), CLASSES, head)
         layers = [box_head.classifier for box_head in model.roi_heads.box_heads]
     for layer in layers:
         with torch.no_grad():
@@ -94,20 +92,11 @@ def build_detector(name: str, kind: Kind, size: Pair, windows: Windows | None, d
     return model.eval()
 
 
-def _on_pyramid(name: str, head: HeadConfig, windows: Windows | None, drop_path: float | None) -> PyramidDetector:
-    if not name.startswith(TIMM):
-        backbone = create_model(name, img_size=IMG_SIZE, windows=windows, head=False, drop_path=drop_path)
-        return Detector(backbone, CLASSES, head)
-    if name in SWIN:
-        return SwinDetector(swin(*SWIN_SIZES[SWIN[name]], drop_path=drop_path or 0.0), CLASSES, head)
-    return TimmDetector(name.removeprefix(TIMM), CLASSES, head)
-
-
 def counted(model: nn.Module) -> nn.Module:
     """What is computed of one image, for counting: of a detector with so many boxes and masks; any other as it is."""
     if isinstance(model, TorchvisionDetector):
         return CountedTorchvision(model.model, BOXES, MASKS)
-    return Counted(model, BOXES, MASKS) if isinstance(model, PyramidDetector) else model
+    return Counted(model, BOXES, MASKS) if isinstance(model, Detector) else model
 
 
 def objects(pictures: int, size: Pair, device: torch.device) -> list[Targets]:

@@ -65,7 +65,7 @@ def train_once(opened: Opened, config: RunConfig, data: Data, log_path: Path) ->
     seed_everything(config.seed)
     state = State(opened.model.to(plan.device), config.optim)
     log_path.unlink(missing_ok=True)
-    epochs = None if config.by_step else plan.epochs
+    epochs = plan.epochs if config.steps is None else None
     pixels = plan.share.micro_batch * prod(task.size(opened.preprocessing))
     with RunLog(log_path, epochs=epochs, steps=plan.steps) as log, closing(objective):
         with threads_for(state.model, pixels, plan.device):

@@ -7,11 +7,9 @@ import torch
 from gcvit.bench import paper_table
 from gcvit.bench.paper_table import Names, Published, Row
 from gcvit.bench.published import table_3
-from gcvit.bench.swin import SWIN_SIZES, SwinSegmenter, swin
-from gcvit.bench.timm_pyramids import TimmSegmenter
-from gcvit.factory import create_model
+from gcvit.bench.pyramids import SWIN_SIZES, backbone
 from gcvit.model.config import Pair
-from gcvit.tasks.segment.segmenter import PyramidSegmenter, Segmenter
+from gcvit.tasks.segment.segmenter import Segmenter
 from gcvit.tasks.segment.settings import UPerNetConfig
 
 SIZE: Pair = (512, 2048)  # pixels, of the picture that the table counts
@@ -42,18 +40,9 @@ def rows(lines: Sequence[Published] = TABLE_3) -> Iterator[Row]:
     """Count each model; nothing is computed but shapes, and no memory used for weights."""
     for line in lines:
         with torch.device("meta"):
-            model = _model(line)
+            model = Segmenter(backbone(line.model, CROP, line.windows), CLASSES, UPerNetConfig())
         yield paper_table.count(line, model, model, SIZE)
 
 
 def _windows(sides: Sequence[int]) -> str:
     return "" if not sides else str(sides[0]) if len(set(sides)) == 1 else ",".join(map(str, sides))
-
-
-def _model(line: Published) -> PyramidSegmenter:
-    head = UPerNetConfig()
-    if line.model.startswith("gcvit"):
-        return Segmenter(create_model(line.model, img_size=CROP, windows=line.windows, head=False), CLASSES, head)
-    if line.model in SWIN_SIZES:
-        return SwinSegmenter(swin(*SWIN_SIZES[line.model], window=line.windows[0]), CLASSES, head)
-    return TimmSegmenter(line.model, CLASSES, head)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from gcvit.bench.swin import pad_to
+from gcvit.bench.pyramids import pad_to
 from gcvit.errors import UserError
 from gcvit.model.gcvit import Images
 from gcvit.shell import install

@@ -14,8 +14,11 @@ from gcvit.cli.arguments import ReadsPictures, checked, given, leading, parse, w
 from gcvit.cli.output import counter, facts, flags_of, next_steps, say, table
 from gcvit.data.settings import MOST_CHANNELS, RGB8, PixelFormat
 from gcvit.engine.fields import Range
+from gcvit.errors import UserError
 from gcvit.files import write_atomically
+from gcvit.shell import typed
 from gcvit.tasks import task_named, task_of_data
+from gcvit.weights.resolve import holds_model
 from gcvit.wording import harmless, listed
 
 if TYPE_CHECKING:
@@ -51,6 +54,10 @@ class Doctor(ReadsPictures):
 def run(argv: Sequence[str]) -> int:
     """Examine and show. Returns 1 when something must be mended."""
     words, name = leading(argv), given("--task", argv)
+    if "" in words[:1]:
+        raise UserError("the data have no name; give a folder or a file")
+    if words and holds_model(Path(words[0])):
+        raise UserError(f"{words[0]} is a model, not data; `{typed(['gcvit', 'info', Path(words[0])])}` describes it")
     if name is not None:
         task = task_named(name)
     else:

@@ -149,6 +149,7 @@ def _cost(name: str, model: nn.Module, config: GCViTConfig) -> Facts:
     size = config.img_size
     return [
         ("model", name),
+        *([("design", f"{'; '.join(config.design)} (the paper's otherwise)")] if config.design else []),
         ("parameters", f"{count(parameters(model))} ({parameters(model):,})"),
         ("MACs", f"{count(macs(model, size, in_chans=config.in_chans))} for one image of {by(size)}"),
     ]

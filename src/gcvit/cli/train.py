@@ -138,14 +138,13 @@ def _report(result: TrainResult) -> None:
     from gcvit.tasks.train import QUARANTINE
 
     task, config, evaluation, outputs = result.task, result.config, result.evaluation, result.outputs
-    unit, length = ("step", config.steps) if config.by_step else ("epoch", config.epochs)
     skipped = f"{result.skipped:,} images left out of training, listed in {result.out / QUARANTINE}"
     speed = f", {rate(result.images_per_second)} images/s in training" if result.images_per_second else ""
     say(f"\n{evaluation.basis()}")
     facts(
         [
             *((number.name, f"{number.value}, {number.meaning}") for number in evaluation.numbers()),
-            (f"best {unit}", f"{result.best_at:,} of {length:,}"),
+            (f"best {config.unit}", f"{result.best_at:,} of {config.steps or config.epochs:,}"),
             *([("unreadable", skipped)] if result.skipped else []),
             ("time", f"{result.seconds:,.0f} s{speed}"),
         ]

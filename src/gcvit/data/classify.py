@@ -4,11 +4,8 @@ import os
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from gcvit.data.labelled import LabelledImages
 from gcvit.data.parts import open_both, open_one
-from gcvit.data.sampling import permutation
 from gcvit.data.split_names import is_held_out
 from gcvit.data.splits import Splits, find_splits
 from gcvit.errors import UserError
@@ -37,7 +34,7 @@ def open_class_folders(
             f"{root} has {splits.held_out}/ but no class folders in train/; put the training images in {where}, one "
             "folder per class"
         )
-    train, held_out = open_both(splits, partial(_read, splits), _divide, val_fraction, seed)
+    train, held_out = open_both(splits, partial(_read, splits), val_fraction, seed)
     train.remarks.add(splits.remarks())
     return train, held_out.with_classes(train.classes).checked()
 
@@ -50,7 +47,7 @@ def open_evaluation_images(
     """
     root, splits = Path(root), find_splits(root)
     alone = f"{root} has {splits.training}/ but no class folders in val/ or test/"
-    images, said = open_one(root, splits, partial(_read, splits), _divide, val_fraction, seed, alone)
+    images, said = open_one(root, splits, partial(_read, splits), val_fraction, seed, alone)
     images.remarks.add(splits.remarks())
     return images.checked(), said or str(images.root if images.root != root else f"{root} ({splits.held_out})")
 
@@ -66,18 +63,3 @@ def _read(splits: Splits, name: str) -> LabelledImages:
     if is_held_out(name) and splits.others:
         images.remarks.notes.append(f"{images.root}: held out is {name}/, and not {listed(splits.others)}")
     return images if is_held_out(name) else images.checked()
-
-
-def _divide(whole: LabelledImages, val_fraction: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    is_held_out = np.zeros(len(whole), dtype=bool)
-    bounds = np.searchsorted(whole.samples.labels, np.arange(len(whole.classes) + 1))  # they are sorted by class
-    for label, name in enumerate(whole.classes):
-        first, count = bounds[label], int(bounds[label + 1] - bounds[label])
-        if count == 1:
-            raise UserError(
-                f"{whole.root / name} holds one image, too few to train on some and hold "
-                "out others; add images, or give the data its own val/ folder"
-            )
-        held_out = min(max(round(count * val_fraction), 1), count - 1)
-        is_held_out[first + permutation(count, seed, label)[:held_out]] = True
-    return whole.subset(np.flatnonzero(~is_held_out)), whole.subset(np.flatnonzero(is_held_out))

@@ -21,7 +21,6 @@ from gcvit.data.parts import SampledPictures, open_both, open_one
 from gcvit.data.pixels import SMALLEST, Picture, size_of
 from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Samples
-from gcvit.data.sampling import held_out_of
 from gcvit.data.settings import CocoReading
 from gcvit.data.split_names import WHOLE
 from gcvit.errors import UserError
@@ -81,7 +80,7 @@ class CocoPictures(SampledPictures):
         reading: CocoReading = AS_USUAL,
         remarks: Remarks | None = None,
     ) -> None:
-        self.file, self.samples, self.reading = replace(file, names=()), samples, reading
+        self.root, self.file, self.samples, self.reading = file.path, replace(file, names=()), samples, reading
         self.trained_on: np.ndarray | None = None
         self.classes = [category.name for category in file.categories]
         self.labels = np.arange(len(self.classes))
@@ -206,7 +205,7 @@ def open_coco(
     if layout.training is None:
         raise UserError(f"{layout.root} has {layout.parts[layout.held_out or WHOLE]} but nothing to train on")
     read = _Opener(layout, reading, masks).part
-    train, held_out = open_both(layout, read, _divide, val_fraction, seed)
+    train, held_out = open_both(layout, read, val_fraction, seed)
     return train.for_training(), held_out.with_classes(train.classes)
 
 
@@ -228,7 +227,7 @@ def open_coco_held_out(
     path = layout.parts[layout.held_out or layout.training or WHOLE]
     alone = f"{path} is to train on, and there is none to evaluate on"
     read = _Opener(layout, reading, masks).part
-    pictures, said = open_one(Path(root), layout, read, _divide, val_fraction, seed, alone)
+    pictures, said = open_one(Path(root), layout, read, val_fraction, seed, alone)
     return pictures, said or str(path)
 
 
@@ -261,11 +260,6 @@ class _Opener:
         samples = Samples((place, row) for row, place in enumerate(places) if place is not None)
         file = _sized(file, samples, self.reading, remarks)
         return CocoPictures(file, samples, self.reading, remarks=remarks)
-
-
-def _divide(whole: CocoPictures, val_fraction: float, seed: int) -> tuple[CocoPictures, CocoPictures]:
-    held_out = held_out_of(len(whole), whole.file.path, val_fraction, seed)
-    return whole.subset(np.flatnonzero(~held_out)), whole.subset(np.flatnonzero(held_out))
 
 
 def _sized(file: CocoFile, samples: Samples, reading: CocoReading, remarks: Remarks) -> CocoFile:

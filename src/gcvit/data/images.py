@@ -129,6 +129,8 @@ def picture_in_memory(given: Image.Image | np.ndarray | Tensor, pixels: PixelFor
         UserError: for anything else, saying what it is.
         ImageError: for a PIL image whose file is damaged, and for other bands or numbers than ``pixels`` asks for.
     """
+    if not isinstance(given, Image.Image | np.ndarray | Tensor):
+        raise UserError(f"a picture is a file's path, a PIL image, an array or a tensor, not {type(given).__name__}")
     if isinstance(given, Tensor):
         given = _numbers(given, pixels)
     try:

@@ -11,6 +11,7 @@ from gcvit.data.parts import SampledPictures
 from gcvit.data.pixels import Picture
 from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Samples, Source
+from gcvit.data.sampling import some_of
 from gcvit.errors import UserError
 from gcvit.wording import composed, listed
 
@@ -23,7 +24,6 @@ class LabelledImages(SampledPictures):
     names the file.
 
     Attributes:
-        root: where they come from: a folder or an archive.
         classes: names by label.
         samples: (where the image is, label), sorted by class, then path.
         remarks: what was passed over there.
@@ -51,6 +51,17 @@ class LabelledImages(SampledPictures):
     def counts(self) -> list[int]:
         """Images per class, by label."""
         return np.bincount(self.samples.labels, minlength=len(self.classes)).tolist()
+
+    def _held_out(self, share: float, seed: int) -> np.ndarray:
+        """The share of every class."""
+        counts = self.counts()
+        if 1 in counts:
+            raise UserError(
+                f"{self.root / self.classes[counts.index(1)]} holds one image, too few to train on some and hold "
+                "out others; add images, or give the data its own val/ folder"
+            )
+        firsts = np.cumsum([0, *counts])  # they are sorted by class
+        return np.concatenate([firsts[i] + some_of(count, share, seed, i) for i, count in enumerate(counts)])
 
     def checked(self) -> "LabelledImages":
         """These images, if a classifier can learn from them.

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from gcvit.data.samples import Samples
+from gcvit.data.sampling import some_of
 from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.data.split_names import WHOLE, is_held_out
 from gcvit.errors import UserError
@@ -37,12 +39,14 @@ class PictureSet(Dataset):
 
 
 class SampledPictures(PictureSet):
-    """Pictures in a list with a number each, of which some can be chosen.
+    """Pictures in a list, of which some can be chosen.
 
     Attributes:
+        root: where they come from: a folder, an archive or an annotation file.
         samples: (where the picture is, its number).
     """
 
+    root: Path
     samples: Samples
 
     def __len__(self) -> int:
@@ -56,9 +60,20 @@ class SampledPictures(PictureSet):
         """The same classes with some of the pictures."""
         return self._with(samples=self.samples[list(indices)])
 
+    def divided(self, val_fraction: float, seed: int) -> tuple[Self, Self]:
+        """Those to train on, and the share of them that is held out, chosen by `seed`; at least one picture in each.
+        Raises UserError for too few."""
+        held_out = self._held_out(val_fraction, seed)
+        train = np.setdiff1d(np.arange(len(self)), held_out)
+        return self.subset(train), self.subset(np.sort(held_out))
 
-Pictures = TypeVar("Pictures", bound=PictureSet)
-Divide = Callable[[Pictures, float, int], tuple[Pictures, Pictures]]  # by a share and a seed, the held-out one second
+    def _held_out(self, share: float, seed: int) -> np.ndarray:
+        if len(self) == 1:
+            raise UserError(f"{self.root} holds one picture, too few to train on some and hold out others; add some")
+        return some_of(len(self), share, seed)
+
+
+Pictures = TypeVar("Pictures", bound=SampledPictures)
 
 
 @dataclass(frozen=True)
@@ -87,20 +102,19 @@ class Parts(Generic[Part]):
 
 
 def open_both(
-    found: Parts[Any], read: Callable[[str], Pictures], divide: Divide[Pictures], val_fraction: float, seed: int
+    found: Parts[Any], read: Callable[[str], Pictures], val_fraction: float, seed: int
 ) -> tuple[Pictures, Pictures]:
     """What is trained on, and what is held out: a share of it where there is no part for that. `found` has a part to
     train on. Raises UserError for a share that is none."""
     _check_share(val_fraction)
     train = read(found.training or WHOLE)
-    return (train, read(found.held_out)) if found.held_out else divide(train, val_fraction, seed)
+    return (train, read(found.held_out)) if found.held_out else train.divided(val_fraction, seed)
 
 
 def open_one(
     root: Path,
     found: Parts[Any],
     read: Callable[[str], Pictures],
-    divide: Divide[Pictures],
     val_fraction: float | None,
     seed: int,
     alone: str,
@@ -115,7 +129,7 @@ def open_one(
         return whole, None
     if val_fraction is not None:
         _check_share(val_fraction)
-        _, share = divide(whole, val_fraction, seed)
+        _, share = whole.divided(val_fraction, seed)
         return share, f"{root}: what training with val_fraction {val_fraction:g} and seed {seed} held out"
     if found.training != WHOLE:
         raise UserError(

@@ -27,24 +27,17 @@ def derive_seed(*keys: int) -> int:
     return state >> 1
 
 
-def held_out_of(images: int, place: object, val_fraction: float, seed: int) -> np.ndarray:
-    """Which of so many images are held out where all are divided: bool (images,); at least one, and never all.
-
-    place: where they are, for a message. Raises UserError for a single image.
-    """
-    if images == 1:
-        raise UserError(f"{place} holds one picture, too few to train on some and hold out others; add some")
-    held_out = np.zeros(images, dtype=bool)
-    held_out[permutation(images, seed)[: min(max(round(images * val_fraction), 1), images - 1)]] = True
-    return held_out
-
-
 def permutation(length: int, *keys: int) -> np.ndarray:
     """The numbers 0 … length-1, int64, in an order that depends on ``keys`` only.
 
     Sorted by a hash, since NumPy and torch do not promise the same shuffle in every release.
     """
     return np.argsort(_hashes(length, *keys, 1), kind="stable")
+
+
+def some_of(count: int, share: float, *keys: int) -> np.ndarray:
+    """The numbers of a share of so many, at least one and never all, chosen by the keys."""
+    return permutation(count, *keys)[: min(max(round(count * share), 1), count - 1)]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ import numpy as np
 from gcvit.data.images import ImageError, load_picture
 from gcvit.data.label_maps import AS_USUAL, IGNORED, MOST_CLASSES, LabelMapping, default_palette, load_labels
 from gcvit.data.pairing import Pair
-from gcvit.data.parts import PictureSet, open_both, open_one
+from gcvit.data.parts import SampledPictures, open_both, open_one
 from gcvit.data.pixels import Picture, size_of
 from gcvit.data.remarks import Remarks
-from gcvit.data.sampling import held_out_of
 from gcvit.data.segment_folders import Layout, find_scenes, generic_names, has_held_out, read_class_names
 from gcvit.data.settings import LabelReading
 from gcvit.data.split_names import WHOLE
@@ -27,52 +26,46 @@ class ClassesNote(UserWarning):
     """Label files have no names for their classes, so all of them are read to count these."""
 
 
-class SegmentationImages(PictureSet):
+class SegmentationImages(SampledPictures):
     """Pictures with a class per pixel; item i is (picture, int16 labels (height, width)).
 
     Labels are 0 … classes-1 and -1, `gcvit.data.label_maps.IGNORED`. Raises :class:`gcvit.data.images.ImageError`,
     which names the file, for a damaged picture or label file, values that are no class, and two different sizes.
 
     Attributes:
-        root: where they come from.
         classes: names by label.
         palette: a colour by label.
-        pairs: picture and label file of each item, sorted by name.
+        samples: picture and label file of each item, sorted by name.
         mapping: what the values in label files mean.
         named: whether the names are a person's, and not "class 0" ….
         remarks: what was passed over there.
     """
 
+    samples: list[Pair]  # type: ignore[assignment]
+
     def __init__(
         self,
         root: Path,
-        pairs: Iterable[Pair],
+        samples: Iterable[Pair],
         classes: Sequence[str],
         mapping: LabelMapping,
         *,
         named: bool = True,
         remarks: Remarks | None = None,
     ) -> None:
-        self.root, self.pairs, self.classes, self.mapping, self.named = root, list(pairs), list(classes), mapping, named
+        self.root, self.samples, self.classes = root, list(samples), list(classes)
+        self.mapping, self.named = mapping, named
         self.remarks = remarks or Remarks()
         self.palette = default_palette(len(self.classes))
 
-    def __len__(self) -> int:
-        return len(self.pairs)
-
     def __getitem__(self, index: int) -> tuple[Picture, np.ndarray]:
-        file, labels_file = self.pairs[index]
+        file, labels_file = self.samples[index]
         picture, labels = load_picture(file, self.pixels), load_labels(labels_file, self.mapping)
-        check_sizes(self.pairs[index], size_of(picture), labels.shape[::-1])
+        check_sizes(self.samples[index], size_of(picture), labels.shape[::-1])
         return picture, labels
 
-    def name(self, index: int) -> str:
-        """What a person calls the picture."""
-        return str(self.pairs[index].picture)
-
     def subset(self, indices: Iterable[int]) -> "SegmentationImages":
-        """The same classes with some of the pictures."""
-        return self._with(pairs=[self.pairs[index] for index in indices])
+        return self._with(samples=[self.samples[index] for index in indices])
 
 
 def open_segmentation(
@@ -101,7 +94,7 @@ def open_segmentation(
         raise UserError(f"{layout.root} has images/{layout.held_out} but no images/training to train on")
     for name in filter(None, (layout.training, layout.held_out)):
         layout.parts[name].checked()  # before all label files are read to count the classes
-    return open_both(layout, _opener(layout, reading), _divide, val_fraction, seed)
+    return open_both(layout, _opener(layout, reading), val_fraction, seed)
 
 
 def open_segmentation_held_out(
@@ -121,7 +114,7 @@ def open_segmentation_held_out(
     part = layout.parts[layout.held_out or layout.training or WHOLE]
     part.checked()
     alone = f"{layout.root} has images/{layout.training} but no images/validation"
-    images, said = open_one(Path(root), layout, _opener(layout, reading, classes), _divide, val_fraction, seed, alone)
+    images, said = open_one(Path(root), layout, _opener(layout, reading, classes), val_fraction, seed, alone)
     return images, said or str(part.pictures)
 
 
@@ -184,11 +177,6 @@ def _remarks(layout: Layout) -> Remarks:
     if layout.others:
         remarks.notes.append(f"{layout.root}: held out is {layout.held_out}/, and not {listed(layout.others)}")
     return remarks
-
-
-def _divide(whole: SegmentationImages, val_fraction: float, seed: int) -> tuple[SegmentationImages, SegmentationImages]:
-    held_out = held_out_of(len(whole), whole.root, val_fraction, seed)
-    return whole.subset(np.flatnonzero(~held_out)), whole.subset(np.flatnonzero(held_out))
 
 
 def _count_classes(layout: Layout, ignore_label: int | None, zero_is_ignored: bool) -> int:

@@ -137,6 +137,8 @@ class Drawings(PictureSet):
         channels: of what is kept of a scene.
     """
 
+    called = "the built-in scenes"
+
     def __init__(self, split: str, count: int, size: int | tuple[int, int], seed: int, channels: int):
         if count < 1:
             raise UserError(f"the {split} split needs at least one scene, got count={count}")
@@ -171,7 +173,10 @@ class Drawings(PictureSet):
     def with_pixels(self, pixels: PixelFormat) -> Self:
         """The same scenes as a model of these pixels takes them. Raises UserError for what RGB cannot become."""
         if pixels not in BUILT_IN_PIXELS:
-            raise UserError(f"the built-in scenes are RGB of 8 bits, or grey with one channel; they cannot be {pixels}")
+            raise UserError(
+                "the built-in scenes are RGB of 8 bits, or grey with one channel; for other in_chans or a value_range "
+                "give your own images: --data PATH"
+            )
         return super().with_pixels(pixels)
 
     def _picture(self, pixels: np.ndarray) -> Picture:
@@ -199,6 +204,8 @@ class ShapesDataset(Drawings):
         split, count, size, seed: see :class:`Drawings`.
         transform: called on the PIL image; None gives the image itself.
     """
+
+    called = "the built-in shapes"
 
     def __init__(
         self,

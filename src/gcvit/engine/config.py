@@ -16,6 +16,7 @@ from gcvit.engine.fields import convert
 from gcvit.engine.former import renewed
 from gcvit.errors import UserError, shown
 from gcvit.files import write_json
+from gcvit.meta import CONFIG
 
 Config = TypeVar("Config")
 LARGEST = 1 << 20  # bytes of a file of settings
@@ -33,7 +34,8 @@ def load_config(base: Config, path: str | Path) -> Config:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: there is no such configuration file")
+        advice = f"; it is a folder: give the file in it, as a run's {path / CONFIG}" if path.is_dir() else ""
+        raise UserError(f"{path}: there is no such configuration file{advice}")
     if path.suffix not in (".toml", ".json"):
         raise UserError(f"{path}: a configuration file must end in .toml or .json")
     if path.stat().st_size > LARGEST:

@@ -84,15 +84,15 @@ def convert(value: Any, hint: Any, key: str) -> Any:
 
 @cache
 def _annotations(kind: type) -> dict[str, tuple[Any, tuple[Range, ...]]]:
-    """The type of each field, and the ranges that are annotated beside it."""
-    hints = get_type_hints(kind, include_extras=True)
-    return {
-        field.name: (
-            hints[field.name],
-            tuple(extra for extra in getattr(hints[field.name], "__metadata__", ()) if isinstance(extra, Range)),
-        )
-        for field in dataclasses.fields(kind)
-    }
+    """The type of each field, and the ranges that are annotated beside it; where a dataclass changes the default of a
+    field that it inherits and says no range, the inherited one."""
+    lineage = [get_type_hints(one, include_extras=True) for one in kind.__mro__]
+    found = {}
+    for name in (field.name for field in dataclasses.fields(kind)):
+        extras = (getattr(hints.get(name), "__metadata__", ()) for hints in lineage)
+        ranges = (tuple(extra for extra in some if isinstance(extra, Range)) for some in extras)
+        found[name] = lineage[0][name], next(filter(None, ranges), ())
+    return found
 
 
 def _match(value: Any, hint: Any) -> tuple[bool, Any]:

@@ -40,27 +40,25 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 160) -> None:
     write_atomically(path, content.getvalue())
 
 
-def draw_curves(
-    events: Sequence[dict[str, Any]], *, scores: dict[str, str], title: str, by_step: bool = False
-) -> Figure:
-    """Loss, with its parts where there are several, and scores over the epochs, or over the steps, from a log's events,
-    side by side.
+def draw_curves(events: Sequence[dict[str, Any]], *, scores: dict[str, str], title: str, unit: str = "epoch") -> Figure:
+    """Loss, with its parts where there are several, and scores over a run, from a log's events, side by side.
 
-    scores: metric (a share of one) -> its name in the legend, in the order in which to draw them.
+    scores: metric (a share of one) -> its name in the legend, in the order in which to draw them. unit: what the run is
+    counted in, "epoch" or "step".
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title, fontsize=11, parse_math=False)  # a folder's name may hold dollars
     loss_axes, score_axes = figure.subplots(1, 2)
-    _loss(loss_axes, events, "step" if by_step else "epoch")
-    _scores(score_axes, events, scores, "step" if by_step else "epoch")
+    _loss(loss_axes, events, unit)
+    _scores(score_axes, events, scores, unit)
     return figure
 
 
-def draw_each_curve(events: Sequence[dict[str, Any]], *, scores: dict[str, str], by_step: bool = False) -> list[Figure]:
+def draw_each_curve(events: Sequence[dict[str, Any]], *, scores: dict[str, str], unit: str = "epoch") -> list[Figure]:
     """The two halves of `draw_curves`, a figure each, for where there is no room for both in a row."""
     figures = [Figure(figsize=(5, 3.6), layout="constrained") for _ in range(2)]
-    _loss(figures[0].subplots(), events, "step" if by_step else "epoch")
-    _scores(figures[1].subplots(), events, scores, "step" if by_step else "epoch")
+    _loss(figures[0].subplots(), events, unit)
+    _scores(figures[1].subplots(), events, scores, unit)
     return figures
 
 

@@ -212,7 +212,12 @@ def _evaluate(state: State, objective: Objective, epoch: int, log: RunLog, resul
     distributed.share_buffers(state.result)  # so that all ranks evaluate what rank 0 saves
     metrics = objective.evaluate(state.result)
     score = metrics[objective.score]
-    if score is None or not isfinite(score):
+    if score is None:
+        raise UserError(
+            f"evaluation after epoch {epoch} gave no {objective.score}, by which the best weights are chosen: nothing "
+            "held out says anything of it; hold out other images"
+        )
+    if not isfinite(score):
         raise TrainingDiverged(f"evaluation after epoch {epoch} gave {dict(metrics)}; lower the learning rate")
     metrics = {name: value if value is not None and isfinite(value) else None for name, value in metrics.items()}
     best = results.is_best(score, objective.score)

@@ -80,7 +80,7 @@ class OptimConfig:
             found = parse_length(key, text).share(steps=steps, epochs=epochs)
             if found is not None and found > ROUNDED:
                 raise UserError(
-                    f"{key} ({text}) is longer than the run ({', '.join(known)}); shorten it, to 10% for instance"
+                    f"{key} ({text}) is longer than the run ({', '.join(known)}); shorten it: --{key} 10% for instance"
                 )
             return found
 

@@ -27,7 +27,7 @@ from gcvit.model.attention import WindowAttention
 from gcvit.model.config import Pair
 from gcvit.model.gcvit import Block, GCViT, Stage
 from gcvit.model.global_query import GlobalQuery
-from gcvit.model.layers import Downsample, FusedMBConv
+from gcvit.model.layers import Downsample, FusedMBConv, Stem
 from gcvit.model.windows import grid, padding_mask
 
 
@@ -52,6 +52,8 @@ class ChannelsFirst(nn.Module):
         if not model.folded:
             raise ValueError("only a folded copy is exported: model.fold()")
         stem = model.stem
+        if not isinstance(stem, Stem | PatchStem):
+            raise _refusal(type(stem).__name__)
         self.conv, self.patches = stem.conv, isinstance(stem, PatchStem)
         self.downsample = NormNCHW(stem.norm) if isinstance(stem, PatchStem) else DownsampleNCHW(stem.downsample)
         self.stages: Sequence[StageNCHW] = nn.ModuleList(StageNCHW(s) for s in model.stages)  # type: ignore[assignment]
@@ -80,15 +82,11 @@ class StageNCHW(nn.Module):
     def __init__(self, stage: Stage) -> None:
         super().__init__()
         if not stage.masked or stage.shifted:
-            what = "shifted windows" if stage.shifted else "padding that is not masked"
-            raise UserError(
-                f"a model with {what} is not written as ONNX or OpenVINO; --to torch-export or aot takes it"
-            )
+            raise _refusal("shifted windows" if stage.shifted else "padding that is not masked")
         self.window = stage.window
-        self.query = None if stage.query is None else QUERIES[type(stage.query)](stage.query)
+        self.query = None if stage.query is None else _rewritten(stage.query)
         self.blocks = nn.ModuleList(WindowBlock(block) for block in stage.blocks)
-        down = stage.downsample
-        self.downsample: nn.Module = DOWNSAMPLERS[type(down)](down) if type(down) in DOWNSAMPLERS else nn.Identity()
+        self.downsample = _rewritten(stage.downsample)
 
     def forward(self, x: Tensor) -> Tensor:
         size = (x.shape[2], x.shape[3])
@@ -110,6 +108,8 @@ class WindowBlock(nn.Module):
         super().__init__()
         attention = block.attention
         assert isinstance(attention, WindowAttention)
+        if not attention.as_published:
+            raise _refusal(type(attention).__name__)
         self.heads = attention.heads
         self.norm1, self.norm2 = block.norm1, block.norm2
         self.own, self.linears = attention.JOINT, nn.ModuleList(_parts(attention.joint))
@@ -206,13 +206,25 @@ class PatchMergingNCHW(nn.Module):
         return F.conv2d(self.norm(x), self.weight[:, :, None, None])
 
 
-QUERIES: dict[type, Callable[[Any], nn.Module]] = {GlobalQuery: QueryNCHW, KeysAndValues: KeysAndValuesNCHW}
-DOWNSAMPLERS: dict[type, Callable[[Any], nn.Module]] = {
+REWRITTEN: dict[type, Callable[[Any], nn.Module]] = {
+    GlobalQuery: QueryNCHW,
+    KeysAndValues: KeysAndValuesNCHW,
+    nn.Identity: lambda last: last,
     Downsample: DownsampleNCHW,
     ConvPool: ConvPoolNCHW,
     PoolConv: ConvPoolNCHW,
     PatchMerging: PatchMergingNCHW,
 }
+
+
+def _rewritten(part: nn.Module) -> nn.Module:
+    if type(part) not in REWRITTEN:
+        raise _refusal(type(part).__name__)
+    return REWRITTEN[type(part)](part)
+
+
+def _refusal(what: str) -> UserError:
+    return UserError(f"a model with {what} is not written as ONNX or OpenVINO; --to torch-export or aot takes it")
 
 
 class MBConvNCHW(nn.Module):

@@ -93,9 +93,11 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(x))
 
 
-class ShiftedAttention(LocalAttention):
+class ShiftedAttention(WindowAttention):
     """Swin's: the windows lie half a window further down and to the right, wherever there is more than one. What is
     left over at the far ends shares windows, and is kept apart by a mask."""
+
+    JOINT = "qkv"
 
     def forward(
         self, tokens: Tokens, query: Query | None, layout: Layout, record: AttentionRecord | None = None
@@ -177,10 +179,10 @@ class GlobalV(FromGenerator):
     JOINT, GIVEN = "qk", "v"
 
 
-class ProjectedGlobalV(GlobalV):
+class ProjectedGlobalV(FromGenerator):
     """The same, through a linear layer."""
 
-    PROJECTED = True
+    JOINT, GIVEN, PROJECTED = "qk", "v", True
 
 
 class GlobalKV(FromGenerator):
@@ -189,14 +191,16 @@ class GlobalKV(FromGenerator):
     JOINT, GIVEN, PROJECTED = "q", "kv", True
 
 
-class SameKV(GlobalKV):
+class SameKV(FromGenerator):
     """The tokens themselves are both."""
 
-    PROJECTED = False
+    JOINT, GIVEN = "q", "kv"
 
 
-class TwoGeneratorsKV(SameKV):
+class TwoGeneratorsKV(FromGenerator):
     """Keys and values are the tokens of a generator each (`KeysAndValues`)."""
+
+    JOINT, GIVEN = "q", "kv"
 
     def made(self, query: Query) -> Sequence[Query]:
         return query.chunk(2, -1)

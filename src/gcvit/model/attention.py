@@ -171,6 +171,13 @@ class WindowAttention(nn.Module):
         setattr(self, self.JOINT, nn.Linear(channels, len(self.JOINT) * channels))
 
     @property
+    def as_published(self) -> bool:
+        """Whether scores, weights and sums are those of Eq. 6, of what its linear layers make of tokens. A subclass
+        that writes one of these anew is computed as it says, without short cuts: folding leaves its linear layers as
+        they are, and what writes attention in another form refuses it."""
+        return all(getattr(type(self), name) is getattr(WindowAttention, name) for name in EQUATION_6)
+
+    @property
     def joint(self) -> nn.Linear:
         """The linear layer that gives the parts, one after the other."""
         return getattr(self, self.JOINT)
@@ -287,6 +294,9 @@ class WindowAttention(nn.Module):
         least one key that is not."""
         hidden = padding[:, None] if padding.ndim == 2 else padding
         return bias.masked_fill(hidden[:, None], float("-inf"))
+
+
+EQUATION_6 = ("project", "queries_keys_values", "attend", "weights", "in_windows", "on_pieces", "traced")
 
 
 class LocalAttention(WindowAttention):

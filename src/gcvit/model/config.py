@@ -161,7 +161,13 @@ class GCViTConfig:
     @property
     def plain(self) -> bool:
         """Whether this is the paper's design, in whatever size."""
-        return self.blocks == ("local", "global") and all(getattr(self, name) == d[0] for name, d in DESIGN.items())
+        return not self.design
+
+    @property
+    def design(self) -> list[str]:
+        """What differs from the paper's design, in words: "blocks local, global_v", "stem patch"."""
+        blocks = [] if self.blocks == ("local", "global") else [f"blocks {', '.join(self.blocks)}"]
+        return blocks + [f"{name} {getattr(self, name)}" for name, d in DESIGN.items() if getattr(self, name) != d[0]]
 
     @property
     def generators(self) -> int:

@@ -59,9 +59,10 @@ def _fold_block(block: "Block", mask_padding: bool) -> None:
     if mask_padding:  # padding that may be attended to is 0 behind the norm's shift
         block.norm1 = _fold_norm(block.norm1, attention.joint)
     block.norm2 = _fold_norm(block.norm2, mlp.fc1)
-    for linear, parts in attention.linears:
-        _fold_parts(linear, parts, attention)
-    attention.scale = 1.0
+    if attention.as_published:
+        for linear, parts in attention.linears:
+            _fold_parts(linear, parts, attention)
+        attention.scale = 1.0
     block.scale1 = _fold_scale(attention.proj, block.scale1)
     block.scale2 = _fold_scale(mlp.fc2, block.scale2)
     for name, child in list(attention.named_children()):

@@ -86,11 +86,12 @@ class Stage(nn.Module):
         self.window, self.masked = config.stage_windows[index], config.mask_padding
         self.grad_checkpointing = False
         self.shifted = "shifted" in config.blocks
-        self.fusible = config.mask_padding and set(config.blocks) <= {"local", "global"}
         self.query = query_generator(config, index)
         self.blocks = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
             Block(config, index, position, rate) for position, rate in enumerate(drop_path)
         )
+        known = set(config.blocks) <= {"local", "global"} and all(b.attention.as_published for b in self.blocks)
+        self.fusible = config.mask_padding and known
         self.downsample: nn.Module = nn.Identity()
         if index + 1 < STAGES:
             channels = config.channels[index]
@@ -219,6 +220,11 @@ class GCViT(nn.Module):
             self.head_dropout = nn.Dropout(config.head_dropout)
             self.head: nn.Module = _linear_head(config)
         self.apply(_initialise)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the pyramid's maps, the finest first."""
+        return self.config.channels
 
     def forward(self, images: Images) -> Tensor | list[Tensor]:
         """Logits (batch, num_classes); pooled features (batch, 8 dim) with `num_classes=0`; for a backbone

@@ -7,7 +7,18 @@ from gcvit.data.settings import PixelFormat
 from gcvit.engine.fields import Range, check_fields
 from gcvit.engine.settings import OptimConfig, Precision
 from gcvit.errors import UserError, require
-from gcvit.model.config import MOST_IN_CHANS, DownsamplerKind, Kind, Resize, StemKind
+from gcvit.model.config import (
+    LARGEST_SCALE,
+    MOST_BLOCKS,
+    MOST_CHANNELS,
+    MOST_IN_CHANS,
+    MOST_MBCONVS,
+    MOST_MLP_RATIO,
+    DownsamplerKind,
+    Kind,
+    Resize,
+    StemKind,
+)
 from gcvit.tasks.ablations import ablation
 from gcvit.weights.preprocessing import LARGEST_STATISTIC, usual_mean_std
 
@@ -24,18 +35,18 @@ Rate = Annotated[float | None, Range(0, 1, but=(1,), said="from 0 to below 1, or
 class ArchConfig:
     """Changes to the architecture of the model that is named; none: its own (`gcvit info MODEL` shows it)."""
 
-    dim: Annotated[int | None, Range(1, 65_536)] = None
-    """Channels of the first stage, 1 to 65,536; they double with each stage."""
-    depths: Annotated[Four | None, Range(1, 1_000)] = None
-    """Blocks in each stage, 2 to 1,000: local and global ones in turn."""
-    heads: Annotated[Four | None, Range(1, 65_536)] = None
-    """Attention heads in each stage, 1 to 65,536."""
-    mlp_ratio: Annotated[float | None, Range(0, 1_000, but=(0,))] = None
-    """Hidden over outer channels of the MLPs, above 0 to 1,000."""
-    layer_scale: Annotated[float | Literal["off"] | None, Range(-1_000, 1_000)] = None
+    dim: Annotated[int | None, Range(1, MOST_CHANNELS)] = None
+    """Channels of the first stage, 1 to 1,024; they double with each stage."""
+    depths: Annotated[Four | None, Range(1, MOST_BLOCKS)] = None
+    """Blocks in each stage, 2 to 128: local and global ones in turn."""
+    heads: Annotated[Four | None, Range(1, 8 * MOST_CHANNELS)] = None
+    """Attention heads in each stage, from 1; they divide its channels."""
+    mlp_ratio: Annotated[float | None, Range(0, MOST_MLP_RATIO, but=(0,))] = None
+    """Hidden over outer channels of the MLPs, above 0 to 16."""
+    layer_scale: Annotated[float | Literal["off"] | None, Range(-LARGEST_SCALE, LARGEST_SCALE)] = None
     """First value of the learned scale on both branches of a block, -1,000 to 1,000; off: no scale."""
-    query_mbconvs: Annotated[Four | None, Range(1, 1_000)] = None
-    """Convolutional layers of each stage's query generator, 1 to 1,000."""
+    query_mbconvs: Annotated[Four | None, Range(1, MOST_MBCONVS)] = None
+    """Convolutional layers of each stage's query generator, 1 to 16."""
     blocks: tuple[Kind, Kind] | None = None
     """What blocks at even and odd positions attend with; this and the seven that follow are ablations
     (docs/ablations.md)."""
@@ -181,9 +192,9 @@ class RunConfig:
         return {"mean": self.mean or mean, "std": self.std or std, "value_range": self.value_range}
 
     @property
-    def by_step(self) -> bool:
-        """Whether the run is counted in steps."""
-        return self.steps is not None
+    def unit(self) -> Literal["epoch", "step"]:
+        """What the run is counted in."""
+        return "epoch" if self.steps is None else "step"
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -195,7 +206,7 @@ class RunConfig:
         return (
             *("workers", "device", "compile", "accumulate", "grad_checkpointing", "checkpoint_minutes"),
             *("keep_checkpoints", "tensorboard", "bad_images", "max_bad_images"),
-            *(() if self.by_step else ("eval_every",)),
+            *(("eval_every",) if self.steps is None else ()),
         )
 
     @property

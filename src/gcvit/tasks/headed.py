@@ -1,6 +1,7 @@
 """Models of a GC ViT with heads on disk: a folder with `config.json` and `model.safetensors`, which nothing has to be
 run for. What segmentation's and detection's folders have in common."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,12 +17,13 @@ from gcvit.errors import UserError
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.variants import nearest_variant
 from gcvit.tasks.backbone import backbone_of, check_same_model
+from gcvit.tasks.classes import rows_by_name, rows_note, with_rows
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Task
 from gcvit.weights.hub import check_not_folded, hub_config, model_config, object_in, preprocessing_of, write_model
 from gcvit.weights.loading import backbone_of as backbone_in
-from gcvit.weights.loading import check_state, fill, load_weights
+from gcvit.weights.loading import check_named, check_state, fill, load_weights
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
 from gcvit.weights.unwrapping import State
@@ -92,33 +94,48 @@ def start_from(
     config: RunConfig,
     checkpoint: Checkpoint,
     task: Task,
-    heads: Callable[[], tuple[State, list[str]]],
+    classes: Sequence[str],
+    by_class: re.Pattern[str],
+    settle: Callable[[State, State], list[str]],
 ) -> list[str]:
-    """Load a checkpoint into a model of `task`, and say what became of it: of the same task all of it, of any other its
-    backbone.
+    """Load a checkpoint into a model of `task` for these classes, and say what became of it: of the same task all of
+    it, of any other its backbone. Rows of the heads go by the names of the classes; others than it knows start fresh.
 
-    heads: gives the state of norms and heads, and what is to be said of it. Raises UserError for another backbone.
+    by_class: what the names of layers with rows for each class begin with. settle: takes out of the states of the
+    model's heads and of the checkpoint's what one of them may do without, and says so; raises UserError for heads of
+    another structure. Raises UserError for another backbone, and for weights that do not fit.
     """
     backbone = backbone_of(model)
     check_same_model(config, backbone.config, checkpoint)
     if checkpoint.task != task.name:
         report = load_weights(backbone, checkpoint)
         return [*report.lines(), "only the backbone starts from these weights; the heads are fresh"]
-    target = model.state_dict()
-    shared = {name: weight for name, weight in heads_in(checkpoint.state).items() if name in target}
-    check_values(shared, checkpoint.origin, target)
-    found, notes = heads()
+    target, found, origin = heads_in(model.state_dict()), heads_in(checkpoint.state), checkpoint.origin
+    check_values({name: weight for name, weight in found.items() if name in target}, origin, target)
+    notes, known = settle(target, found), classes_of(checkpoint)
+    rows = rows_by_name(classes, known)
+    for name in [name for name in found if name in target and by_class.match(name)]:
+        adapted = _with_rows(target[name], found[name], len(classes), len(known), rows)
+        if adapted is None:
+            shape = tuple(found[name].shape)
+            raise UserError(f"{origin}: {name} of shape {shape} does not fit its {len(known)} classes")
+        found[name] = adapted
+    shapes = {name: tuple(weight.shape) for name, weight in target.items()}
+    check_named(shapes, found, f"{origin}: its heads are not those of this model")
     report = load_weights(backbone, replace(backbone_in(checkpoint), beside={}))  # the heads are taken, too
     model.load_state_dict(model.state_dict() | found)
-    return [*report.lines(), *notes]
+    return [*report.lines(), *notes, rows_note(classes, [classes[row] for row in rows.values()], len(known))]
 
 
-def check_heads(target: State, found: State, origin: str) -> None:
-    """Raise UserError unless the states of heads have the same names and shapes."""
-    if missing := sorted(target.keys() ^ found.keys()):
-        raise UserError(f"{origin}: weights of the heads are missing or left over: {', '.join(missing[:8])}")
-    if wrong := [name for name in target if target[name].shape != found[name].shape]:
-        raise UserError(f"{origin}: weights of another shape than their model's: {', '.join(wrong[:8])}")
+def _with_rows(ours: Tensor, theirs: Tensor, classes: int, known: int, rows: dict[int, int]) -> Tensor | None:
+    """A layer with so many rows for each class, and perhaps one for the background, the last; None where it does not
+    fit."""
+    background = {known: classes} if len(ours) == classes + 1 else {}
+    each = len(ours) // (classes + len(background))
+    if theirs.shape != (each * (known + len(background)), *ours.shape[1:]):
+        return None
+    mine, other = (weight.unflatten(0, (-1, each)) for weight in (ours, theirs))
+    return with_rows(mine, other, rows | background).flatten(0, 1)
 
 
 def heads_in(state: Mapping[str, Tensor]) -> State:

@@ -9,7 +9,7 @@ from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from gcvit.data.pixels import RGB, Picture, as_rgb, size_of
 from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.engine.device import autocast, cores, resolve_device, threads_for
 from gcvit.engine.settings import Precision
-from gcvit.errors import UserError
+from gcvit.errors import UserError, require
 from gcvit.files import write_atomically
 from gcvit.model.config import Pair, check_sides
 from gcvit.weights.catalogue import CatalogueEntry
@@ -154,7 +154,7 @@ class Opened:
 
         Raises UserError for the first picture that cannot be read; `answers` goes on.
         """
-        one = isinstance(pictures, Given)
+        one = isinstance(pictures, Given) or not isinstance(pictures, Iterable)
         given: list[Given] = [pictures] if one else list(pictures)  # type: ignore[arg-type,list-item]
         answers = self.answers(
             given, looks=looks, telling=telling, batch_size=batch_size, device=device, precision=precision
@@ -182,6 +182,11 @@ class Opened:
         task, where = self.task, self._device(device)
         looks = task.looks() if looks is None else looks
         telling = task.telling() if telling is None else telling
+        for key, value, kind in (("looks", looks, task.looks), ("telling", telling, task.telling)):
+            require(isinstance(value, kind), key, value, f"a {kind.__name__}, or None")
+        fits = batch_size is None or (isinstance(batch_size, int) and batch_size > 0)
+        require(fits, "batch_size", batch_size, "a whole number of at least 1, or None")
+        require(precision in get_args(Precision), "precision", precision, " or ".join(get_args(Precision)))
         transform, model = task.transform(self, looks), self.folded.to(where).eval()
         for batch in read_ahead(pictures, self.pixels, transform, batch_size or task.at_once):
             for size, alike in groupby(batch, _size):

@@ -96,13 +96,12 @@ def classes_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     )
 
 
-def curves(events: Sequence[Mapping[str, Any]], scores: Mapping[str, str], *, by_step: bool) -> str:
-    """Loss and held-out scores over a run; scores: as for `draw_each_curve`."""
+def curves(events: Sequence[Mapping[str, Any]], scores: Mapping[str, str], unit: str) -> str:
+    """Loss and held-out scores over a run; scores, unit: as for `draw_curves`."""
     if not any(event["event"] == "evaluation" for event in events):
         return ""
-    loss, score = draw_each_curve([dict(event) for event in events], scores=dict(scores), by_step=by_step)
-    over = "steps" if by_step else "epochs"
-    row = figure(loss, f"loss over the {over}") + figure(score, f"held-out scores over the {over}")
+    loss, score = draw_each_curve([dict(event) for event in events], scores=dict(scores), unit=unit)
+    row = figure(loss, f"loss over the {unit}s") + figure(score, f"held-out scores over the {unit}s")
     return f'<h2>Training</h2><div class="row">{row}</div>'
 
 
@@ -114,8 +113,8 @@ def left_out(images: Sequence[Unreadable]) -> str:
     return f"<h2>Images that could not be read</h2>{table(['file', 'reason'], rows)}"
 
 
-def told(events: Sequence[Mapping[str, Any]], *, by_step: bool = False) -> list[tuple[str, str]]:
-    """What a run's log says of cost and environment, (name, value). by_step: the run is counted in steps."""
+def told(events: Sequence[Mapping[str, Any]], unit: str) -> list[tuple[str, str]]:
+    """What a run's log says of cost and environment, (name, value). unit: what it is counted in, "epoch" or "step"."""
     start = next((event for event in reversed(events) if event["event"] == "start"), None)
     if start is None:
         return []
@@ -124,7 +123,6 @@ def told(events: Sequence[Mapping[str, Any]], *, by_step: bool = False) -> list[
         if before is not None and event["event"] != "start":
             seconds += event["time"] - before
         before = event["time"]
-    unit = "step" if by_step else "epoch"
     speeds = [event["images_per_second"] for event in events if event["event"] == "steps"]
     evaluated = [event for event in events if event["event"] == "evaluation"]
     best = [event[unit] for event in evaluated if event["best"]]

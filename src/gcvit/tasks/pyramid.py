@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from gcvit.errors import UserError
 from gcvit.model import GCViT
 from gcvit.model.config import Pair
+from gcvit.model.gcvit import Images
 from gcvit.model.layers import as_nchw, as_nhwc
 from gcvit.tasks.config import HeadNorm
 
@@ -48,6 +50,22 @@ class ConvNormReLU(nn.Module):
 
 
 Model = TypeVar("Model", bound=nn.Module)
+
+
+class Backbone(Protocol):
+    """What heads stand on: a GC ViT without head, or another in its place. channels: of its maps, the finest first."""
+
+    @property
+    def channels(self) -> Sequence[int]: ...
+
+    def pyramid(self, images: Images) -> list[Map]:
+        """Four NCHW maps, strides 4, 8, 16 and 32, of images of any height and width of at least 32 px."""
+
+
+def check_backbone(backbone: Backbone) -> None:
+    """Raises UserError for a classifier, whose last map has no norm to come."""
+    if isinstance(backbone, GCViT) and backbone.config.head:
+        raise UserError("heads stand on a backbone; build it with create_model(…, head=False)")
 
 
 def fold_heads(model: Model, memory_format: torch.memory_format = torch.preserve_format) -> Model:

@@ -62,7 +62,7 @@ def save_curves(folder: Path, task: Task, config: RunConfig) -> None:
         return
     events = run_events(folder)
     if any(event["event"] == "evaluation" for event in events):
-        figure = draw_curves(events, scores=dict(task.curves), title=folder.name, by_step=config.by_step)
+        figure = draw_curves(events, scores=dict(task.curves), title=folder.name, unit=config.unit)
         save_figure(figure, folder / "curves.png")
 
 
@@ -119,13 +119,13 @@ def write_report(
     config, events: of the training run and its log. facts: (name, value) lines about cost and environment, after those
     that the log tells. commands: to type next.
     """
-    by_step = config is not None and config.by_step
+    unit = "epoch" if config is None else config.unit
     sections = [
         page.headline(title, f"Measured on {evaluation.basis()}.", evaluation.caution, evaluation.numbers()),
-        page.curves(events, dict(task.curves), by_step=by_step),
+        page.curves(events, dict(task.curves), unit),
         *evaluation.sections(),
         page.left_out(evaluation.unreadable),
-        page.facts([*page.told(events, by_step=by_step), *facts]),
+        page.facts([*page.told(events, unit), *facts]),
         page.configuration(config, task.config()),
         page.commands(commands),
     ]

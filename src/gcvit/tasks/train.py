@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ from gcvit.engine.run import Run, check_out, claim_device
 from gcvit.errors import UserError
 from gcvit.model.compiling import compile_blocks
 from gcvit.shell import typed
-from gcvit.tasks.backbone import layers, prepare_to_train, starting_weights
+from gcvit.tasks.backbone import backbone_of, layers, prepare_to_train, starting_weights
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.evaluate import Evaluator
 from gcvit.tasks.evaluation import Evaluation
@@ -86,13 +86,13 @@ def train(
     """
     with distributed.process_group():
         device = claim_device(config.device)
-        start = _start(task, config, device, partial(check_out, out=out, resume=resume))
-        config, resume, data, plan, opened = start.config, start.resume, start.data, start.plan, start.opened
+        check = partial(check_out, out=out, resume=resume)
+        config, resume, data, plan, opened, notes = _start(task, config, device, check)
         loss = task.loss(config, data, plan)
         record = record_of(config, map(data.train.name, range(len(data.train))), plan)
 
         with Run(config, plan, record, out, name or task.name, resume=resume) as run:
-            _introduce(run, opened, data, start.notes)
+            _introduce(run, opened, data, notes)
             for pictures in (data.train, data.held_out):
                 draw_built_in(pictures, partial(run.log.track, "drawing the built-in scenes", len(pictures)))
             objective = TrainingObjective(opened, config, data, loss, plan, run.path)
@@ -122,19 +122,11 @@ def train(
     )
 
 
-class _Start(NamedTuple):
-    """What a run starts from. notes: what a person should know of it."""
-
-    config: RunConfig
-    resume: Resume
-    data: Data
-    plan: Plan
-    opened: Opened
-    notes: list[str]
-
-
-def _start(task: Task, config: RunConfig, device: torch.device, check: Callable[[RunConfig], Resume]) -> _Start:
-    """Open the data and make the model. The checkpoint that it starts from is read once, here, and let go.
+def _start(
+    task: Task, config: RunConfig, device: torch.device, check: Callable[[RunConfig], Resume]
+) -> tuple[RunConfig, Resume, Data, Plan, Opened, list[str]]:
+    """Open the data and make the model; the last is what a person should know of it. The checkpoint that it starts from
+    is read once, here, and let go.
 
     check: see `check_out`.
     """
@@ -148,7 +140,7 @@ def _start(task: Task, config: RunConfig, device: torch.device, check: Callable[
     opened, notes = task.build(config, data, plan, checkpoint)
     notes += prepare_to_train(opened.model, config)
     check_parts(opened.model, config.optim)
-    return _Start(config, resume, data, plan, opened, notes)
+    return config, resume, data, plan, opened, notes
 
 
 def make_plan(config: RunConfig, images: int, device: torch.device) -> Plan:
@@ -277,11 +269,12 @@ def _introduce(run: Run, opened: Opened, data: Data, notes: Sequence[str]) -> No
     )
     classes = plural(len(data.classes), "class", "es") if data.classes else ""
     shown = opened.task.shown(opened, opened.task.looks())
+    design = "; ".join(backbone_of(opened.model).config.design)
     run.introduce(
         [
             *data.remarks,
             *notes,
-            f"{shown}, {parameters / 1e6:.2f} M parameters{classes and f' for {classes}'}",
+            f"{shown}{design and f', {design}'}, {parameters / 1e6:.2f} M parameters{classes and f' for {classes}'}",
             f"{data.name}: {len(data.train):,} training and {len(data.held_out):,} held-out images"
             f"{classes and f' of {classes}'}; {length}",
         ],

@@ -169,6 +169,11 @@ def backbone_of(checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
     prefix = f"{BACKBONE}."
     state = {name.removeprefix(prefix): x for name, x in checkpoint.state.items() if name.startswith(prefix)}
+    if not state:
+        raise UserError(
+            f"{checkpoint.origin}: a model for {checkpoint.task}, but none of its weights' names begins with {prefix}, "
+            f"as those of its GC ViT do; its first are {listed(checkpoint.state, 4)}"
+        )
     beside = {name: x for name, x in checkpoint.state.items() if not name.startswith(prefix)}
     config = object_in(checkpoint.hub_config, BACKBONE, checkpoint.origin)
     return replace(checkpoint, state=state, hub_config=config, beside=beside)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from gcvit.errors import UserError
 from gcvit.files import parse_json, read_json
 from gcvit.weights.catalogue import CatalogueEntry
-from gcvit.weights.resolve import CONFIG_FILE, WEIGHTS_FILE, weights_in
+from gcvit.weights.resolve import CONFIG_FILE, WANTED, WEIGHTS_FILE, weights_in
 from gcvit.weights.unwrapping import State, unwrap
 from gcvit.weights.values import check_dense
 
@@ -85,7 +85,7 @@ def read_hub_config(directory: Path) -> dict:
     """`config.json` of a hub folder. Raises UserError, naming the file, when it is missing or no JSON object."""
     file = directory / CONFIG_FILE
     if not file.is_file():
-        raise UserError(f"{directory}: no {CONFIG_FILE} in it, so it is not a model in timm's hub format")
+        raise UserError(f"{directory}: no {CONFIG_FILE} in it, so it is no model's folder; give {WANTED}")
     return read_json(file)
 
 

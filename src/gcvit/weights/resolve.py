@@ -28,6 +28,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE, PICKLED_FILE = "model.safetensors", "pytorch_model.bin"
 
 FILE_SUFFIXES = (".pth", ".tar", ".pt", ".safetensors", ".bin", ".ckpt", ".json", *SUFFIXES.values())
+NOTHING_ELSE = (".pth", ".pth.tar", ".pt", ".safetensors", ".bin", ".ckpt", *SUFFIXES.values())  # but models
 ARCHIVE = re.compile(r"((?<!\.pth)(?<!\.pt)\.tar|\.(tgz|tbz2?|txz|zip|7z|rar|gz|bz2|xz|zst))$", re.IGNORECASE)
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 HUB_ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>(?!.*\.\.)[\w./-]+))?")
@@ -75,6 +76,13 @@ def resolve(source: str | Path | Source) -> Source:
     if os.path.exists(path):
         return _file(path, name)
     return _name(name) or _absent(path, name)
+
+
+def holds_model(path: Path) -> bool:
+    """Whether a run, a model's folder or a model's file lies at `path`, at a glance."""
+    if path.is_dir():
+        return weights_in(path) is not None or (path / BEST / CONFIG_FILE).is_file() or _run_above(path) == path
+    return path.is_file() and path.name.endswith(NOTHING_ELSE)
 
 
 def _folder(folder: Path, name: str) -> Source:

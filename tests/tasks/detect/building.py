@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from gcvit.factory import create_model
-from gcvit.tasks.detect.detector import Detector, PyramidDetector
+from gcvit.tasks.detect.detector import Detector
 from gcvit.tasks.detect.mmdet import detector_names
 from gcvit.tasks.detect.objects import Targets
 from gcvit.tasks.detect.settings import HeadConfig
 
 CLASSES = 3
-Model = TypeVar("Model", bound=PyramidDetector)
+Model = TypeVar("Model", bound=Detector)
 SMALL = {"channels": 8, "hidden": 16, "box_samples": 32, "proposals": 40, "anchor_samples": 64}
 
 

@@ -81,7 +81,7 @@ def test_a_classifier_gives_its_backbone_strictly(classifier: Path, tmp_path: Pa
     state = expected.state_dict()
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, state[name]), name
-    for ours, theirs in zip(model.eval().pyramid(IMAGES), expected.eval().pyramid(IMAGES), strict=True):
+    for ours, theirs in zip(model.eval().backbone.pyramid(IMAGES), expected.eval().pyramid(IMAGES), strict=True):
         assert torch.equal(ours, theirs)
     assert "not used: head.weight, head.bias, norm.weight, norm.bias" in "\n".join(notes)
     assert "the heads are fresh" in notes[-1]

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcvit.tasks.segment.exported import ExportedSegmenter, Logits, middle
-from gcvit.tasks.segment.inference import Looks, segment_pixels
+from gcvit.tasks.segment.inference import segment_pixels
+from gcvit.tasks.segment.settings import Looks
 from tasks.segmenters import segment_logits, segmenter
 
 SIZE = (64, 96)
@@ -42,10 +43,10 @@ def test_a_picture_that_fits_is_one_window() -> None:
     model = ExportedSegmenter(lambda images: [F.avg_pool2d(images, 4)], SIZE)
     images = torch.ones(1, 3, 50, 70)
     images[:, 1] = 2
-    logits = segment_logits(model, images, (50, 70), Looks("slide", SIZE))
+    logits = segment_logits(model, images, (50, 70), Looks("slide", window=SIZE))
     # Cells at the right and lower edge hold zeros too, and pixels within two cells of them see these.
     assert torch.allclose(logits[:, :, :44, :64], images[:, :, :44, :64])
-    assert (segment_pixels(model, images, (50, 70), Looks("slide", SIZE)).predicted == 1).all()
+    assert (segment_pixels(model, images, (50, 70), Looks("slide", window=SIZE)).predicted == 1).all()
 
 
 def test_a_model_is_exported_as_its_logits() -> None:

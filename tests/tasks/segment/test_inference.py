@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from gcvit.tasks.segment import inference
-from gcvit.tasks.segment.inference import Looks, look, segment_pixels, starts
+from gcvit.tasks.segment.inference import look, segment_pixels, starts
 from gcvit.tasks.segment.segmenter import SegmenterOutput
-from gcvit.tasks.segment.settings import Mode
+from gcvit.tasks.segment.settings import Looks, Mode
 from tasks.segmenters import segment_logits
 
 Size = tuple[int, int]
@@ -79,7 +79,7 @@ def test_windows_cover_every_pixel_and_end_at_the_edge(length: int, window: int,
 @given(sides, sides, st.integers(32, 60), st.integers(32, 60))
 def test_there_is_no_seam(height: int, width: int, window_height: int, window_width: int) -> None:
     model, images = built(PerPixel), pictures(2, 3, height, width)
-    slid = segment_logits(model, images, (height, width), Looks("slide", (window_height, window_width)))
+    slid = segment_logits(model, images, (height, width), Looks("slide", window=(window_height, window_width)))
     torch.testing.assert_close(slid, model.mix(images), rtol=1e-5, atol=1e-6)
 
 
@@ -90,7 +90,7 @@ def test_a_window_as_large_as_the_picture_is_the_whole_picture(size: Size, out: 
     whole = segment_logits(model, images, out or size)
     window = max(size[0], 32), max(size[1], 32)
     for larger in (window, (128, 160)):
-        assert torch.equal(segment_logits(model, images, out or size, Looks("slide", larger)), whole)
+        assert torch.equal(segment_logits(model, images, out or size, Looks("slide", window=larger)), whole)
 
 
 def test_overlaps_are_averaged_as_published() -> None:
@@ -105,19 +105,19 @@ def test_overlaps_are_averaged_as_published() -> None:
             total[area] += interpolate(model(images[area]).logits, window, mode="bilinear")
             number[area] += 1
     assert number.min() > 0
-    slid = segment_logits(model, images, (101, 83), Looks("slide", window))
+    slid = segment_logits(model, images, (101, 83), Looks("slide", window=window))
     torch.testing.assert_close(slid, total / number)
 
 
 def test_batch_mates_and_windows_at_once_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = built(Quarter), pictures(5, 3, 70, 90)
-    for looks in (Looks(), Looks("slide", (40, 48)), Looks(scales=(0.5, 1.0), flip=True)):
+    for looks in (Looks(), Looks("slide", window=(40, 48)), Looks(scales=(0.5, 1.0), flip=True)):
         together = segment_logits(model, images, (60, 91), looks)
         for number in range(5):
             alone = segment_logits(model, images[number : number + 1], (60, 91), looks)
             torch.testing.assert_close(alone, together[number : number + 1], rtol=1e-5, atol=1e-5)
     counted = built(PerPixel)
-    segment_logits(counted, images[:1], (70, 90), Looks("slide", (32, 32)))
+    segment_logits(counted, images[:1], (70, 90), Looks("slide", window=(32, 32)))
     assert max(shape[0] for shape in counted.shown) == inference.CROPS
 
 
@@ -158,9 +158,9 @@ def test_softmax_is_averaged_over_scales_and_mirror_images() -> None:
     "looks",
     [
         Looks(),
-        Looks("slide", (40, 48)),
+        Looks("slide", window=(40, 48)),
         Looks(scales=(0.5, 1.0), flip=True),
-        Looks("slide", (40, 48), (1.0, 1.3)),
+        Looks("slide", (1.0, 1.3), window=(40, 48)),
     ],
 )
 @pytest.mark.parametrize("size", [(63, 90), (110, 77)])
@@ -192,7 +192,7 @@ def test_no_more_classes_are_held_than_fit(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("mode", ["whole", "slide"])
 def test_a_picture_of_one_pixels_height(size: Size, mode: Mode) -> None:
     model = built(Quarter)
-    for looks in (Looks(mode, (64, 64)), Looks(mode, (64, 64), (0.25, 2.0), flip=True)):
+    for looks in (Looks(mode, window=(64, 64)), Looks(mode, (0.25, 2.0), window=(64, 64), flip=True)):
         logits = segment_logits(model, pictures(1, 3, *size), size, looks)
         assert logits.shape == (1, CLASSES, *size)
         assert logits.isfinite().all()
@@ -202,7 +202,7 @@ def test_a_picture_of_one_pixels_height(size: Size, mode: Mode) -> None:
     ("settings", "said"),
     [
         ({"window": (31, 64)}, "window 31×64"),
-        ({"scales": ()}, "at least one"),
+        ({"scales": ()}, "one or more"),
         ({"scales": (1.0, 0.0)}, "above 0"),
         ({"scales": (float("nan"),)}, "above 0"),
         ({"scales": (float("inf"),)}, "above 0"),

@@ -1,5 +1,9 @@
 """The images of a classifier: those of a run, and those that a checkpoint is measured on."""
 
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,13 +14,11 @@ from gcvit.data.shapes import ShapesDataset
 from gcvit.factory import variant
 from gcvit.model.config import Pair
 from gcvit.tasks.backbone import backbone_config
-from gcvit.tasks.classes import match_classes
 from gcvit.tasks.classify.config import AugmentConfig, ClassifyConfig
+from gcvit.tasks.data import held_out_data, training_data
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Data, HeldOut
 from gcvit.weights.preprocessing import Preprocessing
-
-BUILT_IN = "the built-in shapes"
 
 
 def input_size(config: ClassifyConfig) -> Pair:
@@ -30,15 +32,9 @@ def open_images(config: ClassifyConfig) -> Data:
     Raises UserError, naming it, for one that cannot be trained on (see `open_class_folders`).
     """
     variant(config.model)  # an unknown name is told before any image is read
-    if config.data is not None:
-        found = open_class_folders(config.data, val_fraction=config.val_fraction, seed=config.seed)
-        train, held_out = (images.with_pixels(config.pixels) for images in found)
-        remarks = [*train.remarks.lines(), *held_out.remarks.lines()]
-        return Data(train, held_out, config.data, list(train.classes), remarks=list(dict.fromkeys(remarks)))
-    size = input_size(config)
-    drawn = ShapesDataset("train", config.train_images, size).with_pixels(config.pixels)
-    held_out_drawn = ShapesDataset("val", config.val_images, size).with_pixels(config.pixels)
-    return Data(drawn, held_out_drawn, BUILT_IN, list(drawn.classes))
+    data = training_data(config, lambda split, n: ShapesDataset(split, n, input_size(config)), open_class_folders)
+    held_out: Any = data.held_out
+    return replace(data, remarks=list(dict.fromkeys([*data.remarks, *held_out.remarks.lines()])))
 
 
 def open_held_out(config: ClassifyConfig, opened: Opened, *, share: bool) -> HeldOut:
@@ -46,15 +42,9 @@ def open_held_out(config: ClassifyConfig, opened: Opened, *, share: bool) -> Hel
 
     Classes are matched by name, those of published weights by ImageNet's folder names (n01440764, …).
     """
-    if config.data is None:
-        pictures, described = ShapesDataset("val", config.val_images, opened.preprocessing.size), BUILT_IN
-    else:
-        fraction = config.val_fraction if share else None
-        pictures, described = open_evaluation_images(config.data, val_fraction=fraction, seed=config.seed)  # type: ignore[assignment]
     outputs = _outputs(opened) if opened.classes is None else len(opened.classes)
-    data = config.data or described
-    columns = match_classes(opened.classes, outputs, pictures.classes, source=opened.source, data=data)
-    return HeldOut(pictures.with_pixels(opened.pixels), described, columns, pictures.remarks.lines())
+    drawn = partial(ShapesDataset, size=opened.preprocessing.size)
+    return held_out_data(config, opened, outputs, drawn, open_evaluation_images, share=share)
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,12 @@ from gcvit.data.detect_transforms import EvalDetection, TrainDetection
 from gcvit.data.objects import Objects
 from gcvit.data.pixels import Picture
 from gcvit.errors import UserError
-from gcvit.tasks.classes import match_classes
+from gcvit.tasks.data import held_out_data, training_data
 from gcvit.tasks.detect.config import DetectConfig
 from gcvit.tasks.detect.objects import Targets
 from gcvit.tasks.detect.settings import DetectPreprocessing
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Data, HeldOut
-
-BUILT_IN = "the built-in scenes"
 
 
 def open_pictures(config: DetectConfig) -> Data:
@@ -30,48 +29,22 @@ def open_pictures(config: DetectConfig) -> Data:
     Raises UserError, naming it, for one that cannot be trained on (see `open_coco`), and where a model is to learn
     masks and there are none.
     """
-    train: Any
-    held_out: Any
-    if config.data is None:
-        train = ObjectScenes("train", config.train_images, config.scene_size)
-        held_out = ObjectScenes("val", config.val_images, config.scene_size)
-        remarks: list[str] = []
-    else:
-        train, held_out = open_coco(
-            config.data,
-            config.reading,
-            val_fraction=config.val_fraction,
-            seed=config.seed,
-            masks=config.head.masks,
-        )
-        remarks = train.remarks.lines()
-    if config.head.masks and not train.has_masks:
+    masks = config.head.masks
+    read = partial(open_coco, reading=config.reading, masks=masks)
+    data = training_data(config, partial(ObjectScenes, size=config.scene_size), read)
+    train: Any = data.train
+    if masks and not train.has_masks:
         raise UserError(f"{config.data}: its objects have boxes alone, no masks; add --no-masks")
-    pictures = [part.with_pixels(config.pixels) for part in (train, held_out)]
-    return Data(pictures[0], pictures[1], config.data or BUILT_IN, list(train.classes), train.palette, remarks)
+    return data
 
 
 def open_held_out(config: DetectConfig, opened: Opened, *, share: bool) -> HeldOut:
     """Open what a detector is measured on; see `Task.open_held_out`."""
     assert opened.classes is not None
     model: Any = opened.model
-    pictures: Any
-    if config.data is None:
-        pictures, described = ObjectScenes("val", config.val_images, config.scene_size), BUILT_IN
-        remarks: list[str] = []
-    else:
-        fraction = config.val_fraction if share else None
-        pictures, described = open_coco_held_out(
-            config.data,
-            config.reading,
-            val_fraction=fraction,
-            seed=config.seed,
-            masks=model.head_config.masks,
-        )
-        remarks = pictures.remarks.lines()
-    data = config.data or described
-    columns = match_classes(opened.classes, len(opened.classes), pictures.classes, source=opened.source, data=data)
-    return HeldOut(pictures.with_pixels(opened.pixels), described, columns, remarks)
+    read = partial(open_coco_held_out, reading=config.reading, masks=model.head_config.masks)
+    drawn = partial(ObjectScenes, size=config.scene_size)
+    return held_out_data(config, opened, len(opened.classes), drawn, read, share=share)
 
 
 def numbered(objects: Objects, columns: Sequence[int] | None) -> Objects:

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from gcvit.errors import UserError
-from gcvit.model import GCViT
 from gcvit.model.config import Pair
 from gcvit.model.gcvit import Images
 from gcvit.tasks.detect.boxes import fp32
@@ -24,7 +22,7 @@ from gcvit.tasks.detect.pooler import STRIDES
 from gcvit.tasks.detect.roi_heads import RoIHeads
 from gcvit.tasks.detect.rpn import RPN, Level
 from gcvit.tasks.detect.settings import HeadConfig
-from gcvit.tasks.pyramid import Map, MapNorms, fold_heads
+from gcvit.tasks.pyramid import Backbone, Map, MapNorms, check_backbone, fold_heads
 
 
 class Picture(NamedTuple):
@@ -36,26 +34,25 @@ class Picture(NamedTuple):
     maps: list[Map]
 
 
-class PyramidDetector(nn.Module):
-    """The heads on four maps, which a subclass computes.
+class Detector(nn.Module):
+    """The heads of Mask R-CNN or Cascade Mask R-CNN on a backbone's maps; GC ViT's in the paper (section 4.2).
 
-    channels: of the maps, the finest first. classes: without the background. head: what the heads are made of.
+    classes: without the background. head: what the heads are made of.
+    Raises UserError for a classifier in the place of the backbone.
     """
 
-    def __init__(self, channels: Sequence[int], classes: int, head: HeadConfig) -> None:
+    def __init__(self, backbone: Backbone, classes: int, head: HeadConfig) -> None:
         super().__init__()
+        check_backbone(backbone)
         self.classes, self.head_config = classes, head
-        self.norms = MapNorms(channels)
-        self.fpn = FeaturePyramidNetwork(list(channels), head.channels, LastLevelMaxPool())
+        self.norms = MapNorms(backbone.channels)
+        self.fpn = FeaturePyramidNetwork(list(backbone.channels), head.channels, LastLevelMaxPool())
         for layer in self.fpn.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.xavier_uniform_(layer.weight)
         self.rpn = RPN(head)
         self.roi_heads = RoIHeads(classes, head)
-
-    def pyramid(self, images: Images) -> list[Map]:
-        """Four NCHW maps, strides 4, 8, 16 and 32."""
-        raise AssertionError("a subclass says what the maps are")
+        self.backbone = backbone
 
     def forward(
         self, images: Sequence[Tensor] | Images, objects: Sequence[Targets] | None = None
@@ -86,7 +83,7 @@ class PyramidDetector(nn.Module):
             same_size.setdefault((image.shape[1], image.shape[2]), []).append(number)
         pictures: dict[int, Picture] = {}
         for size, numbers in same_size.items():
-            maps = self.pyramid(torch.stack([images[number] for number in numbers]))
+            maps = self.backbone.pyramid(torch.stack([images[number] for number in numbers]))
             pictures |= zip(numbers, self.look_at(maps, size), strict=True)
         return [pictures[number] for number in range(len(images))]
 
@@ -127,7 +124,7 @@ class Counted(nn.Module):
     model: the detector. boxes, masks: how many.
     """
 
-    def __init__(self, model: PyramidDetector, boxes: int, masks: int) -> None:
+    def __init__(self, model: Detector, boxes: int, masks: int) -> None:
         super().__init__()
         self.model, self.boxes, self.masks = model, boxes, masks
 
@@ -138,21 +135,3 @@ class Counted(nn.Module):
             box_head(images.new_empty(self.boxes, channels, BOX_CELLS, BOX_CELLS))
         for mask_head in self.model.roi_heads.mask_heads:
             mask_head(images.new_empty(self.masks, channels, MASK_CELLS, MASK_CELLS))
-
-
-class Detector(PyramidDetector):
-    """GC ViT with the heads of Mask R-CNN or Cascade Mask R-CNN (section 4.2).
-
-    backbone: a GC ViT without head. classes: without the background. head: what the heads are made of.
-    Raises UserError for a classifier in the place of the backbone.
-    """
-
-    def __init__(self, backbone: GCViT, classes: int, head: HeadConfig) -> None:
-        if backbone.config.head:
-            raise UserError("a detector stands on a backbone; build it with create_model(…, head=False)")
-        super().__init__(backbone.config.channels, classes, head)
-        self.backbone = backbone
-
-    def pyramid(self, images: Images) -> list[Map]:
-        """The backbone's maps. Raises UserError for images below 32 px or with other channels."""
-        return self.backbone.pyramid(images)

@@ -14,7 +14,7 @@ from gcvit.errors import UserError
 from gcvit.model.config import Pair
 from gcvit.model.gcvit import Images, Map
 from gcvit.tasks.detect.boxes import Boxes, decode, fp32, has_area
-from gcvit.tasks.detect.detector import PyramidDetector
+from gcvit.tasks.detect.detector import Detector
 from gcvit.tasks.detect.heads import BOX_CELLS, MASK_CELLS, MASK_SIDE
 from gcvit.tasks.detect.objects import Detections
 from gcvit.tasks.detect.pooler import STRIDES, levels_of
@@ -51,7 +51,7 @@ class PaddedDetections(nn.Module):
     Called as it is, it is the detector itself, so that a file is compared with that; exported, it is `fixed`.
     """
 
-    def __init__(self, model: PyramidDetector) -> None:
+    def __init__(self, model: Detector) -> None:
         super().__init__()
         self.model = model
 
@@ -65,7 +65,7 @@ class PaddedDetections(nn.Module):
         """The same without a shape that depends on the pictures."""
         model, size = self.model, (images.shape[2], images.shape[3])
         heads, config = model.roi_heads, model.head_config
-        pyramid = model.merged(model.pyramid(images))
+        pyramid = model.merged(model.backbone.pyramid(images))
         maps = [fp32(x) for x in pyramid[: len(STRIDES)]]
         boxes, real = self._proposals(pyramid, size)
         number, total = boxes.shape[1], boxes.new_zeros(())

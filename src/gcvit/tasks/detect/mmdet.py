@@ -14,6 +14,7 @@ from gcvit.errors import UserError
 from gcvit.factory import read_off
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.config import MOST_CLASSES
+from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.detect.detector import Detector
 from gcvit.tasks.detect.heads import MASK_CONVS
 from gcvit.tasks.detect.pooler import STRIDES
@@ -107,7 +108,7 @@ def read_off_heads(state: Mapping[str, Tensor], origin: str) -> tuple[HeadConfig
 
 def detector_names(model: Detector) -> dict[str, str]:
     """Their name of each parameter and statistic of a detector, by ours."""
-    return backbone_names(model.backbone.config) | head_names(model.head_config)
+    return backbone_names(backbone_of(model).config) | head_names(model.head_config)
 
 
 def backbone_names(config: GCViTConfig) -> dict[str, str]:

@@ -115,7 +115,7 @@ class Detect(Task):
     def build(  # type: ignore[override]
         self, config: DetectConfig, data: Data, plan: Plan, checkpoint: Checkpoint | None
     ) -> tuple[Opened, list[str]]:
-        from gcvit.tasks.detect.saving import build_detector
+        from gcvit.tasks.detect.build import build_detector
 
         return build_detector(self, config, data, plan, checkpoint)
 
@@ -159,17 +159,15 @@ class Detect(Task):
         return varied(config, opened.preprocessing)
 
     def collate(self, items: list[Any]) -> Any:
-        from gcvit.tasks.detect.loss import collate
-
-        return collate(items)
+        """Pictures keep their sizes, so a batch is a list of them, and one of what is in them."""
+        return [image for image, _ in items], [targets for _, targets in items]
 
     def alike(self, config: DetectConfig) -> int | None:  # type: ignore[override]
         return config.batch_size
 
     def loss(self, config: DetectConfig, data: Data, plan: Plan) -> Loss:  # type: ignore[override]
-        from gcvit.tasks.detect.loss import detection_loss
-
-        return detection_loss
+        """The model's own, in fp32 but for the products of the backbone and the heads."""
+        return lambda model, batch: model(*batch)
 
     def transform(self, opened: Opened, looks: DetectLooks) -> Transform:
         from gcvit.data.segment_transforms import EvalScene

@@ -1,6 +1,8 @@
 """The segmentation model that a run starts from."""
 
+import re
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
@@ -8,8 +10,7 @@ from gcvit.engine.loop import Plan
 from gcvit.errors import UserError
 from gcvit.model import GCViT
 from gcvit.tasks.backbone import backbone_config
-from gcvit.tasks.classes import rows_by_name, rows_note, with_rows
-from gcvit.tasks.headed import check_heads, check_settings, classes_of, heads_in, mean_std, settings_in, start_from
+from gcvit.tasks.headed import check_settings, mean_std, settings_in, start_from
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment.config import SegmentConfig
 from gcvit.tasks.segment.segmenter import Segmenter
@@ -19,7 +20,7 @@ from gcvit.weights.reading import Checkpoint
 from gcvit.weights.unwrapping import State
 
 AUXILIARY = "auxiliary_head."
-CLASSIFIERS = ("decode_head.classifier.", "auxiliary_head.classifier.")
+BY_CLASS = re.compile(r"(decode|auxiliary)_head\.classifier\.")  # layers with a row for each class
 SMALL_BATCH = 8  # images; with fewer, group norm beats batch norm (Wu and He, 2018)
 
 
@@ -35,7 +36,8 @@ def build_segmenter(
     backbone = GCViT(backbone_config(config, config.img_size or config.augment.crop, head=False))
     model, notes = Segmenter(backbone, len(data.classes), config.head), []
     if checkpoint is not None:
-        notes += start_from(model, config, checkpoint, task, lambda: _heads(model, config, data.classes, checkpoint))
+        settle = partial(_settle, config, checkpoint)
+        notes += start_from(model, config, checkpoint, task, data.classes, BY_CLASS, settle)
     if config.head.norm == "batch":
         model, said = _synchronised(model, plan)
         notes += said
@@ -44,41 +46,21 @@ def build_segmenter(
     return Opened(task, model, config.model, preprocessing, data.classes, palette=data.palette), notes
 
 
-def _heads(
-    model: Segmenter, config: SegmentConfig, classes: list[str], checkpoint: Checkpoint
-) -> tuple[State, list[str]]:
-    """Norms and heads of a segmentation model. Raises UserError for those of another structure; what only matters in
-    training may differ."""
+def _settle(config: SegmentConfig, checkpoint: Checkpoint, target: State, found: State) -> list[str]:
+    """See `start_from`: what only matters in training may differ."""
     ours, theirs = config.head, settings_in(checkpoint, "head", UPerNetConfig())
     same = replace(theirs, dropout=ours.dropout, aux_weight=ours.aux_weight)
     if not (ours.aux_weight and theirs.aux_weight):
         same = replace(same, aux_channels=ours.aux_channels)
     check_settings(ours, same, checkpoint.origin)
-    return _heads_for(model, classes, checkpoint)
-
-
-def _heads_for(model: Segmenter, classes: list[str], checkpoint: Checkpoint) -> tuple[State, list[str]]:
-    """The state of norms and heads from a segmentation model, its classifiers' rows in the order of `classes`."""
-    target, found = heads_in(model.state_dict()), heads_in(checkpoint.state)
     notes = []
-    for ours, theirs, what in ((target, found, "is fresh"), (found, target, "is not used")):
-        names = [name for name in ours if name.startswith(AUXILIARY)]
-        if names and not any(name.startswith(AUXILIARY) for name in theirs):
+    for state, other, what in ((target, found, "is fresh"), (found, target, "is not used")):
+        names = [name for name in state if name.startswith(AUXILIARY)]
+        if names and not any(name.startswith(AUXILIARY) for name in other):
             for name in names:
-                del ours[name]
+                del state[name]
             notes.append(f"the auxiliary head {what}")
-    names = classes_of(checkpoint)
-    rows = rows_by_name(classes, names)
-    for name in found:
-        if name.startswith(CLASSIFIERS) and name in target:
-            if len(found[name]) != len(names) or found[name].shape[1:] != target[name].shape[1:]:
-                raise UserError(
-                    f"{checkpoint.origin}: a classifier of shape {tuple(found[name].shape)} does not fit its "
-                    f"{len(names)} classes"
-                )
-            found[name] = with_rows(target[name], found[name], rows)
-    check_heads(target, found, checkpoint.origin)
-    return found, [*notes, rows_note(classes, [classes[row] for row in rows.values()], len(names))]
+    return notes
 
 
 def _synchronised(model: Segmenter, plan: Plan) -> tuple[Segmenter, list[str]]:

@@ -1,18 +1,18 @@
 """The scenes of a segmentation model: those of a run, and those that a checkpoint is measured on."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from gcvit.data.scenes import ShapeScenes
 from gcvit.data.segment import open_segmentation, open_segmentation_held_out
 from gcvit.data.segment_transforms import TrainScene
-from gcvit.tasks.classes import match_classes
+from gcvit.tasks.data import held_out_data, training_data
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig
 from gcvit.tasks.segment.recipes import RECIPES
 from gcvit.tasks.segment.settings import ScenePreprocessing
 from gcvit.tasks.task import Data, HeldOut
 
-BUILT_IN = "the built-in scenes"
 LARGEST_CROP = 512  # px, the greatest side that is proposed
 
 
@@ -21,32 +21,16 @@ def open_scenes(config: SegmentConfig) -> Data:
 
     Raises UserError, naming it, for one that cannot be trained on (see `open_segmentation`).
     """
-    if config.data is None:
-        size = config.augment.crop
-        drawn = ShapeScenes("train", config.train_images, size).with_pixels(config.pixels)
-        held_out_drawn = ShapeScenes("val", config.val_images, size).with_pixels(config.pixels)
-        return Data(drawn, held_out_drawn, BUILT_IN, drawn.classes, drawn.palette)
-    found = open_segmentation(config.data, config.reading, val_fraction=config.val_fraction, seed=config.seed)
-    train, held = (scenes.with_pixels(config.pixels) for scenes in found)
-    return Data(train, held, config.data, train.classes, train.palette, train.remarks.lines())
+    drawn = partial(ShapeScenes, size=config.augment.crop)
+    return training_data(config, drawn, partial(open_segmentation, reading=config.reading))
 
 
 def open_held_out(config: SegmentConfig, opened: Opened, *, share: bool) -> HeldOut:
     """Open what a segmentation model is measured on; see `Task.open_held_out`."""
     assert opened.classes is not None
-    if config.data is None:
-        pictures, described = ShapeScenes("val", config.val_images, opened.preprocessing.crop), BUILT_IN
-    else:
-        pictures, described = open_segmentation_held_out(  # type: ignore[assignment]
-            config.data,
-            config.reading,
-            val_fraction=config.val_fraction if share else None,
-            seed=config.seed,
-            classes=opened.classes,
-        )
-    data = config.data or described
-    columns = match_classes(opened.classes, len(opened.classes), pictures.classes, source=opened.source, data=data)
-    return HeldOut(pictures.with_pixels(opened.pixels), described, columns, pictures.remarks.lines())
+    drawn = partial(ShapeScenes, size=opened.preprocessing.crop)
+    read = partial(open_segmentation_held_out, reading=config.reading, classes=opened.classes)
+    return held_out_data(config, opened, len(opened.classes), drawn, read, share=share)
 
 
 def crop_flags(sides: Mapping[str, Sequence[int]]) -> list[object]:

@@ -13,46 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from gcvit.errors import UserError
-from gcvit.model.config import SMALLEST_SIDE, Pair
-from gcvit.tasks.segment.settings import Mode
-from gcvit.wording import by
+from gcvit.model.config import SMALLEST_SIDE
+from gcvit.tasks.segment.settings import Looks
 
 Size = tuple[int, int]
 
 VALUES = 2**25  # logits at full size that are made at once, 128 MiB
 CROPS = 8  # windows that go through the model at once
-
-
-@dataclass(frozen=True)
-class Looks:
-    """How the model is shown a picture.
-
-    mode: whole, or slide: window by window, each two thirds of a window from the next, the last ones flush with the
-    edge; where windows overlap, their logits are averaged. Pictures smaller than 32 pixels are continued with zeros,
-    the mean colour, to the right and below.
-    window: (height, width) in pixels. scales: factors of the picture's size. flip: the mirror image as well.
-    The softmax of several scales and of mirror images is averaged.
-
-    Raises UserError for what cannot be.
-    """
-
-    mode: Mode = "whole"
-    window: Pair = (512, 512)
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if min(self.window) < SMALLEST_SIDE:
-            raise UserError(f"window {by(self.window)}: the model sees {SMALLEST_SIDE} pixels a side at least")
-        if not self.scales or not all(0 < scale < float("inf") for scale in self.scales):
-            raise UserError(f"scales {self.scales}: at least one factor, above 0")
-
-    @property
-    def steps(self) -> Pair:
-        """From one window to the next, (height, width) in pixels."""
-        height, width = self.window
-        return height * 2 // 3, width * 2 // 3
 
 
 class Pixels(NamedTuple):
@@ -157,7 +124,7 @@ def look(model: nn.Module, images: Tensor, looks: Looks) -> list[View]:
 
 def _tiles(model: nn.Module, images: Tensor, looks: Looks) -> list[Tile]:
     size = images.shape[-2], images.shape[-1]
-    if looks.mode == "whole":
+    if looks.mode != "slide":
         return [Tile(0, 0, size, _logits(model, images))]
     height, width = (min(side, length) for side, length in zip(looks.window, size, strict=True))
     corners = list(product(*map(starts, size, looks.window, looks.steps)))

@@ -8,10 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gcvit.errors import UserError
-from gcvit.model import GCViT
 from gcvit.model.gcvit import Images, Map
-from gcvit.tasks.pyramid import MapNorms, fold_heads
+from gcvit.tasks.pyramid import Backbone, MapNorms, check_backbone, fold_heads
 from gcvit.tasks.segment.settings import UPerNetConfig
 from gcvit.tasks.segment.upernet import FCNHead, UPerNet
 
@@ -39,26 +37,26 @@ class SegmentationModel(nn.Module):
         return deepcopy(self).eval().requires_grad_(False)
 
 
-class PyramidSegmenter(SegmentationModel):
-    """The heads on four maps, which a subclass computes.
+class Segmenter(SegmentationModel):
+    """Norms and UPerNet on a backbone's maps; GC ViT's in the paper (section 4.3).
 
-    channels: of the maps, the finest first. classes: number of logits. head: what the heads are made of.
+    classes: number of logits. head: what the heads are made of.
+    Raises UserError for a classifier in the place of the backbone.
     """
 
-    def __init__(self, channels: Sequence[int], classes: int, head: UPerNetConfig) -> None:
+    def __init__(self, backbone: Backbone, classes: int, head: UPerNetConfig) -> None:
         super().__init__()
+        check_backbone(backbone)
         self.classes, self.head_config = classes, head
-        self.norms = MapNorms(channels)
-        self.decode_head = UPerNet(channels, classes, head)
-        self.auxiliary_head = FCNHead(channels[AUXILIARY_MAP], classes, head) if head.aux_weight else None
-
-    def pyramid(self, images: Images) -> list[Map]:
-        """Four NCHW maps, strides 4, 8, 16 and 32."""
-        raise AssertionError("a subclass says what the maps are")
+        self.norms = MapNorms(backbone.channels)
+        self.decode_head = UPerNet(backbone.channels, classes, head)
+        auxiliary = backbone.channels[AUXILIARY_MAP]
+        self.auxiliary_head = FCNHead(auxiliary, classes, head) if head.aux_weight else None
+        self.backbone = backbone
 
     def forward(self, images: Images) -> SegmenterOutput:
         """Images of any height and width of at least 32 px."""
-        maps = self.norms(self.pyramid(images))
+        maps = self.norms(self.backbone.pyramid(images))
         auxiliary = None
         if self.training and self.auxiliary_head is not None:
             auxiliary = self.auxiliary_head(maps[AUXILIARY_MAP])
@@ -71,21 +69,3 @@ class PyramidSegmenter(SegmentationModel):
     def fold(self) -> Self:
         """A frozen copy in eval mode that computes the same, to 1e-4; see `fold_heads`."""
         return fold_heads(self, torch.channels_last)
-
-
-class Segmenter(PyramidSegmenter):
-    """GC ViT with UPerNet (section 4.3).
-
-    backbone: a GC ViT without head. classes: number of logits. head: what the heads are made of.
-    Raises UserError for a classifier in the place of the backbone.
-    """
-
-    def __init__(self, backbone: GCViT, classes: int, head: UPerNetConfig) -> None:
-        if backbone.config.head:
-            raise UserError("a segmenter stands on a backbone; build it with create_model(…, head=False)")
-        super().__init__(backbone.config.channels, classes, head)
-        self.backbone = backbone
-
-    def pyramid(self, images: Images) -> list[Map]:
-        """The backbone's maps. Raises UserError for images below 32 px or with other channels."""
-        return self.backbone.pyramid(images)

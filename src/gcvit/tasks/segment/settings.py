@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from gcvit.data.settings import PixelFormat
 from gcvit.engine.fields import Range, check_fields, check_ranges, flag
-from gcvit.errors import require
-from gcvit.model.config import LARGEST_SIDE, Pair
+from gcvit.errors import UserError, require
+from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, Pair
 from gcvit.tasks.config import HeadNorm
 from gcvit.weights.preprocessing import IMAGENET_MEAN, IMAGENET_STD, check_statistics
+from gcvit.wording import by
 
 if TYPE_CHECKING:
     from gcvit.tasks.opened import Opened
-    from gcvit.tasks.segment.inference import Looks
 
 Mode = Literal["whole", "slide"]
 MOST_BINS = 16
@@ -62,10 +62,8 @@ class SegmentLooks:
 
     def of(self, opened: "Opened") -> "Looks":
         """With the windows of a model."""
-        from gcvit.tasks.segment.inference import Looks
-
         mode = self.mode or ("slide" if opened.exported else "whole")
-        return Looks(mode, opened.preprocessing.crop, self.scales, self.flip)
+        return Looks(mode, self.scales, self.flip, opened.preprocessing.crop)
 
     def words(self, opened: "Opened") -> str:
         """In few words."""
@@ -74,6 +72,30 @@ class SegmentLooks:
         if looks.scales != (1.0,):
             words.append("scales " + " ".join(f"{scale:g}" for scale in looks.scales))
         return ", ".join([*words, *(["mirrored too"] if looks.flip else [])])
+
+
+@dataclass(frozen=True)
+class Looks(SegmentLooks):
+    """How the model is shown a picture: whole, or window by window, each two thirds of a window from the next, the last
+    ones flush with the edge; where windows overlap, their logits are averaged. Pictures smaller than 32 pixels are
+    continued with zeros, the mean colour, to the right and below. The softmax of several scales and of mirror images is
+    averaged.
+    """
+
+    window: Pair = (512, 512)
+    """(height, width) in pixels"""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for what cannot be."""
+        super().__post_init__()
+        if min(self.window) < SMALLEST_SIDE:
+            raise UserError(f"window {by(self.window)}: the model sees {SMALLEST_SIDE} pixels a side at least")
+
+    @property
+    def steps(self) -> Pair:
+        """From one window to the next, (height, width) in pixels."""
+        height, width = self.window
+        return height * 2 // 3, width * 2 // 3
 
 
 @dataclass(frozen=True)
