@@ -69,7 +69,9 @@ def test_the_line_is_what_it_is_said_to_be(
     padded = Growth("padded", sizes, tuple(s * s if s % 224 == 0 else 2 * s * s for s in sizes))
     monkeypatch.setattr(complexity, "growths", lambda settings, say: [padded])
     bench_complexity.run(["--model", "gcvit_pico", "--sizes", *map(str, sizes)])
-    assert f"of the line {line};\noff the line" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"of the line {line};\noff the line" in shown
+    assert "-0.0%" not in shown
     assert (padded.elsewhere == pytest.approx(0.5)) if "all sizes" not in line else padded.elsewhere is None
 
 

@@ -80,7 +80,7 @@ def _growth(growth: Growth) -> list[str]:
 
 
 def _share(share: float) -> str:
-    return "no line" if abs(share) > 1 else f"{share + 0.0:+.1%}"
+    return "no line" if abs(share) > 1 else f"{round(share, 3) + 0.0:+.1%}"  # no minus before a zero
 
 
 def _spent(growth: Growth) -> list[list[str]]:
