@@ -9,7 +9,7 @@ import pytest
 from gcvit.engine.config import save_config
 from gcvit.engine.settings import OptimConfig
 from gcvit.errors import UserError
-from gcvit.files import parse_json, read_json, sha256_of, write_atomically, write_durably, write_json
+from gcvit.files import parse_json, read_json, require_folder, sha256_of, write_atomically, write_durably, write_json
 
 
 def full(*_: object) -> None:
@@ -28,6 +28,20 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
             write()
         assert path.read_bytes() == b"new"
         assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_for_results_is_one_that_can_be_written_into(tmp_path: Path) -> None:
+    require_folder(tmp_path / "not/there/yet")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for wrong, said in (
+        (tmp_path / "file", "/file is a file; give the name of a folder"),
+        (tmp_path / "file/under/it", "/file is a file; give the name of a folder"),
+        (Path("/proc/nothing"), "^/proc/nothing: no results can be written there"),
+        (tmp_path / ("long" * 100), "File name too long"),
+    ):
+        with pytest.raises(UserError, match=said):
+            require_folder(wrong)
 
 
 def test_a_files_sum_is_that_of_what_was_written(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 from gcvit.errors import UserError
@@ -39,6 +40,19 @@ class Sink:
     @property
     def sha256(self) -> str:
         return self._sum.hexdigest()
+
+
+def require_folder(path: Path) -> None:
+    """Raise UserError where no results can be written into a folder of this name, which need not be there yet: to be
+    asked before the work that they take. Nothing is left behind."""
+    try:
+        there = next(place for place in (path, *path.parents) if place.exists())
+        if there.is_dir():
+            with TemporaryFile(dir=there):
+                return
+    except OSError as error:
+        raise UserError(f"{path}: no results can be written there ({error.strerror}); give another folder") from error
+    raise UserError(f"{there} is a file; give the name of a folder for the results")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

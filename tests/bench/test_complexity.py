@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,14 +13,14 @@ from torch import nn
 
 from gcvit.bench import complexity, peak, tradeoff
 from gcvit.bench.complexity import Growth, stage_costs
-from gcvit.bench.complexity_figure import draw
+from gcvit.bench.complexity_figure import draw, ticks
 from gcvit.bench.cost import macs
 from gcvit.bench.peak import Measuring, Spent
 from gcvit.bench.published import table_1
 from gcvit.bench.settings import ComplexityConfig
 from gcvit.bench.tradeoff import COSTS, Point, front
 from gcvit.bench.tradeoff_figure import draw as draw_points
-from gcvit.cli import bench_complexity, bench_figure1
+from gcvit.cli import bench_budget, bench_complexity, bench_figure1, bench_speed
 from gcvit.engine.figures import save_figure
 from gcvit.errors import UserError
 
@@ -47,10 +48,31 @@ def test_growth_of_what_is_linear_and_what_is_not() -> None:
     assert linear.line[0] == pytest.approx(1)
     assert abs(linear.residual) < 1e-6
     assert abs(quadratic.residual) > 0.1
-    assert of(1).whole == [False, True, True, True]
+    assert of(1).fitted == [False, True, True, True]
     assert Growth("few", (100, 200, 300), (1, 2, 3)).elsewhere is None
     padded = Growth("padded", SIZES, (2 * 112**2, *(s * s for s in SIZES[1:])))
     assert padded.elsewhere == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "line"),
+    [
+        ((64, 96, 128), "that fits all sizes best, for there are no two multiples of 224 px"),
+        ((112, 224, 300), "that fits all sizes best, for there are no two multiples of 224 px"),
+        ((112, 224, 448), "through the two multiples of 224 px"),
+        ((112, 224, 448, 672), "that fits multiples of 224 px best"),
+    ],
+)
+def test_the_line_is_what_it_is_said_to_be(
+    sizes: tuple[int, ...], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    padded = Growth("padded", sizes, tuple(s * s if s % 224 == 0 else 2 * s * s for s in sizes))
+    monkeypatch.setattr(complexity, "growths", lambda settings, say: [padded])
+    bench_complexity.run(["--model", "gcvit_pico", "--sizes", *map(str, sizes)])
+    shown = capsys.readouterr().out
+    assert f"of the line {line};\noff the line" in shown
+    assert "-0.0%" not in shown
+    assert (padded.elsewhere == pytest.approx(0.5)) if "all sizes" not in line else padded.elsewhere is None
 
 
 def test_models_of_the_comparison_are_those() -> None:
@@ -86,6 +108,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     bench_complexity.run(["--model", "gcvit_pico", "--sizes", "64", "96", "128", "--out", str(tmp_path / "out")])
     shown = capsys.readouterr().out
     assert "the count differs in 0 of" in shown
+    assert "/out/complexity.json" in shown
     assert "1.40" in shown
     content = json.loads((tmp_path / "out" / "complexity.json").read_text())
     assert [g["exponent"] for g in content["growth"]] == pytest.approx([1, 1.4], abs=1e-4)
@@ -101,6 +124,15 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 def test_without_measurements_there_is_one_panel() -> None:
     assert len(draw([of(1)]).axes) == 1
     assert len(draw([Growth("a", SIZES, SIZES, (Spent(112, 1.0, None),))]).axes) == 3
+
+
+def test_axes_have_names() -> None:
+    assert ticks(ComplexityConfig().sizes) == [112, 224, 448, 896, 1792]
+    assert ticks((32, 64, 96)) == [32, 64, 96]
+    spent = tuple(Spent(size, size, size * 3 * 10**5) for size in SIZES)
+    for panel in draw([Growth("a", SIZES, SIZES, spent)]).axes[1:]:  # which span less than a power of ten
+        low, high = panel.get_ylim()
+        assert sum(low <= place <= high for place in panel.get_yticks()) >= 2
 
 
 def tiny(width: int) -> nn.Module:
@@ -151,7 +183,9 @@ def test_figure_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.chdir(tmp_path)
     bench_figure1.run(["--measure", "--batch-size", "2"])
     shown = capsys.readouterr().out
-    assert "written: figure1/figure1.png" in shown
+    assert "written: figure1/figure1.json\nwritten: figure1/figure1.png" in shown
+    assert re.search(r"CSwin-T.* 4\.3†\*? .* 23\.0†", shown)
+    assert "CoAtNet-2 is left out" in shown
     content = json.loads(Path("figure1/figure1.json").read_text())
     costs = {point["method"]: point["costs"] for point in content["points"]}
     assert costs["CSwin-T"] == {COSTS[0]: 4.3, COSTS[1]: 23}  # not at hand: as published
@@ -160,7 +194,9 @@ def test_figure_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert Path("figure1/figure1.png").stat().st_size < 300_000
     families = [Point(line.method, 80, {}).family for line in quick]
     assert set(families) == {"GC ViT", "others", "Swin", "CSwin"}
-    assert len(draw_points([Point("GC ViT-T", 83, {COSTS[0]: 4.7})]).axes) == 1
+    for costs, height in ((1, 3.0), (4, 5.1)):
+        figure = draw_points([Point("GC ViT-T", 83, dict.fromkeys(COSTS[:costs], 4.7))])
+        assert (len(figure.axes), round(figure.get_figheight(), 1)) == (costs, height)
     with pytest.raises(UserError, match="--batch-size must be at least 1"):
         bench_figure1.run(["--batch-size", "0"])
 
@@ -172,6 +208,18 @@ def test_one_figure_is_one_file(tmp_path: Path) -> None:
             path.parent.mkdir(exist_ok=True)
             save_figure(draw([of(1)]), path)
         assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("run", [bench_complexity.run, bench_figure1.run, bench_speed.run, bench_budget.run])
+@pytest.mark.parametrize("out", ["file", "file/under", "/proc/nothing"])
+def test_a_folder_that_cannot_be_is_said_before_anything_is_counted(
+    run: Command, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(UserError, match=f"^(file is a file; give the name|{out}: no results can be written there)"):
+        run(["--device", "cpu", "--out", out])
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("run", [bench_complexity.run, bench_figure1.run])

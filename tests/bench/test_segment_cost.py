@@ -75,7 +75,7 @@ def test_the_command(found: list[Row], monkeypatch: pytest.MonkeyPatch, capsys: 
     printed = json.loads(capsys.readouterr().out)
     assert [row["parameters"] for row in printed["rows"]] == [row.parameters for row in found]
     assert printed["size"] == [512, 2048]
-    with pytest.raises(UserError, match="'detection' is none of"):
+    with pytest.raises(UserError, match="'detection' is none of 'detect', 'segment'"):
         run(["detection"])
     headings, cells = table(found, NAMES)
     assert len(headings) == len(cells[0])

@@ -46,6 +46,7 @@ def test_folders_for_segmentation(gcvit: Command) -> None:
         (["out", "--as", "segment", "--val", "0"], "--val must be at least 1, not 0"),
         (["out", "--as", "segmint"], "--as: there is no task 'segmint'; did you mean segment?"),
         (["full"], "not empty"),
+        (["/proc/nothing/out"], "/proc/nothing: no results can be written there"),
         (["full", "--as", "segment"], "not empty"),
     ],
 )

@@ -67,6 +67,7 @@ def test_the_table_fits_80_columns(gcvit: Command, example: Example) -> None:
         (["--val-fraction", "1.5"], "--val-fraction must be above 0"),
         (["./nowhere"], "nowhere"),
         (["--out", "file"], "file is a file"),
+        (["--out", "/proc/nothing"], "/proc/nothing: no results can be written there"),
         (["--out", "run"], "training run's folder"),
         (["--json", "run"], "run"),
     ],

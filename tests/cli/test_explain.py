@@ -75,6 +75,7 @@ def test_reach_is_measured_beside_other_models(gcvit: Command, best: Path, photo
         (["--token", "999", "0"], "outside the image"),
         (["--class", "dog"], "there is no 'dog' to explain"),
         (["--size", "8"], "32"),
+        (["--out", "/proc/nothing"], "/proc/nothing: no results can be written there"),
         (["--reach", "--beside", "timm/resnet19"], "did you mean timm/resnet18"),
     ],
 )

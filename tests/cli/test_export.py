@@ -221,6 +221,7 @@ def test_a_missing_compiler_is_told_before_any_work(gcvit: Command, monkeypatch:
         (["--to", "onnx", "--min-agreement", "95"], "a share, from 0 to 1"),
         (["--to", "onnx", "--check-images", "0"], "at least 1"),
         (["--to", "onnx", "--out", "pictures/a.png"], "is a file"),
+        (["--to", "onnx", "--out", "/proc/nothing"], "/proc/nothing: no results can be written there"),
         (["--to", "tensorrt"], "tensorrt"),
     ],
 )

@@ -224,6 +224,8 @@ def test_any_kind_and_size_of_image(
         (["photos.tar"], "unpack it"),
         (["photos.tar/a/b.jpg"], "photos.tar is an archive"),
         (["picture.png", "--out", "file"], "file is a file"),
+        (["picture.png", "--out", "file/under"], "file is a file"),
+        (["picture.png", "--out", "/proc/nothing"], "/proc/nothing: no results can be written there"),
     ],
 )
 def test_a_mistake_in_the_call(gcvit: Command, model: Path, words: list[str], said: str) -> None:

@@ -90,8 +90,9 @@ def test_a_folder_with_something_else_in_it_or_a_file_is_refused(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="has files in it already, but no run"):
         opened(tmp_path, tmp_path)
-    with pytest.raises(ValueError, match="is a file"):
-        opened(tmp_path / "file", tmp_path)
+    for wrong, said in ((tmp_path / "file", "is a file"), ("/proc/nothing", "^/proc/nothing: no results can be")):
+        with pytest.raises(UserError, match=said):
+            opened(Path(wrong), tmp_path)
     assert not (tmp_path / ".lock").exists()
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / ".train.json.writing").touch()  # by a process that was killed then

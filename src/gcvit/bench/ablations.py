@@ -14,7 +14,7 @@ from gcvit.bench.ablation_rows import ABLATION_TABLES, OURS, PAPER, TableName, a
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.from_scratch import build_fresh, train_once
 from gcvit.bench.published import WITH_SHIFTS, Line
-from gcvit.bench.rows import Rows, made_on, make_folder
+from gcvit.bench.rows import Rows, made_on
 from gcvit.bench.settings import AblationBudget
 from gcvit.data.images import ImageError
 from gcvit.data.shapes import draw_built_in
@@ -23,6 +23,7 @@ from gcvit.engine.device import resolve_device
 from gcvit.engine.loop import TrainingDiverged
 from gcvit.engine.pace import Pace
 from gcvit.errors import UserError
+from gcvit.files import require_folder
 from gcvit.metrics.significance import t_test
 from gcvit.model import VARIANTS
 from gcvit.shell import typed
@@ -150,7 +151,8 @@ def run_ablations(
     where = resolve_device(device)  # on whose kind the precision depends
     fixed |= {"task": task, "dim": budget.dim, "deep": budget.deep, "data": place, "device": where.type}
     rows = Rows(folder / RESULTS, fixed, KEYS)
-    make_folder(folder / LOGS)
+    require_folder(folder / LOGS)
+    (folder / LOGS).mkdir(exist_ok=True)
     done = {(row["arm"], row["seed"]) for row in rows.rows}
     order = dict.fromkeys((arm, seed) for seed in range(seeds) for arm in (arms or arms_of(PAPER)))
     left = [run for run in order if run not in done]

@@ -55,27 +55,31 @@ class Growth:
     measured: tuple[Spent, ...] = ()
 
     @property
-    def whole(self) -> list[bool]:
-        """Which sizes are whole multiples of 224 px, where no window is padded; all where fewer than three are."""
-        found = [size % WHOLE == 0 for size in self.sizes]
-        return found if sum(found) >= 3 else [True] * len(found)
+    def multiples(self) -> int:
+        """How many of the sizes are whole multiples of 224 px, where no window is padded."""
+        return sum(size % WHOLE == 0 for size in self.sizes)
+
+    @property
+    def fitted(self) -> list[bool]:
+        """Which sizes the line is fitted to: these multiples, where they are two or more, which make one; else all."""
+        return [size % WHOLE == 0 or self.multiples < 2 for size in self.sizes]
 
     @property
     def line(self) -> tuple[float, float]:
-        """(multiply-adds per pixel, multiply-adds at none) of the line that fits the `whole` sizes best."""
-        pixels = np.array([size * size for size in self.sizes], dtype=float)[self.whole]
-        slope, start = np.polyfit(pixels, np.array(self.macs, dtype=float)[self.whole], 1)
+        """(multiply-adds per pixel, multiply-adds at none) of the line that fits the `fitted` sizes best."""
+        pixels = np.array([size * size for size in self.sizes], dtype=float)[self.fitted]
+        slope, start = np.polyfit(pixels, np.array(self.macs, dtype=float)[self.fitted], 1)
         return float(slope), float(start)
 
     @property
     def residual(self) -> float:
-        """How far the farthest of the `whole` sizes is from that line, as a share of its count."""
-        return max((gap for gap, whole in zip(self._gaps, self.whole, strict=True) if whole), key=abs)
+        """How far the farthest of the `fitted` sizes is from that line, as a share of its count."""
+        return max((gap for gap, own in zip(self._gaps, self.fitted, strict=True) if own), key=abs)
 
     @property
     def elsewhere(self) -> float | None:
         """The same for the other sizes, where padding is counted."""
-        return max((gap for gap, whole in zip(self._gaps, self.whole, strict=True) if not whole), key=abs, default=None)
+        return max((gap for gap, own in zip(self._gaps, self.fitted, strict=True) if not own), key=abs, default=None)
 
     @property
     def _gaps(self) -> list[float]:
@@ -84,8 +88,8 @@ class Growth:
 
     @property
     def exponent(self) -> float:
-        """Of pixels, from about half of the largest `whole` size's to that: 1 is linear, 2 quadratic."""
-        known = [(s, m) for s, m, whole in zip(self.sizes, self.macs, self.whole, strict=True) if whole]
+        """Of pixels, from about half of the largest `fitted` size's to that: 1 is linear, 2 quadratic."""
+        known = [(s, m) for s, m, own in zip(self.sizes, self.macs, self.fitted, strict=True) if own]
         side, most = known[-1]
         smaller, less = next((pair for pair in reversed(known) if 2 * pair[0] ** 2 <= side**2), known[0])
         return log(most / less) / (2 * log(side / smaller))

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from gcvit.bench.complexity import Growth
 from gcvit.engine.figures import FAINT, MARKS
 
-TICKS = (112, 224, 448, 896, 1792)
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def draw(growths: Sequence[Growth]) -> Figure:
@@ -29,17 +29,30 @@ def draw(growths: Sequence[Growth]) -> Figure:
     for panel, name in zip(axes, ("multiply-adds, 10⁹", "time of an image, s", "peak memory, MB"), strict=False):
         _finish(panel, name)
     axes[-1].set_xlabel("side of the image, px", fontsize=8)
-    axes[0].set_xticks([side for side in TICKS if side <= max(growths[0].sizes)])
+    axes[0].set_xticks(ticks(growths[0].sizes))
     figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=7, loc="outside upper left")
     return figure
+
+
+def ticks(sizes: Sequence[int]) -> list[int]:
+    """Some of the sizes, from the smallest, at most six, and far enough apart for their names."""
+    apart, found = (sizes[-1] / sizes[0]) ** 0.199, list(sizes[:1])
+    for size in sizes:
+        if size >= apart * found[-1]:
+            found.append(size)
+    return found
 
 
 def _finish(axes: Axes, name: str) -> None:
     axes.set(xscale="log", yscale="log")
     axes.set_ylabel(name, fontsize=8)
     axes.xaxis.set_minor_locator(NullLocator())
+    low, high = axes.get_ylim()
+    if high < 1000 * low:  # powers of ten alone would be two or three names, or none
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda side, _: f"{side:.0f}"))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PLAIN)
     axes.tick_params(labelsize=7)
     axes.grid(color=FAINT, linewidth=0.5)
     axes.set_axisbelow(True)

@@ -41,9 +41,12 @@ TABLE_2 = tuple(
 )
 NAMES: Names = {"heads": lambda row: _heads(row.published), "backbone": lambda row: row.published.model}
 TITLE = f"Mask R-CNN and Cascade at {SIZE[0]}×{SIZE[1]} px, {CLASSES} classes, beside Table 2 of the paper"
-NOTE = (
-    f"with windows of {GC_VIT[0]} tokens a side in every stage (Swin: {SWIN[0]}),\n"
-    f"{BOXES:,} boxes through each box head and {MASKS} through each mask head;"
+_WINDOWS = f"windows of {GC_VIT[0]} tokens a side in every stage (Swin: {SWIN[0]})"
+_THROUGH = f"{BOXES:,} boxes through each box head and {MASKS} through each mask head"
+NOTE = f"with {_WINDOWS},\n{_THROUGH};"
+COUNTED = (
+    f"counted: at {SIZE[0]}×{SIZE[1]} px, {CLASSES} classes, with {_WINDOWS}, {_THROUGH}; multiply-adds are those of "
+    "the papers' counter."
 )
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from gcvit.bench.machine import machine
 from gcvit.engine.config import differences
 from gcvit.errors import UserError
-from gcvit.files import write_atomically
+from gcvit.files import require_folder, write_atomically
 from gcvit.wording import plural
 
 
@@ -26,7 +25,8 @@ class Rows:
 
     def __init__(self, path: Path, budget: Mapping[str, Any], keys: Sequence[str]) -> None:
         self.path, self.budget, self.keys = path, dict(budget), keys
-        make_folder(path.parent)
+        require_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.rows = read_rows(path, keys)
         for row in self.rows:
             if changes := differences(row["budget"], budget):
@@ -51,17 +51,6 @@ class Rows:
         except KeyboardInterrupt as stop:
             kept = f"{self.path} has {plural(len(self.rows), 'finished run')}; the same command goes on."
             raise KeyboardInterrupt(kept) from stop
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, and a file in it for a moment. Raises UserError where that cannot be: before any work, since it is
-    needed after hours of it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"{folder} cannot be a folder for results: {error.strerror}; give another one") from error
 
 
 def read_rows(path: Path, keys: Sequence[str] = ()) -> list[dict[str, Any]]:

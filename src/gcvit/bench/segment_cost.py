@@ -33,6 +33,10 @@ NAMES: Names = {
     ">windows": lambda row: _windows(row.published.windows),
 }
 TITLE = f"UPerNet at {SIZE[0]}×{SIZE[1]} px, {CLASSES} classes, beside Table 3 of the paper"
+COUNTED = (
+    f"counted: at {SIZE[0]}×{SIZE[1]} px, {CLASSES} classes, with windows of 7, 7, 14, 7 tokens a side in GC ViT-T "
+    "(Swin: 7) and of 32 in S and B, whose figures come out with these; multiply-adds are those of the papers' counter."
+)
 NOTE = "windows: tokens a side, stage by stage, with which the figures come out;"
 
 

@@ -10,8 +10,18 @@ from gcvit.bench.published import Source
 from gcvit.bench.tables import APART, Cell, PaperTable
 
 CSV_HEADING = ["table", "method", "model", "column", "published", "counted", "apart", "explained", "measured"]
-CSV_HEADING += ["trained by", "copied from", "protocol"]
-LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "²": "$^2$", "×": r"$\times$", "→": r"$\to$", "–": "--"}
+CSV_HEADING += ["measured in", "trained by", "copied from", "protocol", "remark"]
+LATEX = {letter: f"\\{letter}" for letter in "&%#_${}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "²": "$^2$",
+    "×": r"$\times$",
+    "→": r"$\to$",
+    "–": "--",
+}
+PAGE = 30  # rows that a page surely holds
+WIDE = 60  # letters in a line that a page holds as they are
 
 
 def wide(table: PaperTable) -> tuple[list[str], list[list[str]], list[str]]:
@@ -31,7 +41,7 @@ def wide(table: PaperTable) -> tuple[list[str], list[list[str]], list[str]]:
         digits = max((len(figure.partition(".")[2]) for figure in figures), default=0)
         parts = [bool(figures), any(cell.counted for cell in cells), any(cell.measured for cell in cells)]
         shown.append((name, digits, parts))
-        names = (name, "counted" if figures else f"{name}, counted", "ours")
+        names = (name, "counted", "ours") if figures else ("", f"{name}, counted", f"{name}, ours")
         headings += [f">{heading}" for heading, part in zip(names, parts, strict=True) if part]
     rows, notes = [], [f"{letter}: {source}" for source, letter in sources.items()]
     for row in table.rows:
@@ -46,7 +56,9 @@ def wide(table: PaperTable) -> tuple[list[str], list[list[str]], list[str]]:
             if cell.explained and abs(cell.apart or 0) > APART:
                 notes.append(f"* {row.method}, {name}: {cell.explained}")
         rows.append(line)
-    return headings, rows, [*notes, *table.remarks]
+    if any(text.endswith("*") for line in rows for text in line):
+        notes.append(f"*: more than {APART:.0%} apart")
+    return headings, rows, [*notes, *table.remarks, *(f"ours: {run}" for run in table.runs)]
 
 
 def _counted(cell: Cell) -> str:
@@ -61,27 +73,31 @@ def markdown(tables: Sequence[PaperTable]) -> str:
     parts = []
     for table in tables:
         headings, rows, notes = wide(table)
-        listed = "\n".join(f"- {note}".replace("- * ", "- \\* ") for note in notes)
+        listed = "\n".join("- " + note.replace("*", r"\*") for note in notes)
         parts.append(f"## {table.name}: {table.title}\n\n{markdown_table(headings, rows)}\n\n{listed}")
     return "\n\n".join(parts)
 
 
 def latex(tables: Sequence[PaperTable]) -> str:
-    """All of them, for a document with the package booktabs."""
+    """All of them, for a document with the packages booktabs and longtable: long ones break over pages, and wide ones
+    have small letters."""
     parts = []
     for table in tables:
         headings, rows, notes = wide(table)
         kinds = "".join("r" if name.startswith(">") else "l" for name in headings)
-        lines = [[name.removeprefix(">") for name in headings], *rows]
-        head, *body = [" & ".join(map(_latex, line)) + r" \\" for line in lines]
-        inside = "\n".join([r"\toprule", head, r"\midrule", *body, r"\bottomrule"])
-        below = "\n".join(rf"\par {_latex(note)}" for note in notes)
-        parts.append(
-            "\\begin{table}\n\\centering\n"
-            f"\\caption{{{_latex(f'{table.name}: {table.title}')}}}\n"
-            f"\\begin{{tabular}}{{{kinds}}}\n{inside}\n\\end{{tabular}}\n"
-            f"{{\\footnotesize {below}}}\n\\end{{table}}"
-        )
+        head, *body = [
+            " & ".join(map(_latex, line)) + r" \\" for line in [[name.removeprefix(">") for name in headings], *rows]
+        ]
+        letters = sum(max(map(len, column)) for column in zip(headings, *rows, strict=True))
+        size = r"\scriptsize\setlength{\tabcolsep}{3pt}" if letters > WIDE else r"\small"
+        caption = rf"\caption{{{_latex(table.title)}}}\label{{tab:{table.number}}}"
+        below = "{\\footnotesize " + "\n".join(rf"\par {_latex(note)}" for note in notes) + r"\par}"
+        lines = [r"\begin{table}", rf"\centering{size}", caption, rf"\begin{{tabular}}{{{kinds}}}"]
+        lines += [r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", below, r"\end{table}"]
+        if len(rows) > PAGE:
+            lines = [rf"{{{size}", rf"\begin{{longtable}}{{{kinds}}}", rf"{caption}\\", r"\toprule", head, r"\midrule"]
+            lines += [r"\endhead", r"\bottomrule", r"\endfoot", *body, r"\end{longtable}", below, "}"]
+        parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
@@ -90,22 +106,27 @@ def _latex(text: str) -> str:
 
 
 def as_csv(tables: Sequence[PaperTable]) -> str:
-    """A line for each figure, and for what else the paper prints or is said here of a row but its model's name."""
+    """A line for each figure, for what else the paper prints or is said here of a row but its model's name, and for
+    each remark on a table."""
     out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEADING)
+    writer = csv.DictWriter(out, CSV_HEADING, lineterminator="\n")
+    writer.writeheader()
     for table in tables:
         for row in table.rows:
+            of = {"table": table.number, "method": row.method.strip(), "model": row.model}
             for column, text in row.texts.items():
-                said = [text, ""] if column == "printed" else ["", text]
                 if column != "name":
-                    line = [table.number, row.method.strip(), row.model, column.removeprefix(">"), *said]
-                    writer.writerow([*line, *[""] * (len(CSV_HEADING) - len(line))])
+                    said = "published" if column == "printed" else "counted"
+                    writer.writerow({**of, "column": column.removeprefix(">"), said: text})
             for column, cell in row.cells.items():
-                apart = "" if cell.apart is None else f"{cell.apart:.4f}"
-                figures = [cell.published, cell.counted, apart, cell.explained, cell.measured]
-                source = cell.source or ("", "", "")
-                writer.writerow([table.number, row.method.strip(), row.model, column, *figures, *source])
+                figures = {"published": cell.published, "counted": cell.counted, "measured": cell.measured}
+                why = {"apart": "" if cell.apart is None else f"{cell.apart:.4f}", "explained": cell.explained}
+                runs = {"measured in": "; ".join(map(str, cell.ours))}
+                source = {} if cell.source is None else cell.source._asdict()
+                traced = {name.replace("_", " "): text for name, text in source.items()}
+                writer.writerow({**of, "column": column, **figures, **why, **runs, **traced})
+        for remark in table.remarks:
+            writer.writerow({"table": table.number, "remark": remark})
     return out.getvalue().rstrip("\n")
 
 

@@ -13,6 +13,7 @@ from gcvit.bench.ablation_rows import ABLATION_TABLES, TableName, ablation_lines
 from gcvit.bench.contenders import TIMM
 from gcvit.bench.context import carriers
 from gcvit.bench.cost import macs, parameters
+from gcvit.bench.measured import Reached
 from gcvit.bench.published import EXPLAINED, TABLE_S1, TABLE_S3, Line, Source
 from gcvit.factory import create_model
 from gcvit.model import VARIANTS, GCViT
@@ -20,17 +21,21 @@ from gcvit.model.config import Pair
 from gcvit.tasks.ablations import ABLATIONS
 
 Say = Callable[[str], None]
-Measured = Mapping[tuple[str, str], str]  # (model or ablation, column) -> what runs of ours reached
+Runs = Sequence[Reached]
 COUNTED = ("M params", "GFLOPs")
 APART = 0.01  # from which on a difference is to be explained
 CROSSVIT = {"timm/crossvit_base_240": 240}  # pixels, where they are others than the table's
+BY_TORCH = "counted: multiply-adds are torch's."
+DEIT = "DeiT-Small/16 is not counted: Swin's authors gave it deconvolutions for a pyramid, which are not at hand."
+CASCADE = "AP is Cascade Mask R-CNN's, of runs of ours too: one with other heads does not stand here."
 REMARKS: dict[TableName, Sequence[str]] = {
     "4": [
         "The costs are ours; the table has none. Row 2 is the Swin paper's own ablation.",
         "The step to our down-sampler is +0.6 mIoU in the table and +0.3 in the text.",
         "The last step costs less than the one before: a generator is smaller than the queries it replaces.",
+        CASCADE,
     ],
-    "S.2": ["The paper does not say which of each kind; the first is taken for its own. The costs are ours."],
+    "S.2": ["The paper does not say which of each kind; the first is taken for its own. The costs are ours.", CASCADE],
     "open": [
         "The last row is how the paper is read here. Queries are resized, and windows padded, at some sizes alone."
     ],
@@ -42,13 +47,13 @@ SIZES: tuple[Pair, ...] = ((224, 224), (384, 384), (512, 512), (800, 1344))
 class Cell:
     """One figure. published: as printed, None where it is not. source: of that. counted: here, exactly. apart: counted
     over published, less 1, where both are and rounding does not explain it. explained: why, where that is more than
-    1%. measured: by runs of ours."""
+    1%. ours: runs that have measured it."""
 
     published: float | int | None = None
     source: Source | None = None
     counted: float | None = None
     explained: str = ""
-    measured: str = ""
+    ours: tuple[Reached, ...] = ()
 
     @property
     def apart(self) -> float | None:
@@ -56,6 +61,11 @@ class Cell:
             return None
         digits = 0 if isinstance(self.published, int) else 1
         return 0.0 if round(self.counted, digits) == self.published else self.counted / self.published - 1
+
+    @property
+    def measured(self) -> str:
+        """What our runs have reached."""
+        return " / ".join(f"{run.score:.1f}" for run in self.ours)
 
 
 @dataclass(frozen=True)
@@ -80,13 +90,19 @@ class PaperTable:
         """Its heading."""
         return heading(self.number)
 
+    @property
+    def runs(self) -> list[Reached]:
+        """Those of ours that stand in it, each once."""
+        return list(dict.fromkeys(run for row in self.rows for cell in row.cells.values() for run in cell.ours))
 
-def build(names: Sequence[str], measured: Measured, say: Say) -> Iterator[PaperTable]:
-    """The tables of these `TABLES`; what is counted is told to `say` while it is."""
-    return (MAKERS[name](measured, say) for name in names)
+
+def build(names: Sequence[str], runs: Runs, say: Say) -> Iterator[PaperTable]:
+    """The tables of these `TABLES`, with what runs have reached where they have their rows; what is counted is told to
+    `say` while it is."""
+    return (MAKERS[name](runs, say) for name in names)
 
 
-def _classifiers(number: str, lines: Iterator[Line], measured: Measured, say: Say) -> PaperTable:
+def _classifiers(number: str, lines: Iterator[Line], runs: Runs, say: Say) -> PaperTable:
     rows = []
     for line in lines:
         say(f"counting {line.method}")
@@ -94,15 +110,16 @@ def _classifiers(number: str, lines: Iterator[Line], measured: Measured, say: Sa
         config = VARIANTS.get(line.model or "")
         context = "" if config is None else f"{carriers(config)} of {sum(config.depths)}"
         texts = {"timm": "yes" if _in_timm(line.model) else "–", "beyond": context}
-        rows.append(Row(line.method, line.model, texts, _cells("1", line, counted, measured)))
+        rows.append(Row(line.method, line.model, texts, _cells("1", line, counted, runs)))
     remarks = [
-        "timm: whether it has the model; the CSV has its name there.",
-        "beyond: blocks that attend beyond their own window at this size; the stages 3 and 4 are one window.",
+        "timm: whether it has the model; what it does not have, or not of this size, is not counted.",
+        "beyond: blocks of GC ViT that attend beyond their own window at this size; stages 3 and 4 are one window.",
+        BY_TORCH,
     ]
     return PaperTable(number, "ImageNet-1K at 224 px", rows, remarks)
 
 
-def _detectors(measured: Measured, say: Say) -> PaperTable:
+def _detectors(runs: Runs, say: Say) -> PaperTable:
     rows, lines = [], {(line.model, str(line.heads)): line for line in detect_cost.TABLE_2}
     for line in published.table_2():
         counted = {}
@@ -110,11 +127,11 @@ def _detectors(measured: Measured, say: Say) -> PaperTable:
             say(f"counting {line.heads} {line.method}")
             (row,) = detect_cost.rows([known])
             counted = {"M params": row.parameters / 1e6, "GFLOPs": row.macs / 1e9}
-        rows.append(Row(line.method, line.model, {"heads": line.heads}, _cells("2", line, counted, measured)))
-    return PaperTable("2", "COCO, Mask R-CNN and Cascade, 3× schedule", rows, [detect_cost.NOTE.replace("\n", " ")])
+        rows.append(Row(line.method, line.model, {"heads": line.heads}, _cells("2", line, counted, runs)))
+    return PaperTable("2", "COCO, Mask R-CNN and Cascade, 3× schedule", rows, [detect_cost.COUNTED, DEIT])
 
 
-def _segmenters(measured: Measured, say: Say) -> PaperTable:
+def _segmenters(runs: Runs, say: Say) -> PaperTable:
     rows, lines = [], {line.model: line for line in segment_cost.TABLE_3}
     for line in published.table_3():
         counted = {}
@@ -122,8 +139,8 @@ def _segmenters(measured: Measured, say: Say) -> PaperTable:
             say(f"counting UPerNet {line.method}")
             (row,) = segment_cost.rows([lines[line.model]])
             counted = {"M params": row.parameters / 1e6, "GFLOPs": row.macs / 1e9}
-        rows.append(Row(line.method, line.model, {}, _cells("3", line, counted, measured)))
-    return PaperTable("3", "ADE20K, UPerNet, crops of 512 px", rows, [segment_cost.TITLE])
+        rows.append(Row(line.method, line.model, {}, _cells("3", line, counted, runs)))
+    return PaperTable("3", "ADE20K, UPerNet, crops of 512 px", rows, [segment_cost.COUNTED, DEIT])
 
 
 def _table_s1() -> PaperTable:
@@ -141,13 +158,14 @@ def _each(values: Iterator[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _table_s3(measured: Measured) -> PaperTable:
+def _table_s3(runs: Runs) -> PaperTable:
     rows = []
     for local, whole, ema, top1, recipe in TABLE_S3:
         line = Line("GC ViT-T", recipe, {"top-1": top1}, {"": "gcvit"})
         texts = {"local batch": str(local), "global batch": str(whole), "EMA": "yes" if ema else "no", "recipe": recipe}
-        rows.append(Row("GC ViT-T", recipe, texts, _cells("S.3", line, {}, measured)))
-    return PaperTable("S.3", "moving average and batch size", rows)
+        rows.append(Row("GC ViT-T", recipe, texts, _cells("S.3", line, {}, runs)))
+    remarks = ["A run of ours with GC ViT-T, this batch and average stands here, whatever else it was trained with."]
+    return PaperTable("S.3", "moving average and batch size", rows, remarks)
 
 
 def _context() -> PaperTable:
@@ -164,27 +182,30 @@ def _context() -> PaperTable:
     return PaperTable("context", "where anything goes from window to window", rows, remarks)
 
 
-def _ablations(table: TableName, measured: Measured, say: Say) -> PaperTable:
+def _ablations(table: TableName, runs: Runs, say: Say) -> PaperTable:
     rows = []
     for line in ablation_lines(table):
         assert line.model is not None
         say(f"counting {line.model}")
-        rows.append(
-            Row(line.method, line.model, {"name": line.model}, _cells(table, line, cost_of(line.model), measured))
-        )
-    return PaperTable(table, ABLATION_TABLES[table], rows, REMARKS.get(table, ()))
+        rows.append(Row(line.method, line.model, {"name": line.model}, _cells(table, line, cost_of(line.model), runs)))
+    return PaperTable(table, ABLATION_TABLES[table], rows, [*REMARKS.get(table, ()), BY_TORCH])
 
 
-def _cells(table: str, line: Line, counted: Mapping[str, float], measured: Measured) -> dict[str, Cell]:
-    """Of the columns that are printed or counted, in the table's order."""
+def _cells(table: str, line: Line, counted: Mapping[str, float], runs: Runs) -> dict[str, Cell]:
+    """Of the columns that are printed or counted, in the table's order; an ablation's also of what runs have measured.
+
+    Where the paper's heads are not the line's own they are Cascade's."""
+    own = [run for run in runs if line.model in run.rows and run.heads in ("", line.heads or "cascade")]
     columns = dict.fromkeys([*(name for name in COUNTED if name in counted or name in line.values), *line.values])
+    if table in ABLATION_TABLES:
+        columns |= dict.fromkeys(run.column for run in own)
     return {
         column: Cell(
             line.values.get(column),
             line.source(column) if line.values.get(column) is not None else None,
             counted.get(column),
             EXPLAINED.get((table, line.method, column), ""),
-            measured.get((line.model or "", column), ""),
+            tuple(run for run in own if run.column == column),
         )
         for column in columns
     }
@@ -207,13 +228,13 @@ def _in_timm(model: str | None) -> bool:
     return model is not None and timm.is_model(model.removeprefix(TIMM))
 
 
-MAKERS: dict[str, Callable[[Measured, Say], PaperTable]] = {
-    "1": lambda m, s: _classifiers("1", published.table_1(), m, s),
+MAKERS: dict[str, Callable[[Runs, Say], PaperTable]] = {
+    "1": lambda r, s: _classifiers("1", published.table_1(), r, s),
     "2": _detectors,
     "3": _segmenters,
-    "S.1": lambda m, s: _table_s1(),
-    "S.3": lambda m, s: _table_s3(m),
-    "S.4": lambda m, s: _classifiers("S.4", published.table_1(whole=True), m, s),
-    "context": lambda m, s: _context(),
+    "S.1": lambda r, s: _table_s1(),
+    "S.3": lambda r, s: _table_s3(r),
+    "S.4": lambda r, s: _classifiers("S.4", published.table_1(whole=True), r, s),
+    "context": lambda r, s: _context(),
     **{name: partial(_ablations, name) for name in ABLATION_TABLES},
 }

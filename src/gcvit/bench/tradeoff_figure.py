@@ -1,6 +1,7 @@
-"""Figure 1 as a picture, for a column of a paper."""
+"""Figure 1 as a picture, for a column of a paper, or for its whole width."""
 
 from collections.abc import Sequence
+from math import ceil
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,12 +14,14 @@ from gcvit.engine.figures import FAINT, GREY, MARKS
 def draw(found: Sequence[Point]) -> Figure:
     """A panel for each cost that is known, with the Pareto front as a line; GC ViT's sizes are named."""
     costs = [cost for cost in COSTS if any(cost in point.costs for point in found)]
-    figure = Figure(figsize=(3.4, 2.1 * len(costs) + 0.9), layout="constrained")
-    panels = figure.subplots(len(costs), 1, squeeze=False)[:, 0]
+    across = 1 if len(costs) < 3 else 2
+    down = ceil(len(costs) / across)
+    figure = Figure(figsize=(3.4 * across, 2.1 * down + 0.9), layout="constrained")
+    panels = [figure.add_subplot(down, across, place) for place in range(1, len(costs) + 1)]
     for axes, cost in zip(panels, costs, strict=True):
         _panel(axes, found, cost)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize=7, loc="outside upper left", ncols=3)
+    figure.legend(handles, labels, frameon=False, fontsize=7, loc="outside upper left", ncols=3 * across)
     return figure
 
 

@@ -10,6 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 from gcvit.bench.settings import BudgetConfig
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table
+from gcvit.files import require_folder
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ def run(argv: Sequence[str]) -> None:
 
     settings, written = arguments.settings, []
     again = ["gcvit", "bench", "budget"]
+    if arguments.out is not None:
+        require_folder(arguments.out)
     with status() as progress:
         found = budget.run(arguments.model, settings, progress)
     if arguments.out is not None:

@@ -11,8 +11,8 @@ from tyro.conf import OmitArgPrefixes
 
 from gcvit.bench.settings import ComplexityConfig
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import facts, next_steps, say, status, table, write_figure
-from gcvit.files import write_json
+from gcvit.cli.output import facts, next_steps, say, status, table, write_data, write_figure
+from gcvit.files import require_folder
 
 if TYPE_CHECKING:
     from gcvit.bench.complexity import Growth, StageCost
@@ -35,6 +35,8 @@ def run(argv: Sequence[str]) -> None:
     from gcvit.engine.device import resolve_device
 
     device = resolve_device(arguments.settings.device)
+    if arguments.out is not None:
+        require_folder(arguments.out)
     with status() as progress:
         progress("counting attention")
         costs = stage_costs(arguments.settings)
@@ -47,8 +49,12 @@ def run(argv: Sequence[str]) -> None:
     say(f"\nby kind: Eq. 7 for local blocks, HW(3C² + 2hwC) for global ones; the count differs in {differing} of")
     say(f"{len(costs)} stages at {sizes} sizes, padding counted")
     table(["", ">per pixel", ">off the line", ">elsewhere", ">exponent"], [_growth(growth) for growth in found])
-    say("\nper pixel: multiply-adds, of the line that fits multiples of 224 px best; off the line: the")
-    say("farthest of these; elsewhere: of other sizes, with padding; exponent: of pixels, 1 is linear")
+    few = "that fits all sizes best, for there are no two multiples of 224 px"
+    fitted = {0: few, 1: few, 2: "through the two multiples of 224 px"}
+    line = fitted.get(found[0].multiples, "that fits multiples of 224 px best")
+    say(f"\nper pixel: multiply-adds, of the line {line};")
+    say("off the line: the farthest of these; elsewhere: of other sizes, with padding;")
+    say("exponent: of pixels, 1 is linear")
     if any(growth.measured for growth in found):
         table(["", ">px", ">ms", ">peak MB"], [row for growth in found for row in _spent(growth)])
         say()
@@ -74,7 +80,7 @@ def _growth(growth: Growth) -> list[str]:
 
 
 def _share(share: float) -> str:
-    return "no line" if abs(share) > 1 else f"{share + 0.0:+.1%}"
+    return "no line" if abs(share) > 1 else f"{round(share, 3) + 0.0:+.1%}"  # no minus before a zero
 
 
 def _spent(growth: Growth) -> list[list[str]]:
@@ -90,12 +96,12 @@ def _write(folder: Path, settings: ComplexityConfig, costs: Sequence[StageCost],
     from gcvit.bench.machine import machine
     from gcvit.engine.device import resolve_device
 
-    folder.mkdir(parents=True, exist_ok=True)
     content = {
         "settings": asdict(settings),
         "machine": machine(resolve_device(settings.device)),
         "attention": [asdict(cost) for cost in costs],
         "growth": [asdict(g) | {"line": g.line, "residual": g.residual, "exponent": g.exponent} for g in found],
     }
-    write_json(folder / "complexity.json", content)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_data(content, folder / "complexity.json")
     write_figure(draw(found), folder / "complexity")

@@ -10,6 +10,7 @@ from tyro.conf import OmitArgPrefixes
 from gcvit.bench.settings import SpeedConfig
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, status, table
+from gcvit.files import require_folder
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ def run(argv: Sequence[str]) -> None:
 
     settings, written = arguments.settings, []
     again = ["gcvit", "bench", "speed"]
+    if arguments.out is not None:
+        require_folder(arguments.out)
     with status() as progress:
         rows = speed.run(settings, progress)
     if arguments.out is not None:

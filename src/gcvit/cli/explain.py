@@ -17,7 +17,7 @@ from gcvit.cli.predict import find_images, result_names
 from gcvit.engine.fields import Range
 from gcvit.errors import UserError, require
 from gcvit.explain.settings import Cam, Choice, Format, Shown
-from gcvit.files import write_json
+from gcvit.files import require_folder, write_json
 from gcvit.model.config import LARGEST_SIDE, Pair, sides
 from gcvit.weights.resolve import resolve
 
@@ -93,6 +93,7 @@ def run(argv: Sequence[str]) -> int:
         opened = opened.resized(sides(arguments.size))
     files = find_images(arguments.images, arguments.out)
     names = result_names(files, arguments.out)
+    require_folder(arguments.out)
     others = beside(opened, arguments.beside, files) if arguments.reach else {}
     target = int(arguments.cls) if arguments.cls is not None and arguments.cls.isdecimal() else arguments.cls
     choice = Choice(

@@ -16,6 +16,7 @@ from gcvit.cli.predict import find_images
 from gcvit.engine.fields import Range
 from gcvit.errors import UserError
 from gcvit.export.formats import CODE, Format, Part
+from gcvit.files import require_folder
 from gcvit.model.config import Pair, check_sides, sides
 from gcvit.wording import percent
 
@@ -98,8 +99,7 @@ def _check(arguments: ExportModel) -> list[Pair]:
         raise UserError("--int8 needs --calibration FOLDER: pictures like those that the model will see")
     if arguments.calibration is not None and not arguments.int8:
         raise UserError("--calibration is for int8; add --int8, or give the folder as --images")
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise UserError(f"{arguments.out} is a file; give the name of a folder with --out")
+    require_folder(arguments.out)
     return sizes
 
 

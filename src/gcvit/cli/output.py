@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gcvit.engine.fields import flag
 from gcvit.engine.pace import Pace
-from gcvit.files import write_atomically
+from gcvit.files import write_atomically, write_json
 from gcvit.shell import as_typed, typed
 from gcvit.wording import harmless
 
@@ -157,6 +157,12 @@ def write_figure(figure: "Figure", stem: Path) -> None:
     for path in (stem.with_suffix(".png"), stem.with_suffix(".svg")):
         save_figure(figure, path, dpi=220)
         say(f"written: {path}")
+
+
+def write_data(content: object, path: Path) -> None:
+    """Write JSON, and say so."""
+    write_json(path, content)
+    say(f"written: {path}")
 
 
 def write_page(parts: Sequence[str], path: Path) -> None:

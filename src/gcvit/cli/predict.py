@@ -19,7 +19,7 @@ from gcvit.cli.output import complain, next_steps, say
 from gcvit.engine.fields import Range
 from gcvit.engine.settings import Precision
 from gcvit.errors import UserError
-from gcvit.files import write_json
+from gcvit.files import require_folder, write_json
 from gcvit.model.config import sides
 from gcvit.weights.resolve import resolve
 from gcvit.wording import harmless
@@ -77,7 +77,10 @@ def run(argv: Sequence[str]) -> int:
         raise UserError(f"--precision bf16: {arguments.model} computes in what it was exported in; leave it out")
     out = arguments.out if arguments.out is not None or not task.saves_answers else OUT
     files = find_images(arguments.images, out)
-    names = {} if out is None else result_names(files, out)
+    names = {}
+    if out is not None:
+        names = result_names(files, out)
+        require_folder(out)
 
     answers = opened.answers(
         files,
@@ -138,10 +141,8 @@ def result_names(files: Sequence[Path], out: Path) -> dict[Path, Path]:
     """For each file the path in `out` that its results' names begin with, each another one.
 
     Files of several folders keep what their paths differ in; two names that differ in their endings only keep these.
-    Raises UserError where results cannot be written, or would take the place of an image.
+    Raises UserError where results would take the place of an image.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give the name of a folder for the results")
     absolute = [Path(os.path.abspath(file)) for file in files]
     common = os.path.commonpath([file.parent for file in absolute])
     names = [file.relative_to(common) for file in absolute]

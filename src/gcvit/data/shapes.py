@@ -27,6 +27,7 @@ from gcvit.data.remarks import Remarks
 from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.data.textures import between, photograph, texture, tint
 from gcvit.errors import UserError
+from gcvit.files import require_folder
 
 BUILT_IN_PIXELS = (RGB8, PixelFormat(1))  # RGB and grey
 
@@ -242,13 +243,14 @@ class ShapesDataset(Drawings):
 def new_folder(root: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a folder beside ROOT to write to, which takes ROOT's name at the end: ROOT is whole or not there.
 
-    Raises UserError for a ROOT that is a file or not empty.
+    Raises UserError for a ROOT that is a file or not empty, and where none can be.
     """
     root = Path(root).absolute()
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file, not a folder")
     if root.is_dir() and any(root.iterdir()):
         raise UserError(f"{root} is not empty; choose another folder, or remove it first")
+    require_folder(root.parent)
     aside = root.parent / f".{root.name}.partial-{os.getpid()}"
     try:
         aside.mkdir(parents=True)

@@ -9,6 +9,7 @@ from typing import IO, Any, Literal
 
 from gcvit.engine.record import changes
 from gcvit.errors import UserError
+from gcvit.files import require_folder
 from gcvit.meta import CHECKPOINTS, CONFIG, newest_meta
 
 RUNS = Path("gcvit-runs")
@@ -44,7 +45,7 @@ def open_run(
     resume: auto goes on with a run whose data lie where they did, moved also where they lie elsewhere now.
     free: keys of the configuration that may have changed, since the weights do not depend on them.
 
-    Raises UserError for a folder that is a file, has something else in it, has a run that may not go on, that another
+    Raises UserError for a folder that cannot be, has something else in it, has a run that may not go on, that another
     process is writing, or whose configuration or data are others (with the differences). Writes nothing then.
     """
     if out is None:
@@ -73,8 +74,7 @@ def finished(folder: Path) -> bool:
 
 
 def _check(folder: Path, now: Mapping[str, Any], resume: Resume, free: Collection[str]) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; give the name of a new folder for the results")
+    require_folder(folder)
     if not folder.is_dir() or all(entry.name.startswith(".") for entry in folder.iterdir()):
         return
     if not _is_run(folder):

@@ -63,7 +63,7 @@ def check_same_model(config: RunConfig, ours: GCViTConfig, checkpoint: Checkpoin
             theirs = read_off(checkpoint)
         except UserError:
             return
-    if _structure(theirs) != _structure(ours):
+    if structure(theirs) != structure(ours):
         name, _ = nearest_variant(theirs)
         raise UserError(
             f"{checkpoint.origin} holds the weights of {name}, but model is {config.model}"
@@ -103,6 +103,8 @@ def layers(model: nn.Module) -> Layers:
     return found[:-1]  # nothing leads down from the last stage
 
 
-def _structure(config: GCViTConfig) -> tuple[object, ...]:
+def structure(config: GCViTConfig) -> tuple[object, ...]:
+    """What two configurations of one architecture have in common, whatever their image sizes, windows and rates."""
     design = (getattr(config, name) for name in ("blocks", *DESIGN))
-    return config.dim, config.depths, config.heads, config.mlp_ratio, config.layer_scale is None, *design
+    queries = config.query_mbconvs if config.generators else None
+    return config.dim, config.depths, config.heads, config.mlp_ratio, config.layer_scale is None, queries, *design

@@ -11,7 +11,7 @@ from gcvit.engine.figures import draw_curves, save_figure
 from gcvit.engine.folder import REPORT
 from gcvit.engine.run import run_events
 from gcvit.errors import UserError
-from gcvit.files import write_atomically, write_json
+from gcvit.files import require_folder, write_atomically, write_json
 from gcvit.meta import CONFIG
 from gcvit.tasks import page
 from gcvit.tasks.config import RunConfig
@@ -142,8 +142,7 @@ def write_csv(path: Path, table: CSV) -> None:
 
 
 def check_results_folder(folder: Path) -> None:
-    """Raise UserError where evaluations cannot be written: over a file, or among a training run's files."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; give the name of a folder for the results")
+    """Raise UserError where evaluations cannot be written, and among a training run's files."""
+    require_folder(folder)
     if (folder / CONFIG).exists():
         raise UserError(f"{folder} is a training run's folder; give another one for the results, such as {folder}/eval")
