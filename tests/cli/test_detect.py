@@ -1,6 +1,8 @@
 """Detection from the command line: what the tests of every task leave out."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,15 @@ def test_results_give_the_same_figures_elsewhere(gcvit: Command, detect_run: Pat
         theirs.summarize()
         assert ours[f"{name}_ap"] == pytest.approx(theirs.stats[0], abs=1e-12)
         assert ours[f"{name}_ap50"] == pytest.approx(theirs.stats[1], abs=1e-12)
+
+
+def test_annotations_that_are_called_as_a_runs_configuration_are_data(gcvit: Command, detect_scenes: Path) -> None:
+    shutil.copytree(detect_scenes, "data")
+    for part in ("train", "val"):
+        shutil.move(f"data/annotations/instances_{part}.json", f"data/{part}.json")
+    result = gcvit("doctor", "data", "--workers", 0)
+    assert result.code == 0, result.err
+    assert re.search(r"data for +detect", result.out)
 
 
 def test_a_repaired_copy(gcvit: Command, detect_scenes: Path) -> None:

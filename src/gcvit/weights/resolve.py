@@ -81,7 +81,8 @@ def resolve(source: str | Path | Source) -> Source:
 def holds_model(path: Path) -> bool:
     """Whether a run, a model's folder or a model's file lies at `path`, at a glance."""
     if path.is_dir():
-        return weights_in(path) is not None or (path / BEST / CONFIG_FILE).is_file() or _run_above(path) == path
+        run = (path / CONFIG).is_file() and (path / CHECKPOINTS).is_dir()  # annotations may be called train.json, too
+        return run or weights_in(path) is not None or (path / BEST / CONFIG_FILE).is_file()
     return path.is_file() and path.name.endswith(NOTHING_ELSE)
 
 
@@ -98,7 +99,7 @@ def _folder(folder: Path, name: str) -> Source:
         raise UserError(_unfinished(run, name))
     runs = sorted(str(best.parent.parent) for best in folder.glob(f"*/{BEST}/{CONFIG_FILE}"))
     if runs:
-        raise UserError(f"{name} holds several runs; give one of them: {', '.join(runs[-6:])}")
+        raise UserError(f"{name} holds several runs; give one of them: {listed(runs, 6)}")
     beneath = (f"*/{CONFIG_FILE}", f"snapshots/*/{CONFIG_FILE}")  # the second in the hub's cache
     models = sorted(str(config.parent) for pattern in beneath for config in folder.glob(pattern))
     if models:
