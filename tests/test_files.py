@@ -34,8 +34,10 @@ def test_a_folder_for_results_is_one_that_can_be_written_into(tmp_path: Path) ->
     require_folder(tmp_path / "not/there/yet")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for wrong, said in (
         (tmp_path / "file", "/file is a file; give the name of a folder"),
+        (tmp_path / "link", "/link is a file; give the name of a folder"),
         (tmp_path / "file/under/it", "/file is a file; give the name of a folder"),
         (Path("/proc/nothing"), "^/proc/nothing: no results can be written there"),
         (tmp_path / ("long" * 100), "File name too long"),

@@ -46,7 +46,7 @@ def require_folder(path: Path) -> None:
     """Raise UserError where no results can be written into a folder of this name, which need not be there yet: to be
     asked before the work that they take. Nothing is left behind."""
     try:
-        there = next(place for place in (path, *path.parents) if place.exists())
+        there = next(place for place in (path, *path.parents) if place.exists() or place.is_symlink())
         if there.is_dir():
             with TemporaryFile(dir=there):
                 return

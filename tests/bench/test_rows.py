@@ -28,6 +28,14 @@ def test_what_is_added_is_there_again(tmp_path: Path) -> None:
     assert Rows(path, {}, ("arm", "seed")).rows == read_rows(path) == [ROW]
 
 
+def test_data_that_an_older_file_has_as_they_were_typed_are_the_same(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Rows(tmp_path / "results.jsonl", {"data": "photos"}, ("arm",)).add({"arm": "local"})
+    assert len(Rows(tmp_path / "results.jsonl", {"data": f"{tmp_path}/photos"}, ("arm",)).rows) == 1
+    with pytest.raises(UserError, match="another budget: data"):
+        Rows(tmp_path / "results.jsonl", {"data": f"{tmp_path}/others"}, ("arm",))
+
+
 def test_a_folder_that_cannot_be_is_told_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     file = tmp_path / "file"

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gcvit.bench.cost import parameters
-from gcvit.bench.pyramids import SWIN_SIZES, SwinPyramid, pad_to, swin
+from gcvit.bench.pyramids import SWIN_SIZES, SwinPyramid, TimmPyramid, backbone, pad_to, swin
 from gcvit.bench.segment_peers import SmpSegmenter
+from gcvit.model import GCViT
 from gcvit.tasks.segment.segmenter import SegmentationModel, Segmenter
 from gcvit.tasks.segment.settings import UPerNetConfig
 
@@ -62,6 +63,13 @@ def test_every_parameter_gets_a_gradient(peer: Callable[[], SegmentationModel]) 
     loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     assert (output.auxiliary is None) == isinstance(model, SmpSegmenter)
+
+
+def test_what_is_called_timms_is_timms() -> None:
+    with torch.device("meta"):
+        assert isinstance(backbone("timm/gcvit_tiny", 64, None), TimmPyramid)
+        assert isinstance(backbone("gcvit_tiny", 64, None), GCViT)
+        assert isinstance(backbone("swin_tiny", 64, None), SwinPyramid)
 
 
 def test_swin_has_the_heads_of_ours() -> None:

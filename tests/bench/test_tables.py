@@ -249,7 +249,7 @@ def test_the_command(
     assert "tables S.2 5 --runs a b --format markdown" in shown.out
     assert "train classify table_5_conv_pool --help" in shown.out
     told = [line.partition("photos: ")[2] for line in shown.err.splitlines() if "not in these tables: my_run" in line]
-    assert told == ["they have no row of this model", "no row has its architecture (all ablations are gcvit_tiny's)"]
+    assert told == ["no row of this model has top-1", "no row has its architecture (all ablations are gcvit_tiny's)"]
     run(["--format", "csv"])
     assert capsys.readouterr().out.startswith("table,method,model,column,published")
     with pytest.raises(UserError, match="there is no table '6'; there are 1, 2, 3"):

@@ -63,6 +63,12 @@ def test_a_model_is_no_data(gcvit: Command, run_folder: Path, what: str) -> None
     place = run_folder / what
     assert result.message.endswith(f"{place} is a model, not data; `gcvit info {place}` describes it")
     assert gcvit("info", run_folder / what).code == 0
+    assert "is a model, not data" in gcvit("doctor", "--task", "classify", run_folder / what).err
+
+
+def test_annotations_as_xml_are_no_model(gcvit: Command) -> None:
+    Path("scene.xml").write_text("<annotation/>")
+    assert "is a model" not in gcvit("doctor", "scene.xml").err
 
 
 @pytest.mark.parametrize(
@@ -72,6 +78,7 @@ def test_a_model_is_no_data(gcvit: Command, run_folder: Path, what: str) -> None
         (("data", "index", "."), ".: no .tar files in it"),
         (("doctor", "none"), "none: no such folder"),
         (("doctor", ""), "the data have no name; give a folder or a file"),
+        (("doctor", __file__), f"{__file__}: not a tar archive"),
         (("doctor", ".", "--workers", "-1"), "--workers must be at least 0, not -1"),
     ],
 )

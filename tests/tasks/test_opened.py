@@ -151,6 +151,14 @@ def test_what_cannot_be_read_is_told_in_its_place(opened: Opened, files: list[Pa
         opened.predict(given, device="cpu")
 
 
+def test_pictures_that_are_numbered_are_several(opened: Opened, files: list[Path]) -> None:
+    class Album:
+        def __getitem__(self, index: int) -> Path:
+            return files[:2][index]
+
+    assert len(opened.predict(Album(), device="cpu", batch_size=np.int64(2))) == 2  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("pictures", "settings", "said"),
     [

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
-from gcvit.bench.contenders import SWIN, TIMM, TORCHVISION
+from gcvit.bench.contenders import SWIN, TORCHVISION
 from gcvit.bench.detect_cost import BOXES, CLASSES, IMG_SIZE, MASKS
 from gcvit.bench.pyramids import backbone
 from gcvit.model.config import Pair, Windows
@@ -84,7 +84,7 @@ def build_detector(name: str, kind: Kind, size: Pair, windows: Windows | None, d
         model = TorchvisionDetector(size, head)
         layers = [model.model.roi_heads.box_predictor.cls_score]
     else:
-        model = Detector(backbone(SWIN.get(name, name.removeprefix(TIMM)), IMG_SIZE, windows, drop_path), CLASSES, head)
+        model = Detector(backbone(SWIN.get(name, name), IMG_SIZE, windows, drop_path), CLASSES, head)
         layers = [box_head.classifier for box_head in model.roi_heads.box_heads]
     for layer in layers:
         with torch.no_grad():

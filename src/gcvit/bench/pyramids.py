@@ -22,13 +22,14 @@ STRIDES = [4, 8, 16, 32]
 
 
 def backbone(name: str, img_size: int, windows: Windows | None, drop_path: float | None = None) -> Backbone:
-    """One of ours, Swin with its windows of 7 tokens, or timm's, by its name, without weights. img_size: in pixels, and
-    windows: in tokens, of ours. drop_path: of ours, None for the variant's, and of Swin."""
+    """One of ours, Swin with its windows of 7 tokens, or timm's, by its name, without weights; timm/NAME is timm's
+    though it be called as one of ours. img_size: in pixels, and windows: in tokens, of ours. drop_path: of ours, None
+    for the variant's, and of Swin."""
     if name.startswith("gcvit"):
         return create_model(name, img_size=img_size, windows=windows, head=False, drop_path=drop_path)
     if name in SWIN_SIZES:
         return SwinPyramid(swin(*SWIN_SIZES[name], drop_path=drop_path or 0.0))
-    return TimmPyramid(name)
+    return TimmPyramid(name.removeprefix("timm/"))
 
 
 class SwinPyramid(nn.Module):

@@ -1,6 +1,7 @@
 """A file of results, a line a run, that survives a stop: what is in it is not run again."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,10 @@ class Rows:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.rows = read_rows(path, keys)
         for row in self.rows:
-            if changes := differences(row["budget"], budget):
+            theirs = row["budget"]
+            if theirs.get("data"):  # older files have it as it was typed
+                theirs = {**theirs, "data": os.path.realpath(theirs["data"])}
+            if changes := differences(theirs, budget):
                 raise UserError(
                     f"{path} has results of another budget: {'; '.join(changes)}; give another folder, or the same "
                     "settings"

@@ -27,7 +27,7 @@ SHORTER = (  # what tyro says, and what we say for it
         r"Error parsing (\S+): no type matching (.+) could be instantiated from \[(.*?)\]\. Got errors:.*",
         r"\1: \3 is no \2",
     ),
-    (r"Error parsing [A-Z][a-z]\w*: ", ""),  # of a dataclass, in whose name we said it ourselves
+    (r"Error parsing (?:[A-Z][a-z]|[a-z])[\w.]*: ", ""),  # of a dataclass, of which we have said it ourselves
     (r"Error parsing (\S+): ", r"\1: "),
     (r"invalid literal for int\(\) with base 10: (.+)", r"\1 is no whole number"),
     (r"could not convert string to float: (.+)", r"\1 is no number"),

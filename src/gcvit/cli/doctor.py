@@ -54,16 +54,17 @@ class Doctor(ReadsPictures):
 def run(argv: Sequence[str]) -> int:
     """Examine and show. Returns 1 when something must be mended."""
     words, name = leading(argv), given("--task", argv)
-    if "" in words[:1]:
+    if words[:1] == [""]:
         raise UserError("the data have no name; give a folder or a file")
-    if words and holds_model(Path(words[0])):
-        raise UserError(f"{words[0]} is a model, not data; `{typed(['gcvit', 'info', Path(words[0])])}` describes it")
     if name is not None:
         task = task_named(name)
     else:
         arguments = checked(Doctor, "doctor", argv, "reading")
         task = task_of_data(Path(words[0]) if words else arguments.data)
     arguments = parse(with_parts(Doctor, reading=task.reading()), "doctor", argv)
+    if holds_model(arguments.data):
+        info = typed(["gcvit", "info", arguments.data])
+        raise UserError(f"{arguments.data} is a model, not data; `{info}` describes it")
     if arguments.fix is not None:
         return _repair(task, arguments.data, arguments.fix)
     from gcvit.engine.device import cores

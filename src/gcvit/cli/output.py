@@ -193,7 +193,8 @@ def flags_of(settings: Any, usual: Any, **fields_of: str) -> list[object]:
 def longer(out: Path, before: int, steps: int) -> Path:
     """A folder beside `out`, whose runs have `before` steps, for the same with more of them: ablations-2000 beside
     ablations, and ablations-8000 beside that."""
-    return Path(f"{str(out).removesuffix(f'-{before}')}-{steps}")
+    named = out if out.name else out.absolute()  # the folder that one is in has none
+    return Path(f"{str(named).removesuffix(f'-{before}')}-{steps}")
 
 
 def next_steps(*commands: Sequence[object]) -> None:

@@ -57,8 +57,8 @@ def run(argv: Sequence[str]) -> None:
     placed = {one for shown in found for one in shown.runs}
     for one in runs:
         if one not in placed:
-            row = "row of this model" + (" with these heads" if one.heads else "")
-            why = f"they have no {row}" if one.rows else "no row has its architecture (all ablations are gcvit_tiny's)"
+            row = f"no row of this model{' with these heads' if one.heads else ''} has {one.column}"
+            why = row if one.rows else "no row has its architecture (all ablations are gcvit_tiny's)"
             complain(f"not in these tables: {one.folder}, {one.trained}: {why}")
     if arguments.format != "terminal":
         say_lines(FORMATS[arguments.format](found))

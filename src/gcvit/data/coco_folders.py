@@ -56,8 +56,6 @@ def find_coco(root: str | Path) -> Layout:
     """
     root = Path(root)
     if root.is_file():
-        if root.suffix.lower() != ".json":
-            raise UserError(f"{root}: not an annotation file (.json)")
         above = root.absolute().parent
         return Layout({WHOLE: root}, above.parent if above.name.lower() in ANNOTATIONS else above)
     if not root.is_dir():

@@ -17,7 +17,7 @@ from gcvit.data.loading import LoadingFailed, why_loading_failed
 from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
 from gcvit.engine.config import save_config
 from gcvit.engine.device import resolve_device
-from gcvit.engine.folder import LOG, Resume, RunFolder, check_folder, open_run
+from gcvit.engine.folder import LOG, RUNS, Resume, RunFolder, check_folder, open_run
 from gcvit.engine.log import RunLog, is_drawable, read_log
 from gcvit.engine.loop import Plan, fit
 from gcvit.engine.mending import Trained, mend
@@ -30,6 +30,7 @@ from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
 from gcvit.engine.stopping import Stopped, StopRequest
 from gcvit.errors import UserError
+from gcvit.files import require_folder
 from gcvit.meta import CHECKPOINTS, CONFIG, last_results, newest_meta, read_meta
 
 
@@ -255,4 +256,6 @@ def check_out(config: Settings, out: str | Path | None, *, resume: Resume) -> Re
         resume = "auto"
     if out is not None:
         distributed.on_main(lambda: check_folder(out, settings_of(config), resume=resume, free=config.free))
+    else:
+        distributed.on_main(lambda: require_folder(RUNS))
     return resume

@@ -296,7 +296,7 @@ class WindowAttention(nn.Module):
         return bias.masked_fill(hidden[:, None], float("-inf"))
 
 
-EQUATION_6 = ("project", "queries_keys_values", "attend", "weights", "in_windows", "on_pieces", "traced")
+EQUATION_6 = ("project", "queries_keys_values", "attend", "weights", "in_windows", "on_pieces", "traced", "mask")
 
 
 class LocalAttention(WindowAttention):

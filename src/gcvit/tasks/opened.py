@@ -7,6 +7,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import groupby
+from numbers import Integral
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -154,7 +155,8 @@ class Opened:
 
         Raises UserError for the first picture that cannot be read; `answers` goes on.
         """
-        one = isinstance(pictures, Given) or not isinstance(pictures, Iterable)
+        several = hasattr(pictures, "__iter__") or hasattr(pictures, "__getitem__")
+        one = isinstance(pictures, Given) or not several
         given: list[Given] = [pictures] if one else list(pictures)  # type: ignore[arg-type,list-item]
         answers = self.answers(
             given, looks=looks, telling=telling, batch_size=batch_size, device=device, precision=precision
@@ -184,7 +186,7 @@ class Opened:
         telling = task.telling() if telling is None else telling
         for key, value, kind in (("looks", looks, task.looks), ("telling", telling, task.telling)):
             require(isinstance(value, kind), key, value, f"a {kind.__name__}, or None")
-        fits = batch_size is None or (isinstance(batch_size, int) and batch_size > 0)
+        fits = batch_size is None or (isinstance(batch_size, Integral) and batch_size > 0)
         require(fits, "batch_size", batch_size, "a whole number of at least 1, or None")
         require(precision in get_args(Precision), "precision", precision, " or ".join(get_args(Precision)))
         transform, model = task.transform(self, looks), self.folded.to(where).eval()

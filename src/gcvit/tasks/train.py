@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -122,11 +122,19 @@ def train(
     )
 
 
-def _start(
-    task: Task, config: RunConfig, device: torch.device, check: Callable[[RunConfig], Resume]
-) -> tuple[RunConfig, Resume, Data, Plan, Opened, list[str]]:
-    """Open the data and make the model; the last is what a person should know of it. The checkpoint that it starts from
-    is read once, here, and let go.
+class _Start(NamedTuple):
+    """What a run starts from. notes: what a person should know of it."""
+
+    config: RunConfig
+    resume: Resume
+    data: Data
+    plan: Plan
+    opened: Opened
+    notes: list[str]
+
+
+def _start(task: Task, config: RunConfig, device: torch.device, check: Callable[[RunConfig], Resume]) -> _Start:
+    """Open the data and make the model. The checkpoint that it starts from is read once, here, and let go.
 
     check: see `check_out`.
     """
@@ -140,7 +148,7 @@ def _start(
     opened, notes = task.build(config, data, plan, checkpoint)
     notes += prepare_to_train(opened.model, config)
     check_parts(opened.model, config.optim)
-    return config, resume, data, plan, opened, notes
+    return _Start(config, resume, data, plan, opened, notes)
 
 
 def make_plan(config: RunConfig, images: int, device: torch.device) -> Plan:

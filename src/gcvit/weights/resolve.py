@@ -27,8 +27,8 @@ SUFFIXES: dict[Format, str] = {
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE, PICKLED_FILE = "model.safetensors", "pytorch_model.bin"
 
-FILE_SUFFIXES = (".pth", ".tar", ".pt", ".safetensors", ".bin", ".ckpt", ".json", *SUFFIXES.values())
-NOTHING_ELSE = (".pth", ".pth.tar", ".pt", ".safetensors", ".bin", ".ckpt", *SUFFIXES.values())  # but models
+MODEL_SUFFIXES = (".pth", ".pth.tar", ".pt", ".safetensors", ".bin", ".ckpt", *SUFFIXES.values())  # of nothing else
+FILE_SUFFIXES = (*MODEL_SUFFIXES, ".tar", ".json")
 ARCHIVE = re.compile(r"((?<!\.pth)(?<!\.pt)\.tar|\.(tgz|tbz2?|txz|zip|7z|rar|gz|bz2|xz|zst))$", re.IGNORECASE)
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 HUB_ID = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>(?!.*\.\.)[\w./-]+))?")
@@ -83,7 +83,8 @@ def holds_model(path: Path) -> bool:
     if path.is_dir():
         run = (path / CONFIG).is_file() and (path / CHECKPOINTS).is_dir()  # annotations may be called train.json, too
         return run or weights_in(path) is not None or (path / BEST / CONFIG_FILE).is_file()
-    return path.is_file() and path.name.endswith(NOTHING_ELSE)
+    described = path.suffix == ".xml" and not path.with_suffix(".bin").is_file()  # annotations are, too
+    return path.is_file() and path.name.endswith(MODEL_SUFFIXES) and not described
 
 
 def _folder(folder: Path, name: str) -> Source:

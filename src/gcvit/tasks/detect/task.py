@@ -83,6 +83,8 @@ class Detect(Task):
     def recognises(self, path: Path) -> bool:
         from gcvit.data.coco_folders import find_coco
 
+        if path.is_file() and path.suffix.lower() != ".json":
+            return False
         try:
             find_coco(path)
         except UserError:

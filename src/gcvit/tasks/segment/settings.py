@@ -82,6 +82,8 @@ class Looks(SegmentLooks):
     averaged.
     """
 
+    mode: Mode = "whole"
+    """whole, or slide: in windows"""
     window: Pair = (512, 512)
     """(height, width) in pixels"""
 
@@ -90,6 +92,10 @@ class Looks(SegmentLooks):
         super().__post_init__()
         if min(self.window) < SMALLEST_SIDE:
             raise UserError(f"window {by(self.window)}: the model sees {SMALLEST_SIDE} pixels a side at least")
+
+    def of(self, opened: "Opened") -> "Looks":
+        """Itself: it has its window."""
+        return self
 
     @property
     def steps(self) -> Pair:
