@@ -30,7 +30,9 @@ def test_what_is_added_is_there_again(tmp_path: Path) -> None:
 
 def test_data_that_an_older_file_has_as_they_were_typed_are_the_same(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Rows(tmp_path / "results.jsonl", {"data": "photos"}, ("arm",)).add({"arm": "local"})
+    typed = json.dumps({"arm": "local", "budget": {"data": "photos"}}) + "\n"
+    (tmp_path / "results.jsonl").write_text(typed)
+    assert len(Rows(tmp_path / "results.jsonl", {"data": "photos"}, ("arm",)).rows) == 1
     assert len(Rows(tmp_path / "results.jsonl", {"data": f"{tmp_path}/photos"}, ("arm",)).rows) == 1
     with pytest.raises(UserError, match="another budget: data"):
         Rows(tmp_path / "results.jsonl", {"data": f"{tmp_path}/others"}, ("arm",))

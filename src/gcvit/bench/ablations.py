@@ -2,7 +2,6 @@
 paper's direction? All rows have the same pictures, steps and recipe, and costs that stand to each other as the paper's.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log, log2
@@ -147,9 +146,8 @@ def run_ablations(
     found = task_named(task)
     config = settings(found, budget, data, device, workers)
     fixed = {key: value for key, value in as_dict(config).items() if key not in config.free}
-    place = None if data is None else os.path.realpath(data)  # however it is spelled, and from wherever
     where = resolve_device(device)  # on whose kind the precision depends
-    fixed |= {"task": task, "dim": budget.dim, "deep": budget.deep, "data": place, "device": where.type}
+    fixed |= {"task": task, "dim": budget.dim, "deep": budget.deep, "data": data, "device": where.type}
     rows = Rows(folder / RESULTS, fixed, KEYS)
     require_folder(folder / LOGS)
     (folder / LOGS).mkdir(exist_ok=True)

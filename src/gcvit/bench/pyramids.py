@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
+from gcvit.bench.contenders import TIMM
 from gcvit.factory import create_model
 from gcvit.model.config import Windows
 from gcvit.model.gcvit import Images, Map
@@ -29,7 +30,7 @@ def backbone(name: str, img_size: int, windows: Windows | None, drop_path: float
         return create_model(name, img_size=img_size, windows=windows, head=False, drop_path=drop_path)
     if name in SWIN_SIZES:
         return SwinPyramid(swin(*SWIN_SIZES[name], drop_path=drop_path or 0.0))
-    return TimmPyramid(name.removeprefix("timm/"))
+    return TimmPyramid(name.removeprefix(TIMM))
 
 
 class SwinPyramid(nn.Module):

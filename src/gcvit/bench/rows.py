@@ -25,15 +25,12 @@ class Rows:
     """
 
     def __init__(self, path: Path, budget: Mapping[str, Any], keys: Sequence[str]) -> None:
-        self.path, self.budget, self.keys = path, dict(budget), keys
+        self.path, self.budget, self.keys = path, _placed(budget), keys
         require_folder(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.rows = read_rows(path, keys)
         for row in self.rows:
-            theirs = row["budget"]
-            if theirs.get("data"):  # older files have it as it was typed
-                theirs = {**theirs, "data": os.path.realpath(theirs["data"])}
-            if changes := differences(theirs, budget):
+            if changes := differences(_placed(row["budget"]), self.budget):
                 raise UserError(
                     f"{path} has results of another budget: {'; '.join(changes)}; give another folder, or the same "
                     "settings"
@@ -55,6 +52,12 @@ class Rows:
         except KeyboardInterrupt as stop:
             kept = f"{self.path} has {plural(len(self.rows), 'finished run')}; the same command goes on."
             raise KeyboardInterrupt(kept) from stop
+
+
+def _placed(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """With the place of the data, however it is spelled, and from wherever; files may have it as it was typed."""
+    data = budget.get("data")
+    return {**budget, "data": os.path.realpath(data)} if data else dict(budget)
 
 
 def read_rows(path: Path, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
