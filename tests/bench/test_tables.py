@@ -42,8 +42,9 @@ def silent(text: str) -> None:
     pass
 
 
-def reached(*rows: str, column: str = "top-1", heads: str = "", score: float = 61.0) -> Reached:
-    return Reached(Path("my_run"), rows, column, heads, score, "gcvit_tiny, 224×224 px, photos")
+def reached(*rows: str, heads: str = "", **scores: float) -> Reached:
+    named = {name.replace("_", " "): score for name, score in scores.items()} or {"top-1": 61.0}
+    return Reached(Path("my_run"), rows, heads, named, "gcvit_tiny, 224×224 px, photos")
 
 
 @pytest.fixture(scope="module")
@@ -172,13 +173,13 @@ def test_where_runs_stand(uncounted: None) -> None:
     """A detector's by its heads, and the ablations' are Cascade's; of any task beside an ablation; and by batch and
     moving average."""
     runs = [
-        reached("gcvit_tiny", column="AP box", heads="mask-rcnn", score=1),
-        reached("gcvit_tiny", column="AP box", heads="cascade", score=2),
-        reached("gcvit_tiny", "table_s3_32", score=3),
-        reached("gcvit_tiny", column="mIoU", score=4),
-        reached("table_4_reparam_7", column="mIoU", score=5),
-        reached("open_no_bias", column="AP box", heads="cascade", score=6),
-        reached(column="mIoU", score=7),
+        reached("gcvit_tiny", heads="mask-rcnn", AP_box=1),  # boxes alone were measured
+        reached("gcvit_tiny", heads="cascade", AP_box=2, box_50=2.5, AP_mask=1.5),
+        reached("gcvit_tiny", "table_s3_32"),
+        reached("gcvit_tiny", mIoU=4),
+        reached("table_4_reparam_7", mIoU=5),
+        reached("open_no_bias", heads="cascade", AP_box=6, box_50=6.5),
+        reached(mIoU=7),
     ]
     found = {
         (table.number, row.texts.get("heads", ""), row.method.strip(), column): cell.measured
@@ -191,12 +192,15 @@ def test_where_runs_stand(uncounted: None) -> None:
     assert found == {
         ("2", "mask-rcnn", "GC ViT-T", "AP box"): "1.0",
         ("2", "cascade", "GC ViT-T", "AP box"): "2.0",
+        ("2", "cascade", "GC ViT-T", "box 50"): "2.5",
+        ("2", "cascade", "GC ViT-T", "AP mask"): "1.5",
         ("3", "", "GC ViT-T", "mIoU"): "4.0",
-        (*last, "top-1"): "3.0",
+        (*last, "top-1"): "61.0",
         (*last, "AP box"): "2.0",
+        (*last, "AP mask"): "1.5",
         (*last, "mIoU"): "4.0",
         ("4", "", "(the same, stage 3 with windows of 7)", "mIoU"): "5.0",
-        ("S.3", "", "GC ViT-T", "top-1"): "3.0",
+        ("S.3", "", "GC ViT-T", "top-1"): "61.0",
         ("open", "", "no position bias", "AP box"): "6.0",
     }
 
@@ -240,7 +244,7 @@ def test_the_command(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr("gcvit.bench.tables.build", lambda names, runs, say: asked.extend(names) or some)
-    runs = [reached("table_5_conv_pool"), reached("gcvit_base", score=1), reached(score=2)]
+    runs = [reached("table_5_conv_pool"), reached("gcvit_base"), reached()]
     monkeypatch.setattr("gcvit.bench.measured.measured_in", lambda folders: runs)
     run(["s.2", "5", "S.2", "--runs", "a", "b"])
     shown = capsys.readouterr()
@@ -274,8 +278,12 @@ def test_the_score_of_a_run(tmp_path: Path, task: Task, tiny: RunConfig) -> None
     metrics = dict.fromkeys(task.curves, 0.1) | {task.score: 0.4567}
     save_file({"weight": torch.zeros(1)}, best / WEIGHTS_FILE, {"metrics": json.dumps(metrics)})
     (found,) = measured_in([tmp_path, tmp_path])
-    assert (found.rows, found.score) == (("table_4_swin",), pytest.approx(45.67))
-    assert found.column in published.SCORES
+    assert found.rows == ("table_4_swin",)
+    column, *others = found.scores
+    assert found.scores[column] == pytest.approx(45.67)
+    assert column in published.SCORES
+    assert all(found.scores[name] == pytest.approx(10) for name in others)
+    assert others == (["box 50", "AP mask"] if task.name == "detect" else [])  # of what this run has measured
     assert found.heads == ("mask-rcnn" if task.name == "detect" else "")
     heads = f"{found.heads}, " if found.heads else ""
     assert found.trained == f"gcvit_pico, table_4_swin, {heads}224×224 px, built-in images"

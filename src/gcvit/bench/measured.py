@@ -1,13 +1,13 @@
 """What runs of ours have reached, and whose rows of the paper's tables they are runs of."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import safe_open
 
-from gcvit.bench.published import TABLE_S3
+from gcvit.bench.published import APS, TABLE_S3
 from gcvit.errors import UserError
 from gcvit.factory import variant
 from gcvit.meta import BEST
@@ -22,25 +22,29 @@ from gcvit.weights.reading import read_hub_config
 from gcvit.weights.resolve import WEIGHTS_FILE
 from gcvit.wording import by
 
-# The column of the paper's tables in which a task's score stands.
-COLUMNS = {"classify": "top-1", "segment": "mIoU", "detect": "AP box"}
+# The columns of the paper's tables in which a task's metrics stand, its score first.
+COLUMNS = {
+    "classify": {"top-1": "top1"},
+    "segment": {"mIoU": "miou"},
+    "detect": dict(zip(APS, ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"), strict=True)),
+}
 
 
 @dataclass(frozen=True)
 class Reached:
     """What a run has reached. rows: the models, ablations and recipes of the tables that it is a run of; none where its
-    architecture is none's. column: in which its score stands. heads: a detector's, else "". score: its best, in per
+    architecture is none's. heads: a detector's, else "". scores: its best weights' by column, its task's first, in per
     cent. trained: what was trained on what, in words."""
 
     folder: Path
     rows: tuple[str, ...]
-    column: str
     heads: str
-    score: float
+    scores: Mapping[str, float] = field(hash=False)
     trained: str
 
     def __str__(self) -> str:
-        return f"{self.score:.1f} {self.column}: {self.folder}, {self.trained}"
+        scores = ", ".join(f"{score:.1f} {column}" for column, score in self.scores.items())
+        return f"{scores}: {self.folder}, {self.trained}"
 
 
 def measured_in(folders: Sequence[Path]) -> list[Reached]:
@@ -68,7 +72,9 @@ def _reached(folder: Path) -> Reached:
     data = "built-in images" if config.data is None else Path(config.data).name
     parts = (config.model, config.ablation, heads, f"{by(model.img_size)} px", windows, data)
     rows = rows_of(config, model)
-    return Reached(folder, rows, COLUMNS[task.name], heads, 100 * metrics[task.score], ", ".join(filter(None, parts)))
+    known = {column: metrics.get(name) for column, name in COLUMNS[task.name].items()}
+    scores = {column: 100 * value for column, value in known.items() if value is not None}
+    return Reached(folder, rows, heads, scores, ", ".join(filter(None, parts)))
 
 
 def rows_of(config: RunConfig, model: GCViTConfig) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from gcvit.bench.contenders import TIMM
 from gcvit.bench.context import carriers
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.measured import Reached
-from gcvit.bench.published import EXPLAINED, TABLE_S1, TABLE_S3, Line, Source
+from gcvit.bench.published import EXPLAINED, SCORES, TABLE_S1, TABLE_S3, Line, Source
 from gcvit.factory import create_model
 from gcvit.model import VARIANTS, GCViT
 from gcvit.model.config import Pair
@@ -47,13 +47,14 @@ SIZES: tuple[Pair, ...] = ((224, 224), (384, 384), (512, 512), (800, 1344))
 class Cell:
     """One figure. published: as printed, None where it is not. source: of that. counted: here, exactly. apart: counted
     over published, less 1, where both are and rounding does not explain it. explained: why, where that is more than
-    1%. ours: runs that have measured it."""
+    1%. ours: runs that have measured it; measured: what they have reached."""
 
     published: float | int | None = None
     source: Source | None = None
     counted: float | None = None
     explained: str = ""
     ours: tuple[Reached, ...] = ()
+    measured: str = ""
 
     @property
     def apart(self) -> float | None:
@@ -61,11 +62,6 @@ class Cell:
             return None
         digits = 0 if isinstance(self.published, int) else 1
         return 0.0 if round(self.counted, digits) == self.published else self.counted / self.published - 1
-
-    @property
-    def measured(self) -> str:
-        """What our runs have reached."""
-        return " / ".join(f"{run.score:.1f}" for run in self.ours)
 
 
 @dataclass(frozen=True)
@@ -198,17 +194,19 @@ def _cells(table: str, line: Line, counted: Mapping[str, float], runs: Runs) -> 
     own = [run for run in runs if line.model in run.rows and run.heads in ("", line.heads or "cascade")]
     columns = dict.fromkeys([*(name for name in COUNTED if name in counted or name in line.values), *line.values])
     if table in ABLATION_TABLES:
-        columns |= dict.fromkeys(run.column for run in own)
-    return {
-        column: Cell(
+        columns |= dict.fromkeys(name for name in SCORES for run in own if name in run.scores)
+    cells = {}
+    for column in columns:
+        ours = tuple(run for run in own if column in run.scores)
+        cells[column] = Cell(
             line.values.get(column),
             line.source(column) if line.values.get(column) is not None else None,
             counted.get(column),
             EXPLAINED.get((table, line.method, column), ""),
-            tuple(run for run in own if run.column == column),
+            ours,
+            " / ".join(f"{run.scores[column]:.1f}" for run in ours),
         )
-        for column in columns
-    }
+    return cells
 
 
 @cache

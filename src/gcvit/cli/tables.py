@@ -57,7 +57,7 @@ def run(argv: Sequence[str]) -> None:
     placed = {one for shown in found for one in shown.runs}
     for one in runs:
         if one not in placed:
-            row = f"no row of this model{' with these heads' if one.heads else ''} has {one.column}"
+            row = f"no row of this model{' with these heads' if one.heads else ''} has {next(iter(one.scores))}"
             why = row if one.rows else "no row has its architecture (all ablations are gcvit_tiny's)"
             complain(f"not in these tables: {one.folder}, {one.trained}: {why}")
     if arguments.format != "terminal":
