@@ -47,6 +47,10 @@ def test_another_size_changes_the_windows(gcvit: Command) -> None:
     assert result.code == 0, result.err
     assert "384×384" in result.out
     assert "24×24" in result.out  # the third stage's window, as in the published models at 384
+    result = gcvit("info", "gcvit_tiny", "--size", "224x448")
+    assert result.code == 0, result.err
+    assert "for one image of 224×448" in result.out
+    assert "14×28" in result.out
 
 
 def test_a_run(gcvit: Command, example: Example) -> None:
@@ -101,7 +105,8 @@ def test_an_ablation_says_in_what_it_differs(gcvit: Command) -> None:
     assert "design" not in gcvit("info", "gcvit_tiny").out
 
 
-def test_a_size_below_32(gcvit: Command) -> None:
-    result = gcvit("info", "gcvit_tiny", "--size", "31")
+@pytest.mark.parametrize(("size", "said"), [("31", "at least 32 px"), ("64x31", "at least 32 px"), ("big", "800x1344")])
+def test_a_size_that_cannot_be(gcvit: Command, size: str, said: str) -> None:
+    result = gcvit("info", "gcvit_tiny", "--size", size)
     assert result.code == 2
-    assert "32" in result.err
+    assert said in result.err

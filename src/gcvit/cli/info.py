@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, table
-from gcvit.engine.fields import Range
 from gcvit.errors import UserError
 from gcvit.export.formats import BACKBONE, CODE
-from gcvit.model.config import LARGEST_SIDE, SMALLEST_SIDE, STAGES, GCViTConfig
+from gcvit.model.config import STAGES, GCViTConfig, Pair, check_sides, sides
 from gcvit.model.variants import VARIANTS
 from gcvit.tasks.classify import CLASSIFY
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
@@ -37,25 +36,27 @@ class Info:
     model: Positional[str | None] = None
     """a model's name, a run's folder, a checkpoint file, a model's folder or a file of `gcvit export`; left out: list
     all models"""
-    size: Annotated[int | None, Range(SMALLEST_SIDE, LARGEST_SIDE)] = None
-    """side of the image in pixels to choose windows for, at least 32; none: the model's own"""
+    size: str | None = None
+    """side of the image in pixels to choose windows for, or HEIGHTxWIDTH, at least 32; none: the model's own"""
 
 
 def run(argv: Sequence[str]) -> None:
     """Print the list or the description."""
     arguments = parse(Info, "info", argv)
-    source = arguments.model
+    source, size = arguments.model, None if arguments.size is None else sides(arguments.size)
+    if size is not None:
+        check_sides(*size)
     if source is None:
-        _list(arguments.size)
+        _list(size)
     elif not Path(source).exists() and source in (*CATALOGUE, *VARIANTS):
-        _published(source, arguments.size)
+        _published(source, size)
     elif resolve(source).kind == "exported file":
-        _exported(Path(source), arguments.size)
+        _exported(Path(source), size)
     else:
-        _trained(source, arguments.size)
+        _trained(source, size)
 
 
-def _list(size: int | None) -> None:
+def _list(size: Pair | None) -> None:
     from gcvit.bench.cost import parameters
 
     rows = []
@@ -69,7 +70,7 @@ def _list(size: int | None) -> None:
     next_steps(["gcvit", "info", "gcvit_tiny"], ["gcvit", "predict", "gcvit_tiny", "photo.jpg"])
 
 
-def _published(source: str, size: int | None) -> None:
+def _published(source: str, size: Pair | None) -> None:
     """A variant, or a row of the catalogue, whose weights are not fetched for it."""
     entry = CATALOGUE.get(source) or default_entry(source)
     name = source if entry is None else entry.model
@@ -86,7 +87,7 @@ def _published(source: str, size: int | None) -> None:
     next_steps(["gcvit", "predict", source, "photo.jpg"], ["gcvit", "eval", source, "--data", "IMAGENET"])
 
 
-def _trained(source: str, size: int | None) -> None:
+def _trained(source: str, size: Pair | None) -> None:
     from gcvit.opening import open as open_model
     from gcvit.tasks.backbone import backbone_of
 
@@ -122,7 +123,7 @@ def _is_of_a_run(source: str, task: Task) -> bool:
         return False
 
 
-def _exported(path: Path, size: int | None) -> None:
+def _exported(path: Path, size: Pair | None) -> None:
     if size is not None:
         raise UserError(f"--size: {path} takes one size; leave it out")
     from gcvit.export.sidecar import read_sidecar
@@ -178,7 +179,7 @@ def _origin(entry: CatalogueEntry) -> Facts:
     ]
 
 
-def _without_weights(name: str, size: int | None) -> GCViT:
+def _without_weights(name: str, size: Pair | None) -> GCViT:
     """The model on torch's meta device: shapes without numbers, at once even for the largest."""
     import torch
 
