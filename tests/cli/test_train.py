@@ -87,6 +87,14 @@ def test_flags_win_over_the_file_over_the_recipe(gcvit: Command, monkeypatch: py
     assert len(task.recipes) > 1
 
 
+def test_the_config_of_another_task_is_told_as_such(gcvit: Command, example: Example) -> None:
+    for task in TASKS:
+        result = gcvit("train", task.name, "--config", example.run / "train.json", "--data", "nowhere")
+        assert result.code == 2
+        hint = f"; the file fits gcvit train {example.task}"
+        assert result.err.strip().endswith(hint) == (task.name != example.task), result.err
+
+
 def test_the_config_of_a_run_repeats_it_in_a_folder_of_its_own(gcvit: Command, example: Example) -> None:
     result = gcvit("train", example.task, "--config", example.run / "train.json")
     assert result.code == 0, result.err

@@ -93,7 +93,7 @@ def _parse(task: Task, argv: Sequence[str]) -> tuple[Train, Any]:
     if argv[:1] == [name] and {"-h", "--help"} & set(argv):
         say_lines(f"{as_typed(recipe.help)}\n")
     if file is not None:
-        settings = load_config(settings, file)
+        settings = _laid_over(task, settings, file)
     kind = with_parts(Train, keep=("arch",), settings=settings)
     start = kind(recipe=name, config=file)
     arguments = parse(kind, f"train {task.name}", argv, default=start)
@@ -106,6 +106,24 @@ def _parse(task: Task, argv: Sequence[str]) -> tuple[Train, Any]:
             "of them out: the other ablation has a recipe of its own, and none is imagenet_tiny"
         )
     return arguments, settings
+
+
+def _laid_over(task: Task, settings: Any, file: Path) -> Any:
+    """The settings with those of a file. Raises UserError for one that does not fit; another task's is told as such."""
+    try:
+        return load_config(settings, file)
+    except UserError as error:
+        fits = [other for other in TASKS if _fits(other, file)]
+        whose = " or ".join(f"gcvit train {other.name}" for other in fits) if task not in fits else ""
+        raise UserError(f"{error}{whose and f'; the file fits {whose}'}") from error
+
+
+def _fits(task: Task, file: Path) -> bool:
+    try:
+        load_config(task.config(), file)
+    except UserError:
+        return False
+    return True
 
 
 def _list(task: Task) -> None:
