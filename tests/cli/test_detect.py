@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 import gcvit as library
 from gcvit.data import masks as run_lengths
-from gcvit.data.detect_scenes import write_coco_folders
 from gcvit.data.label_maps import default_palette
+from gcvit.data.scenes import write_coco_folders
 from gcvit.data.shapes import CLASSES as SCENE_CLASSES
 from gcvit.factory import create_model
 from gcvit.tasks.detect import DETECT, HeadConfig

@@ -8,9 +8,8 @@ from pycocotools.coco import COCO
 
 from gcvit.data.coco_doctor import examine_coco
 from gcvit.data.coco_pictures import open_coco
-from gcvit.data.detect_scenes import ObjectScenes, write_coco_folders
 from gcvit.data.doctor import NEVER
-from gcvit.data.scenes import ShapeScenes
+from gcvit.data.scenes import ObjectScenes, ShapeScenes, write_coco_folders
 from gcvit.data.shapes import CLASSES
 
 

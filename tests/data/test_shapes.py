@@ -212,7 +212,7 @@ def test_writing_is_all_or_nothing(tmp_path):
 
 def test_a_linear_model_cannot_do_it():
     train, val = ShapesDataset("train", 2000), ShapesDataset("val", 1000)
-    pixels = [np.stack([data.image(i) for i in range(len(data))]).reshape(len(data), -1) for data in (train, val)]
+    pixels = [np.stack([data.drawn(i) for i in range(len(data))]).reshape(len(data), -1) for data in (train, val)]
     inputs, held_out = (values.astype(np.float32) / 255 - 0.5 for values in pixels)
     labels, truth = (np.arange(len(data)) % 10 for data in (train, val))
     with warnings.catch_warnings():

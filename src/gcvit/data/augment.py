@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import Compose
 
 from gcvit.data import band_transforms
-from gcvit.data.band_transforms import EvalBands, TrainBands
+from gcvit.data.band_transforms import Cut, EvalBands, train_bands
 from gcvit.data.pixels import Picture, size_of
 from gcvit.data.settings import is_rand_augment
 from gcvit.errors import UserError
@@ -114,8 +114,8 @@ def train_transform(
             )
         if interpolation != "random":
             _check_bands(interpolation, len(mean))
-        sides = _sides(size)
-        return TrainBands(sides, scale, ratio, hflip, color_jitter, random_erasing, interpolation, mean, std)
+        cut = Cut(_sides(size), scale, ratio, interpolation)
+        return train_bands(cut, hflip, color_jitter, random_erasing, mean, std)
     transform = create_transform(
         _sides(size),
         is_training=True,

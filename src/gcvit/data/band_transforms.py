@@ -3,12 +3,13 @@
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from timm.data.random_erasing import RandomErasing
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
@@ -41,57 +42,46 @@ class EvalBands:
         return F.center_crop(pixels, list(self.size))  # what is missing is 0, the mean
 
 
-class TrainBands:
-    """The counterpart of timm's transform for training: cut, flip, brightness and contrast, erasing."""
+class Cut(NamedTuple):
+    """A random part of a picture, resized. scale: range of its share of the area; ratio: of its width / height."""
 
-    def __init__(
-        self,
-        size: Sides,
-        scale: tuple[float, float],
-        ratio: tuple[float, float],
-        hflip: float,
-        color_jitter: float,
-        random_erasing: float,
-        interpolation: str,
-        mean: Sequence[float],
-        std: Sequence[float],
-    ) -> None:
-        self.size, self.scale, self.ratio, self.interpolation = list(size), list(scale), list(ratio), interpolation
-        self.flip, self.mean, self.std = v2.RandomHorizontalFlip(hflip), list(mean), list(std)
-        self.jitter = Jitter((1 - color_jitter, 1 + color_jitter), (1 - color_jitter, 1 + color_jitter), 1.0)
-        self.erase = RandomErasing(random_erasing, mode="pixel", max_count=1, num_splits=0, device="cpu")
+    size: Sides
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    interpolation: str
 
     def __call__(self, picture: np.ndarray) -> Tensor:
-        """Levels from 0 to 1, as float32 (channels, *size)."""
         pixels = torch.from_numpy(picture)
-        top, left, height, width = v2.RandomResizedCrop.get_params(pixels, self.scale, self.ratio)
+        top, left, height, width = v2.RandomResizedCrop.get_params(pixels, list(self.scale), list(self.ratio))
         interpolation = random.choice(RANDOM) if self.interpolation == "random" else self.interpolation
-        pixels = _resized(pixels[:, top : top + height, left : left + width], self.size, interpolation)
-        return self.erase(F.normalize(self.jitter(self.flip(pixels)), self.mean, self.std))
+        return _resized(pixels[:, top : top + height, left : left + width], self.size, interpolation)
 
 
-@dataclass(frozen=True)
 class Jitter:
     """Random brightness and contrast, the same for all channels of a picture.
 
     brightness, contrast: ranges of the factors, cut off at 0; probability: of each.
     """
 
-    brightness: tuple[float, float]
-    contrast: tuple[float, float]
-    probability: float
-    _transform: nn.Module = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        steps = [
-            v2.RandomApply([v2.ColorJitter(**{name: (max(0.0, low), high)})], self.probability)
-            for name, (low, high) in (("brightness", self.brightness), ("contrast", self.contrast))
-        ]
-        object.__setattr__(self, "_transform", v2.Compose(steps))
+    def __init__(self, brightness: tuple[float, float], contrast: tuple[float, float], probability: float) -> None:
+        light, spread = ((max(0.0, low), high) for low, high in (brightness, contrast))
+        steps = [v2.ColorJitter(brightness=light), v2.ColorJitter(contrast=spread)]
+        self._transform = v2.Compose([v2.RandomApply([step], probability) for step in steps])
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Levels from 0 to 1, (channels, height, width)."""
         return self._transform(pixels[:, None])[:, 0]  # for torchvision, a channel each is a grey picture each
+
+
+def train_bands(
+    cut: Cut, hflip: float, color_jitter: float, random_erasing: float, mean: Sequence[float], std: Sequence[float]
+) -> v2.Compose:
+    """The counterpart of timm's transform for training: cut, flip, brightness and contrast, erasing; see
+    `augment.train_transform`. Levels from 0 to 1 become float32 (channels, *cut.size)."""
+    around = 1 - color_jitter, 1 + color_jitter
+    erase = RandomErasing(random_erasing, mode="pixel", max_count=1, num_splits=0, device="cpu")
+    steps = [cut, v2.RandomHorizontalFlip(hflip), Jitter(around, around, 1.0), v2.Normalize(list(mean), list(std))]
+    return v2.Compose([*steps, erase])
 
 
 def _resized(pixels: Tensor, size: Sequence[int], interpolation: str) -> Tensor:

@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gcvit.data.doctor import (
+    Finding,
+    Health,
     Looked,
     Seen,
-    about_files,
-    about_huge,
-    about_most_passed_over,
-    about_numbers,
-    about_remarks,
     about_repeats,
     about_unreadable,
-    levels,
+    class_table,
+    in_common,
     look_at,
     look_through,
-    quantiles,
 )
-from gcvit.data.health import Finding, Health, class_table
 from gcvit.data.labelled import LabelledImages
 from gcvit.data.pixels import SMALLEST
 from gcvit.data.remarks import Remarks
@@ -81,29 +77,15 @@ def examine(
     looked = [Looked(place.split, str(place), one) for place, one in zip(places, seen, strict=True)]
     counts = {name: dict(zip(images.classes, images.counts(), strict=True)) for name, images in splits.items()}
     remarks = Remarks.joined(found.remarks(), *(images.remarks for images in splits.values()))
-    mean, std = levels(looked)
-    return ImageHealth(
-        root=str(root),
-        counts=counts,
-        sides=quantiles(looked),
-        faults=[
-            *_about_indexes(found.archives),
-            *about_most_passed_over(remarks, len(looked)),
-            *_about_classes(splits),
-            *about_unreadable(looked, "unreadable"),
-            *_about_tiny(looked),
-            *about_repeats(looked, CONTRADICTION, lambda number: places[number].label, _in_classes),
-            *about_numbers(looked, pixels),
-        ],
-        notes=[
-            *about_remarks(remarks),
-            *_about_balance(counts),
-            *about_huge(looked),
-            *about_files(looked, pixels),
-        ],
-        mean=mean,
-        std=std,
-    )
+    faults = [
+        *_about_indexes(found.archives),
+        *_about_classes(splits),
+        *about_unreadable(looked, "unreadable"),
+        *_about_tiny(looked),
+        *about_repeats(looked, CONTRADICTION, lambda number: places[number].label),
+    ]
+    common = in_common(looked, pixels, remarks, len(looked), faults, _about_balance(counts))
+    return ImageHealth(root=str(root), counts=counts, **common)
 
 
 class Placed(NamedTuple):
@@ -166,10 +148,6 @@ def _about_tiny(looked: Sequence[Looked]) -> Iterator[Finding]:
     for _, file, seen in looked:
         if not seen.reason and min(seen.width, seen.height) < SMALLEST:
             yield Finding("tiny", [file], f"{seen.width}×{seen.height} px")
-
-
-def _in_classes(labels: list[str]) -> str:
-    return f" in {' and '.join(labels)}"
 
 
 def _about_balance(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:

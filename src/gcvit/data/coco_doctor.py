@@ -12,28 +12,23 @@ import numpy as np
 import torch
 
 from gcvit.data import masks as mask
-from gcvit.data.coco import NO_AREA, CocoFile
+from gcvit.data.coco import NO_AREA, CocoFile, read_coco
 from gcvit.data.coco_checks import CORNERS, look_like_corners, look_like_shares, near_repeats
 from gcvit.data.coco_folders import Layout, PictureFiles, find_coco
 from gcvit.data.coco_pictures import AS_USUAL, frame_of
-from gcvit.data.coco_reading import read_coco
 from gcvit.data.doctor import (
+    Finding,
+    Health,
     Looked,
-    about_files,
     about_held_out_only,
-    about_huge,
-    about_most_passed_over,
     about_never,
-    about_numbers,
-    about_remarks,
     about_repeats,
     about_unreadable,
-    levels,
+    class_table,
+    in_common,
     look_at,
     look_through,
-    quantiles,
 )
-from gcvit.data.health import Finding, Health, class_table
 from gcvit.data.pixels import SMALLEST
 from gcvit.data.remarks import Remarks
 from gcvit.data.settings import RGB8, CocoReading, PixelFormat
@@ -134,7 +129,7 @@ def examine_coco(
     layout = find_coco(root)
     remarks = Remarks.joined(layout.remarks)
     pictures = PictureFiles(layout.root, remarks)
-    parts, faults = [], []
+    parts, faults, notes = [], list[Finding](), list[Finding]()
     for name, path in layout.parts.items():
         try:
             file = read_coco(path)
@@ -147,8 +142,6 @@ def examine_coco(
     looked = [Looked(part.name, str(place), one) for (part, _, place), one in zip(places, seen, strict=True)]
     objects = {part.name: _by_class(part.file) for part in parts}
     wrong_sizes, notes_on_sizes = _about_sizes(places, looked, reading)
-    faults += about_most_passed_over(remarks, len(looked))
-    notes = [*about_remarks(remarks)]
     for part in parts:
         faults += [*_about_problems(part), *_about_missing(part), *_about_boxes(part), *_about_masks(part)]
         faults += _about_near_repeats(part)
@@ -157,23 +150,17 @@ def examine_coco(
         *about_unreadable(looked, "unreadable picture"),
         *wrong_sizes,
         *_about_classes(layout, parts, objects),
-        *about_repeats(looked, CONTRADICTION, lambda number: _objects(*places[number][:2]), _annotated),
-        *about_numbers(looked, pixels),
+        *about_repeats(looked, CONTRADICTION, lambda number: _objects(*places[number][:2]), "objects"),
     ]
-    notes += [*about_never(objects.values()), *notes_on_sizes, *about_huge(looked), *about_files(looked, pixels)]
-    mean, std = levels(looked)
+    notes += [*about_never(objects.values()), *notes_on_sizes]
     return DetectionHealth(
         root=str(root),
-        mean=mean,
-        std=std,
         masks=any(part.file.has_masks for part in parts if not is_held_out(part.name)),
         pictures={part.name: len(part.file) for part in parts},
         objects=objects,
-        sides=quantiles(looked),
         boxes=_box_statistics(parts),
         areas={part.name: _by_area(part.file) for part in parts},
-        faults=faults,
-        notes=notes,
+        **in_common(looked, pixels, remarks, len(looked), faults, notes),
     )
 
 
@@ -304,10 +291,6 @@ def _objects(part: _Part, row: int) -> tuple[tuple[object, ...], ...]:
     start, end = part.file.offsets[row : row + 2].tolist()
     labels, boxes = part.file.labels[start:end].tolist(), part.file.boxes[start:end].tolist()
     return tuple(sorted((part.file.categories[label].name, *box) for label, box in zip(labels, boxes, strict=True)))
-
-
-def _annotated(several: list[object]) -> str:
-    return " with different objects" if len(several) > 1 else ""
 
 
 def _by_class(file: CocoFile) -> dict[str, int]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from gcvit.data import json_kinds
 from gcvit.data.folders import DiskFolder
 from gcvit.data.images import find_images
+from gcvit.data.json_lists import kind_of_file
 from gcvit.data.parts import Parts
 from gcvit.data.remarks import Remarks, is_seen
 from gcvit.data.split_names import WHOLE, is_held_out, split_name, splits_among
@@ -111,7 +111,7 @@ def _chosen(files: Sequence[Path], place: Path) -> Path | None:
         return None
     if len(files) == 1 or len(usual) == 1:
         return (usual or files)[0]
-    if kind := json_kinds.of_file(files[0]):
+    if kind := kind_of_file(files[0]):
         raise UserError(f"{files[0]}: it looks like {kind}")
     names = listed([file.name for file in files])
     raise UserError(f"{place}: several annotation files, {names}; keep one, or call them train.json and val.json")

@@ -111,13 +111,7 @@ def read_label_values(source: Source) -> np.ndarray:
     """
     most = pixel_limit()
 
-    def read(content: bytes) -> np.ndarray:
-        try:
-            return _values(content, most)
-        except _Coloured as error:
-            raise ColourImageError(f"cannot read labels {source}: {error}") from None
-
-    return read_safely(source, most, read, "labels")
+    return read_safely(source, most, lambda content: _values(content, most, source), "labels")
 
 
 def is_colour(value: object) -> bool:
@@ -198,21 +192,21 @@ def default_palette(count: int) -> list[RGB]:
     return [colours[label % len(colours)] for label in range(count)]
 
 
-class _Coloured(Refused):
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} is a picture in colours or with transparency, not one class number per pixel; write the number of "
-            "each colour's class as an 8-bit grey or palette PNG, such as "
-            "Image.fromarray(numbers.astype('uint8')).save(path) with Pillow"
-        )
+def _coloured(source: Source, what: str) -> ColourImageError:
+    return ColourImageError(
+        f"cannot read labels {source}: {what} is a picture in colours or with transparency, not one class number per "
+        "pixel; write the number of each colour's class as an 8-bit grey or palette PNG, such as "
+        "Image.fromarray(numbers.astype('uint8')).save(path) with Pillow"
+    )
 
 
-def _values(content: bytes, max_pixels: int) -> np.ndarray:
-    values, turned = _stored_values(content, max_pixels)
+def _values(content: bytes, max_pixels: int, source: Source) -> np.ndarray:
+    values, turned = _stored_values(content, max_pixels, source)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if values.ndim == 3:
-        raise _Coloured({3: "RGB", 4: "RGBA"}.get(values.shape[2], f"an image of {values.shape[2]:,} bands"))
+        bands = {3: "RGB", 4: "RGBA"}.get(values.shape[2], f"an image of {values.shape[2]:,} bands")
+        raise _coloured(source, bands)
     if values.dtype.kind == "f":
         raise Refused("it holds floats, not class numbers; save whole numbers")
     if values.dtype == np.uint64 and values.max() >= 2**63:
@@ -221,7 +215,7 @@ def _values(content: bytes, max_pixels: int) -> np.ndarray:
     return upright_array(values, turned).astype(wide, order="C")
 
 
-def _stored_values(content: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
+def _stored_values(content: bytes, max_pixels: int, source: Source) -> tuple[np.ndarray, int]:
     """(height, width), or with a third axis for bands; and how they lie, as in EXIF."""
     kind = kind_of(content)
     if kind not in KEEPING:
@@ -247,7 +241,7 @@ def _stored_values(content: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
     if kind == "PPM" and stored.mode == "1":
         raise Refused(WHITE_FIRST)
     if stored.mode not in ("1", "L", "P"):
-        raise _Coloured(stored.mode)
+        raise _coloured(source, stored.mode)
     values = np.asarray(stored)
     if stored.mode == "L" and bits in (2, 4):
         values = values // (255 // (2**bits - 1))  # Pillow spreads them over 0 … 255

@@ -10,11 +10,10 @@ import numpy as np
 
 from gcvit.data.images import ImageError, load_picture
 from gcvit.data.label_maps import AS_USUAL, IGNORED, MOST_CLASSES, LabelMapping, default_palette, load_labels
-from gcvit.data.pairing import Pair
 from gcvit.data.parts import SampledPictures, open_both, open_one
 from gcvit.data.pixels import Picture, size_of
 from gcvit.data.remarks import Remarks
-from gcvit.data.segment_folders import Layout, find_scenes, generic_names, has_held_out, read_class_names
+from gcvit.data.segment_folders import Layout, Pair, find_scenes, generic_names, has_held_out, read_class_names
 from gcvit.data.settings import LabelReading
 from gcvit.data.split_names import WHOLE
 from gcvit.distributed import is_main
@@ -37,7 +36,6 @@ class SegmentationImages(SampledPictures):
         palette: a colour by label.
         samples: picture and label file of each item, sorted by name.
         mapping: what the values in label files mean.
-        named: whether the names are a person's, and not "class 0" ….
         remarks: what was passed over there.
     """
 
@@ -49,13 +47,10 @@ class SegmentationImages(SampledPictures):
         samples: Iterable[Pair],
         classes: Sequence[str],
         mapping: LabelMapping,
-        *,
-        named: bool = True,
         remarks: Remarks | None = None,
     ) -> None:
         self.root, self.samples, self.classes = root, list(samples), list(classes)
-        self.mapping, self.named = mapping, named
-        self.remarks = remarks or Remarks()
+        self.mapping, self.remarks = mapping, remarks or Remarks()
         self.palette = default_palette(len(self.classes))
 
     def __getitem__(self, index: int) -> tuple[Picture, np.ndarray]:
@@ -162,9 +157,7 @@ def _opener(
         )
     check_ignore_label(layout.root, classes, ignore_label, zero)
     mapping, remarks = LabelMapping(len(classes), ignore_label, zero), _remarks(layout)
-    return lambda name: SegmentationImages(
-        layout.root, layout.parts[name].checked(), classes, mapping, named=names is not None, remarks=remarks
-    )
+    return lambda name: SegmentationImages(layout.root, layout.parts[name].checked(), classes, mapping, remarks)
 
 
 def _remarks(layout: Layout) -> Remarks:

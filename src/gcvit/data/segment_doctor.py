@@ -12,29 +12,24 @@ from typing import NamedTuple
 import numpy as np
 
 from gcvit.data.doctor import (
+    Finding,
+    Health,
     Looked,
     Seen,
-    about_files,
     about_held_out_only,
-    about_huge,
-    about_most_passed_over,
     about_never,
-    about_numbers,
-    about_remarks,
     about_repeats,
     about_unreadable,
-    levels,
+    class_table,
+    in_common,
     look_at,
     look_through,
-    quantiles,
 )
 from gcvit.data.formats import blocks
-from gcvit.data.health import Finding, Health, class_table
 from gcvit.data.images import ImageError
 from gcvit.data.label_maps import AS_USUAL, MOST_CLASSES, ColourImageError, LabelMapping, read_label_values
-from gcvit.data.pairing import Pair
 from gcvit.data.segment import check_ignore_label
-from gcvit.data.segment_folders import CLASSES, Layout, find_scenes, generic_names, read_class_names
+from gcvit.data.segment_folders import CLASSES, Layout, Pair, find_scenes, generic_names, read_class_names
 from gcvit.data.settings import RGB8, LabelReading, PixelFormat
 from gcvit.data.split_names import WHOLE
 from gcvit.errors import UserError
@@ -133,41 +128,29 @@ def examine_scenes(
         check_ignore_label(layout.root, names, ignore_label, zero)
     seen = look_through(places, partial(_look_at, pixels=pixels), workers, progress)
     looked = [Looked(scene.part, str(scene.pair.picture), scene.picture) for scene in seen]
-    remarks = layout.all_remarks()
-    notes = [*about_remarks(remarks), *_about_labels_alone(layout)]
+    notes = [*_about_labels_alone(layout)]
     if names is None:
         names = generic_names(_count_classes(seen, ignore_label, zero))
         check_ignore_label(layout.root, names, ignore_label, zero)
         notes.append(Finding("classes without names", [], f"{len(names)} were counted; {CLASSES} would name them"))
     mapping = LabelMapping(len(names), ignore_label, zero)
     counted, ignored = _count(layout, seen, names, mapping)
-    mean, std = levels(looked)
+    faults = [
+        *_about_partners(layout),
+        *about_unreadable(looked, "unreadable picture"),
+        *_about_label_maps(seen),
+        *_about_unknown_labels(seen, mapping),
+        *_about_parts(layout, counted),
+        *_about_untrained_classes(layout, counted, seen, mapping),
+        *about_repeats(looked, CONTRADICTION, lambda number: seen[number].labels.digest or None, "labels"),
+    ]
+    notes += [*_about_nothing_labelled(seen, mapping), *_about_rare_classes(layout, counted)]
     return SceneHealth(
         root=str(root),
         pictures={name: len(part.pairs) for name, part in layout.parts.items()},
         pixels=counted,
         ignored=ignored,
-        sides=quantiles(looked),
-        faults=[
-            *about_most_passed_over(remarks, 2 * len(places)),
-            *_about_partners(layout),
-            *about_unreadable(looked, "unreadable picture"),
-            *_about_label_maps(seen),
-            *_about_unknown_labels(seen, mapping),
-            *_about_parts(layout, counted),
-            *_about_untrained_classes(layout, counted, seen, mapping),
-            *about_repeats(looked, CONTRADICTION, lambda number: seen[number].labels.digest or None, _labelled),
-            *about_numbers(looked, pixels),
-        ],
-        notes=[
-            *notes,
-            *_about_nothing_labelled(seen, mapping),
-            *_about_rare_classes(layout, counted),
-            *about_huge(looked),
-            *about_files(looked, pixels),
-        ],
-        mean=mean,
-        std=std,
+        **in_common(looked, pixels, layout.all_remarks(), 2 * len(places), faults, notes),
     )
 
 
@@ -302,7 +285,3 @@ def _about_rare_classes(layout: Layout, pixels: Mapping[str, Mapping[str, int]])
         only = [label for label, trained in pixels[layout.training].items() if trained and not held_out[label]]
         if only:
             yield Finding("class that is only trained on", only, f"never in {layout.held_out}: no score says how well")
-
-
-def _labelled(digests: list[bytes]) -> str:
-    return " with different labels" if len(digests) > 1 else ""

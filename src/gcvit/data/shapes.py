@@ -221,7 +221,7 @@ class ShapesDataset(Drawings):
         self.classes = list(CLASSES)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        picture = self._picture(self.image(index))
+        picture = self._picture(self.drawn(index))
         return (picture if self.transform is None else self.transform(picture)), self.label(index)
 
     def label(self, index: int) -> int:
@@ -230,10 +230,6 @@ class ShapesDataset(Drawings):
     def scene(self, index: int) -> Scene:
         """Scene ``index`` with its object's box and mask, drawn anew."""
         return draw_scene(scene_seed(self.split, index, self.seed), self.size, label=self.label(index))
-
-    def image(self, index: int) -> np.ndarray:
-        """The picture of scene ``index``, uint8 (height, width, 3), drawn at the first call."""
-        return self.drawn(index)
 
     def _draw(self, index: int) -> np.ndarray:
         return self.scene(index).image
