@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gcvit.data import masks as mask
 from gcvit.data.images import MAX_PIXELS
-from gcvit.data.json_lists import LISTS, NoObject, kind_of_annotation, kind_of_keys, kind_of_list, read_lists
+from gcvit.data.json_lists import ANNOTATIONS, ELEMENTS, LISTS, OBJECTS, NoObject, looks_like, read_lists
 from gcvit.data.objects import Objects
 from gcvit.errors import UserError, shown
 from gcvit.wording import composed, harmless, is_harmless, listed
@@ -89,6 +89,11 @@ class CocoFile:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, by label."""
+        return [category.name for category in self.categories]
 
     @property
     def has_masks(self) -> bool:
@@ -187,7 +192,7 @@ def read_coco(path: Path) -> CocoFile:
         for key, value in read_lists(path):
             reading.take(key, value)
     except NoObject as error:
-        kind = kind_of_list(error.first)
+        kind = looks_like(ELEMENTS, error.first if isinstance(error.first, dict) else ())
         raise UserError(f"{error}; it looks like {kind}" if kind else f"{error}; {_EXPECTED}") from error
     return reading.packed()
 
@@ -295,7 +300,7 @@ class _Reading:
         self.content += packed.content
 
     def packed(self) -> CocoFile:
-        if not self.of_image and (kind := kind_of_annotation(self.first)):
+        if not self.of_image and (kind := looks_like(ANNOTATIONS, self.first)):
             raise UserError(f"{self.path}: its annotations are {kind}")
         if not self.names:
             raise UserError(f"{self.path}: no pictures in it; {_what_it_is(self.keys)}")
@@ -409,6 +414,6 @@ _EXPECTED = f"COCO's annotation files have lists of {', '.join(LISTS)}"
 
 def _what_it_is(keys: set[str]) -> str:
     """What a file without pictures or categories looks like."""
-    if kind := kind_of_keys(keys):
+    if kind := looks_like(OBJECTS, keys):
         return f"it looks like {kind}"
     return f"{_EXPECTED}; this one has {listed(sorted(keys.difference(LISTS)), show=lambda key: brief(key))}"

@@ -88,12 +88,12 @@ class DetectionHealth(Health):
 
     @property
     def parts(self) -> dict[str, str]:
-        return {part: self._words(part) for part in self.pictures}
-
-    def _words(self, part: str) -> str:
-        sizes = ", ".join(f"{number:,} {area}" for area, number in self.areas[part].items())
-        total = sum(self.objects[part].values())
-        return f"{plural(self.pictures[part], 'picture')}, {plural(total, 'object')} ({sizes})"
+        said = {}
+        for part, number in self.pictures.items():
+            sizes = ", ".join(f"{number:,} {area}" for area, number in self.areas[part].items())
+            total = sum(self.objects[part].values())
+            said[part] = f"{plural(number, 'picture')}, {plural(total, 'object')} ({sizes})"
+        return said
 
     def facts(self) -> list[tuple[str, str]]:
         """With the boxes' sizes and shapes."""
@@ -140,7 +140,7 @@ def examine_coco(
     places = [(part, row, place) for part in parts for row, place in enumerate(part.places) if place is not None]
     seen = look_through([place for _, _, place in places], partial(look_at, pixels=pixels), workers, progress)
     looked = [Looked(part.name, str(place), one) for (part, _, place), one in zip(places, seen, strict=True)]
-    objects = {part.name: _by_class(part.file) for part in parts}
+    objects = {part.name: dict(zip(part.file.class_names, part.file.counts(), strict=True)) for part in parts}
     wrong_sizes, notes_on_sizes = _about_sizes(places, looked, reading)
     for part in parts:
         faults += [*_about_problems(part), *_about_missing(part), *_about_boxes(part), *_about_masks(part)]
@@ -291,10 +291,6 @@ def _objects(part: _Part, row: int) -> tuple[tuple[object, ...], ...]:
     start, end = part.file.offsets[row : row + 2].tolist()
     labels, boxes = part.file.labels[start:end].tolist(), part.file.boxes[start:end].tolist()
     return tuple(sorted((part.file.categories[label].name, *box) for label, box in zip(labels, boxes, strict=True)))
-
-
-def _by_class(file: CocoFile) -> dict[str, int]:
-    return dict(zip([category.name for category in file.categories], file.counts(), strict=True))
 
 
 def _by_area(file: CocoFile) -> dict[str, int]:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from gcvit.data.folders import DiskFolder
 from gcvit.data.images import find_images
-from gcvit.data.json_lists import kind_of_file
+from gcvit.data.json_lists import file_looks_like
 from gcvit.data.parts import Parts
 from gcvit.data.remarks import Remarks, is_seen
 from gcvit.data.split_names import WHOLE, is_held_out, split_name, splits_among
@@ -111,7 +111,7 @@ def _chosen(files: Sequence[Path], place: Path) -> Path | None:
         return None
     if len(files) == 1 or len(usual) == 1:
         return (usual or files)[0]
-    if kind := kind_of_file(files[0]):
+    if kind := file_looks_like(files[0]):
         raise UserError(f"{files[0]}: it looks like {kind}")
     names = listed([file.name for file in files])
     raise UserError(f"{place}: several annotation files, {names}; keep one, or call them train.json and val.json")
@@ -176,15 +176,11 @@ class PictureFiles:
         if not agreeing and foreign and len(fitting) == 1:
             agreeing = fitting
         if agreeing:
-            own = f"{self._relative(beside)}{'/'.join(parts)}"
+            own = os.path.join(str(beside.parent)[len(str(self.root)) + 1 :], *parts)
             return self.root / min(agreeing, key=lambda path: (path != own, path.count("/"), path))
         if not foreign and os.path.isfile(beside.parent / name):  # a picture's name need not end as one
             return beside.parent / name
         return None
-
-    def _relative(self, beside: Path) -> str:
-        folder = str(beside.parent)[len(str(self.root)) + 1 :]
-        return f"{folder}/" if folder else ""
 
     def _same_side(self, path: str, part: str) -> bool:
         folder = path.rpartition("/")[0]

@@ -81,7 +81,7 @@ class CocoPictures(SampledPictures):
     ) -> None:
         self.root, self.file, self.samples, self.reading = file.path, replace(file, names=()), samples, reading
         self.trained_on: np.ndarray | None = None
-        self.classes = [category.name for category in file.categories]
+        self.classes = file.class_names
         self.labels = np.arange(len(self.classes))
         self.palette = default_palette(len(self.classes))
         self.remarks = remarks or Remarks()
@@ -141,7 +141,7 @@ class CocoPictures(SampledPictures):
                 f"they have {listed(classes, show=repr)}"
             )
         place = {name: label for label, name in enumerate(classes)}
-        labels = np.array([place.get(category.name, -1) for category in self.file.categories], np.int64)
+        labels = np.array([place.get(name, -1) for name in self.file.class_names], np.int64)
         return self._with(classes=list(classes), labels=labels, palette=default_palette(len(classes)))
 
     def for_training(self, *, without_objects: bool = False) -> "CocoPictures":

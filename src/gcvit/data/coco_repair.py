@@ -13,7 +13,7 @@ from gcvit.data.coco import box_of, brief, entry, file_name_of, is_size, key_of,
 from gcvit.data.coco_checks import look_like_corners, near_repeats
 from gcvit.data.coco_folders import PictureFiles, find_coco
 from gcvit.data.images import ImageError, head_of
-from gcvit.data.json_lists import LISTS
+from gcvit.data.json_lists import LISTS, reading
 from gcvit.data.remarks import Remarks
 from gcvit.data.split_names import WHOLE, split_name
 from gcvit.errors import UserError
@@ -45,12 +45,8 @@ def repair(path: Path, out: Path) -> list[str]:
 
 
 def _content(path: Path) -> Entry:
-    try:
+    with reading(path):
         found = json.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON ({harmless(str(error), keep=''):.200})") from error
     if not all(isinstance(entry(found, name), list) for name in LISTS):
         raise UserError(f"{path}: it has no lists of images, annotations and categories, so there is nothing to repair")
     return found

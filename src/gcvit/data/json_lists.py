@@ -4,7 +4,9 @@ And what files are that hold annotations, but not COCO's of objects; and what to
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,10 +15,11 @@ from gcvit.wording import harmless
 
 PIECE = 2**21  # characters that are read at once; one element may be longer
 
+Kinds = Mapping[tuple[str, ...], str]
 LISTS = ("images", "annotations", "categories")  # of COCO's annotation files
 
 _CONVERT = "convert it to COCO's format first"
-_LISTS = {  # by the keys of the first element
+ELEMENTS: Kinds = {  # by keys of the first element of a list
     ("image_id", "score"): "COCO's results, what a model has found; give the annotations that they are measured by",
     ("image_id", "caption"): "captions; give COCO's annotations of objects (instances_….json)",
     ("image", "annotations"): f"CreateML's; {_CONVERT}",
@@ -24,17 +27,17 @@ _LISTS = {  # by the keys of the first element
     ("data", "completions"): "Label Studio's; export it as COCO",
     ("name", "labels"): f"BDD100K's; {_CONVERT}",
 }
-_OBJECTS = {  # by a key
-    "shapes": f"a labelme file, one for each picture; {_CONVERT}",
-    "_via_img_metadata": "a VIA project; export its annotations as COCO",
-    "labels": f"YOLO's or Label Studio's; {_CONVERT}",
-    "frames": f"a file of videos; {_CONVERT}",
+OBJECTS: Kinds = {  # by keys of the object
+    ("shapes",): f"a labelme file, one for each picture; {_CONVERT}",
+    ("_via_img_metadata",): "a VIA project; export its annotations as COCO",
+    ("labels",): f"YOLO's or Label Studio's; {_CONVERT}",
+    ("frames",): f"a file of videos; {_CONVERT}",
 }
-_ANNOTATIONS = {  # by a key of the first annotation
-    "caption": "captions; give the annotations of objects (instances_….json)",
-    "segments_info": "panoptic segments, whose masks lie in PNG files; panopticapi converts them to annotations of "
+ANNOTATIONS: Kinds = {  # by keys of the first annotation
+    ("caption",): "captions; give the annotations of objects (instances_….json)",
+    ("segments_info",): "panoptic segments, whose masks lie in PNG files; panopticapi converts them to annotations of "
     "objects (panoptic2detection_coco_format.py)",
-    "keypoints": "keypoints without boxes; detection learns from annotations that have a bbox",
+    ("keypoints",): "keypoints without boxes; detection learns from annotations that have a bbox",
 }
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -49,9 +52,15 @@ def read_lists(path: Path) -> Iterator[tuple[str, Any]]:
     Numbers may be NaN or infinite. Raises UserError, naming the file, for what cannot be read, is no JSON, has a key
     twice, or holds no object (`NoObject`).
     """
+    with reading(path), path.open(encoding="utf-8-sig") as file:
+        yield from _Reader(file).values()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a JSON file that is read meanwhile, is a UserError that names it."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield from _Reader(file).values()
+        yield
     except NoObject as error:
         raise NoObject(f"{path}: {error}", error.first) from error
     except UserError as error:
@@ -64,30 +73,15 @@ def read_lists(path: Path) -> Iterator[tuple[str, Any]]:
         raise UserError(f"{path}: not readable as JSON ({harmless(str(error), keep=''):.200})") from error
 
 
-def kind_of_list(first: Any) -> str | None:
-    """What a file is that holds a list, which starts so; None for nothing known."""
-    keys = set(first) if isinstance(first, dict) else set()
-    return next((kind for some, kind in _LISTS.items() if keys.issuperset(some)), None)
+def looks_like(kinds: Kinds, keys: Iterable[str]) -> str | None:
+    """What a file is, by one of the tables ELEMENTS, OBJECTS and ANNOTATIONS; None for nothing known."""
+    found = set(keys)
+    return next((kind for some, kind in kinds.items() if found.issuperset(some)), None)
 
 
-def kind_of_keys(keys: Iterable[str]) -> str | None:
-    """What a file is whose object has these keys."""
-    return next((kind for key, kind in _OBJECTS.items() if key in keys), None)
-
-
-def kind_of_annotation(first: dict[str, Any]) -> str | None:
-    """What annotations are of which none tells of an object; the first of them."""
-    return next((kind for key, kind in _ANNOTATIONS.items() if key in first), None)
-
-
-def kind_of_file(path: Path) -> str | None:
+def file_looks_like(path: Path) -> str | None:
     """What a file is, by its keys up to those that COCO's have. Raises UserError for one that cannot be read."""
-    keys: list[str] = []
-    for key, _ in read_lists(path):
-        if key in LISTS:
-            break
-        keys.append(key)
-    return kind_of_keys(keys)
+    return looks_like(OBJECTS, takewhile(lambda key: key not in LISTS, (key for key, _ in read_lists(path))))
 
 
 class NoObject(UserError):

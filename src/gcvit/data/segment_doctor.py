@@ -79,12 +79,12 @@ class SceneHealth(Health):
 
     @property
     def parts(self) -> dict[str, str]:
-        return {part: self._words(part, number) for part, number in self.pictures.items()}
-
-    def _words(self, part: str, number: int) -> str:
-        ignored, labelled = self.ignored[part], sum(self.pixels[part].values())
-        share = f", {percent(ignored / (ignored + labelled))} of them ignored" if ignored + labelled else ""
-        return f"{number:,} pictures, {count(ignored + labelled)} pixels{share}"
+        said = {}
+        for part, number in self.pictures.items():
+            pixels = self.ignored[part] + sum(self.pixels[part].values())
+            share = f", {percent(self.ignored[part] / pixels)} of them ignored" if pixels else ""
+            said[part] = f"{number:,} pictures, {count(pixels)} pixels{share}"
+        return said
 
     def per_class(self) -> tuple[list[str], list[list[str]]]:
         """Their shares of the pixels that have a class."""

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from gcvit.data.band_transforms import Jitter
+from gcvit.data.augment import Jitter
 from gcvit.data.label_maps import IGNORED
 from gcvit.data.pixels import Picture
 
