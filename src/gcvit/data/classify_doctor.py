@@ -65,8 +65,7 @@ def examine(
     Args:
         root: the folder or archive.
         pixels: as a model takes them.
-        workers: processes that read.
-        progress: called with the number of images done, and of all.
+        workers, progress: as in :func:`gcvit.data.doctor.look_through`.
 
     Raises UserError for no images, an archive that cannot be used at all, and a worker that was killed.
     """

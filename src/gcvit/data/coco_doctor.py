@@ -121,8 +121,7 @@ def examine_coco(
         root: a folder or an annotation file, see :func:`gcvit.data.coco_folders.find_coco`.
         reading: how annotations are read.
         pixels: of the pictures, as a model takes them.
-        workers: processes that read.
-        progress: called with the number of pictures done, and of all.
+        workers, progress: as in :func:`gcvit.data.doctor.look_through`.
 
     Raises UserError where there is no annotation file, or a worker was killed.
     """

@@ -24,19 +24,13 @@ _NO_BOXES = re.compile(r"(captions|person_keypoints|keypoints|panoptic|stuff|ima
 _USUAL = re.compile(r"_?annotations|instances|.*coco", re.I)
 
 # How other tools' annotations are told, by a name in the folder.
-_OTHERS = (
-    ("data.yaml", "YOLO's"),
-    ("data.yml", "YOLO's"),
-    ("dataset.yaml", "YOLO's"),
-    ("classes.txt", "YOLO's"),
-    ("labels/*.txt", "YOLO's"),
-    ("labels/*/*.txt", "YOLO's"),
-    ("*/labels/*.txt", "YOLO's"),
-    ("*.xml", "Pascal VOC's"),
-    ("*/*.xml", "Pascal VOC's"),
-    ("*.csv", "a table, such as Open Images'"),
-    ("*.tfrecord", "TensorFlow's"),
-)
+_YOLO = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/*.txt", "labels/*/*.txt", "*/labels/*.txt")
+_OTHERS = {
+    **dict.fromkeys(_YOLO, "YOLO's"),
+    **dict.fromkeys(("*.xml", "*/*.xml"), "Pascal VOC's"),
+    "*.csv": "a table, such as Open Images'",
+    "*.tfrecord": "TensorFlow's",
+}
 
 
 @dataclass(frozen=True)
@@ -133,7 +127,7 @@ def _not_used(remarks: Remarks, found: Iterable[Path], used: Sequence[Path]) -> 
 
 
 def _other(root: Path) -> str:
-    for pattern, tool in _OTHERS:
+    for pattern, tool in _OTHERS.items():
         if next(root.glob(pattern), None) is not None:
             return f"; {pattern} looks like {tool}: convert it to COCO's format first"
     return ""

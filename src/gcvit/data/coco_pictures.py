@@ -144,26 +144,25 @@ class CocoPictures(SampledPictures):
         labels = np.array([place.get(name, -1) for name in self.file.class_names], np.int64)
         return self._with(classes=list(classes), labels=labels, palette=default_palette(len(classes)))
 
-    def for_training(self, *, without_objects: bool = False) -> "CocoPictures":
+    def for_training(self) -> "CocoPictures":
         """The pictures and objects that can be learnt from.
 
         Left out are crowds, objects to be ignored, without an area, below a pixel wide or high or outside the picture,
-        and pictures with a side below 32 pixels or without such objects (unless `without_objects`). What is left out
-        is a remark. Raises UserError where nothing is left.
+        and pictures with a side below 32 pixels or without such objects. What is left out is a remark.
+
+        Raises UserError where nothing is left.
         """
-        which, offsets = self.file.trained_on(), self.file.offsets.numpy()
-        before = np.concatenate([[0], np.cumsum(which)])
-        number = (before[offsets[1:]] - before[offsets[:-1]])[self.samples.labels]
+        which, rows = self.file.trained_on(), self.file.rows()
+        every, number = (np.bincount(of, minlength=len(self.file))[self.samples.labels] for of in (rows, rows[which]))
         sizes = self.file.sizes.numpy()[self.samples.labels].min(1, initial=2**31 - 1)
         small = (sizes < SMALLEST) & (sizes > 0)
-        empty = (number == 0) & (not without_objects)
+        empty = number == 0
         kept = np.flatnonzero(~small & ~empty)
-        if not len(kept) or not number[kept].any():
+        if not len(kept):
             raise UserError(
                 f"{self.file.path}: no objects to train on in its {plural(len(self), 'picture')}; `gcvit doctor` says "
                 "what is wrong with them"
             )
-        every = np.diff(offsets)[self.samples.labels]
         notes = []
         if small.any():
             notes.append(f"{plural(int(small.sum()), 'picture')} with a side below {SMALLEST} pixels")
@@ -193,8 +192,7 @@ def open_coco(
         root: a folder or an annotation file, see :func:`gcvit.data.coco_folders.find_coco`. Without a held-out part
             the pictures are divided.
         reading: how annotations are read.
-        val_fraction: share of the pictures that is held out in a division, above 0, below 1; never none or all.
-        seed: chooses which.
+        val_fraction, seed: as in :func:`gcvit.data.parts.open_both`.
         masks: whether they are wanted: then objects without one are not learnt from, in a set where others have one.
 
     Raises UserError for nothing to train on, for annotation files that cannot be read, none of whose pictures are

@@ -159,7 +159,8 @@ def look_through(
 ) -> list[What]:
     """What `look`, which can be pickled, sees at each place, in their order.
 
-    progress: called with how many are done, and of all. Raises LoadingFailed where a worker dies or hangs.
+    workers: processes that read. progress: called with how many are done, and of all. Raises LoadingFailed where a
+    worker dies or hangs.
     """
     reads, seen = _Looks(places, look), list[What]()
     loader = Loader(
@@ -233,7 +234,7 @@ def in_common(
         "mean": list(mean),
         "std": list(std),
         "faults": [*_about_most_passed_over(remarks, files), *faults, *_about_numbers(looked, pixels)],
-        "notes": [*_about_remarks(remarks), *notes, *_about_huge(looked), *_about_files(looked, pixels)],
+        "notes": [*_about_remarks(remarks), *notes, *_about_files(looked, pixels)],
     }
 
 
@@ -316,13 +317,6 @@ def about_never(counts: Iterable[Mapping[str, int]]) -> Iterator[Finding]:
         yield Finding(NEVER, never)
 
 
-def _about_huge(looked: Sequence[Looked]) -> Iterator[Finding]:
-    """Pictures that take long to decode."""
-    for _, file, seen in looked:
-        if seen.width * seen.height > HUGE:
-            yield Finding("huge", [file], f"{seen.width}×{seen.height} px")
-
-
 def _about_numbers(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Finding]:
     """Numbers of which no level or too few levels remain, and the range that would keep them."""
     kinds: dict[tuple[str, int | None], dict[str, Numbers]] = defaultdict(dict)
@@ -358,9 +352,11 @@ def _range(white: int | None, least: float, greatest: float, low: float, high: f
 
 
 def _about_files(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Finding]:
-    """What is beyond the value range, or not meant by it, and files without their end."""
+    """Pictures that take long to decode, files without their end, and what the value range does not mean."""
     beyond, shallow, deep = [], [], False
     for _, file, seen in looked:
+        if seen.width * seen.height > HUGE:
+            yield Finding("huge", [file], f"{seen.width}×{seen.height} px")
         if not seen.ended:
             yield Finding("file without its end mark", [file], "its picture is whole; copy it once more, if you can")
         if seen.reason or pixels.value_range is None:

@@ -72,14 +72,6 @@ def hourglass(x: ndarray, y: ndarray) -> ndarray:
 
 
 OUTLINES: dict[str, Callable[[ndarray, ndarray], ndarray]] = {
-    "disc": disc,
-    "ring": ring,
-    "square": square,
-    "triangle": triangle,
-    "star": star,
-    "cross": cross,
-    "crescent": crescent,
-    "heart": heart,
-    "arrow": arrow,
-    "hourglass": hourglass,
+    outline.__name__: outline
+    for outline in (disc, ring, square, triangle, star, cross, crescent, heart, arrow, hourglass)
 }

@@ -83,8 +83,7 @@ def open_segmentation(
             Without a validation part the pictures are divided.
         reading: how label files are read. Without a file of names, classes.txt or objectInfo150.txt in `root`, classes
             are counted by reading all label files, once in a process, and called "class 0" ….
-        val_fraction: share of the pictures that is held out in a division, above 0, below 1; never none or all.
-        seed: chooses which.
+        val_fraction, seed: as in :func:`gcvit.data.parts.open_both`.
 
     Raises:
         ValueError: nothing to train on, pictures without label file, fewer than two classes, or an ignore label that

@@ -110,8 +110,7 @@ def examine_scenes(
     Args:
         root, reading: as in :func:`gcvit.data.segment.open_segmentation`.
         pixels: of the pictures, as a model takes them.
-        workers: processes that read.
-        progress: called with the number of pictures done, and of all.
+        workers, progress: as in :func:`gcvit.data.doctor.look_through`.
 
     Raises:
         ValueError: folders that are not as expected, no pictures, an ignore label that is a class, or a worker that
@@ -128,7 +127,7 @@ def examine_scenes(
         check_ignore_label(layout.root, names, ignore_label, zero)
     seen = look_through(places, partial(_look_at, pixels=pixels), workers, progress)
     looked = [Looked(scene.part, str(scene.pair.picture), scene.picture) for scene in seen]
-    notes = [*_about_labels_alone(layout)]
+    notes = list[Finding]()
     if names is None:
         names = generic_names(_count_classes(seen, ignore_label, zero))
         check_ignore_label(layout.root, names, ignore_label, zero)
@@ -144,7 +143,7 @@ def examine_scenes(
         *_about_untrained_classes(layout, counted, seen, mapping),
         *about_repeats(looked, CONTRADICTION, lambda number: seen[number].labels.digest or None, "labels"),
     ]
-    notes += [*_about_nothing_labelled(seen, mapping), *_about_rare_classes(layout, counted)]
+    notes += _about_what_is_not_used(layout, seen, counted, mapping)
     return SceneHealth(
         root=str(root),
         pictures={name: len(part.pairs) for name, part in layout.parts.items()},
@@ -206,13 +205,6 @@ def _about_partners(layout: Layout) -> Iterator[Finding]:
             yield Finding("picture without label map", files, f"{len(files):,} missing in {part.labels}")
 
 
-def _about_labels_alone(layout: Layout) -> Iterator[Finding]:
-    for part in layout.parts.values():
-        if part.without_picture and not part.mismatch:
-            files = [str(file) for file in part.without_picture]
-            yield Finding("label map without picture", files, f"{len(files):,} missing in {part.pictures}")
-
-
 def _about_label_maps(seen: Sequence[SeenScene]) -> Iterator[Finding]:
     for kind in (UNREADABLE, COLOURS):
         for scene in seen:
@@ -243,11 +235,23 @@ def _about_unknown_labels(seen: Sequence[SeenScene], mapping: LabelMapping) -> I
         yield Finding("unknown label", files[value], detail)
 
 
-def _about_nothing_labelled(seen: Sequence[SeenScene], mapping: LabelMapping) -> Iterator[Finding]:
+def _about_what_is_not_used(
+    layout: Layout, seen: Sequence[SeenScene], pixels: Mapping[str, Mapping[str, int]], mapping: LabelMapping
+) -> Iterator[Finding]:
+    for part in layout.parts.values():
+        if part.without_picture and not part.mismatch:
+            files = [str(file) for file in part.without_picture]
+            yield Finding("label map without picture", files, f"{len(files):,} missing in {part.pictures}")
     for scene in seen:
         labels, known = mapping(scene.labels.values)
         if not scene.labels.reason and known.all() and (labels < 0).all():
             yield Finding("label map without any label", [str(scene.pair.labels)], "all of it is ignored")
+    yield from about_never(pixels.values())
+    if layout.training and layout.held_out:
+        held_out = pixels[layout.held_out]
+        only = [label for label, trained in pixels[layout.training].items() if trained and not held_out[label]]
+        if only:
+            yield Finding("class that is only trained on", only, f"never in {layout.held_out}: no score says how well")
 
 
 def _about_parts(layout: Layout, pixels: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
@@ -276,12 +280,3 @@ def _about_untrained_classes(
         yield Finding("only one class has pixels to train on", trained, detail)
     if layout.training:
         yield from about_held_out_only(pixels, layout.training)
-
-
-def _about_rare_classes(layout: Layout, pixels: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
-    yield from about_never(pixels.values())
-    if layout.training and layout.held_out:
-        held_out = pixels[layout.held_out]
-        only = [label for label, trained in pixels[layout.training].items() if trained and not held_out[label]]
-        if only:
-            yield Finding("class that is only trained on", only, f"never in {layout.held_out}: no score says how well")

@@ -97,7 +97,7 @@ def opened(content: bytes) -> Opened:
     jpeg = parts(content)
     if jpeg.exif:
         block_of_tags(jpeg.exif)  # whoever reads it
-    if jpeg.process in _ARITHMETIC or not hasattr(Image, "_getdecoder"):  # should a later Pillow lack it
+    if jpeg.process in _ARITHMETIC:
         return plain(JpegImagePlugin.JpegImageFile(BytesIO(content)))
     image = JpegImagePlugin.JpegImageFile(BytesIO(jpeg.head))
     if jpeg.exif:
