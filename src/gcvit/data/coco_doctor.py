@@ -11,24 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from gcvit.data import doctor
 from gcvit.data import masks as mask
 from gcvit.data.coco import NO_AREA, CocoFile, read_coco
 from gcvit.data.coco_checks import CORNERS, look_like_corners, look_like_shares, near_repeats
 from gcvit.data.coco_folders import Layout, PictureFiles, find_coco
 from gcvit.data.coco_pictures import AS_USUAL, frame_of
-from gcvit.data.doctor import (
-    Finding,
-    Health,
-    Looked,
-    about_held_out_only,
-    about_never,
-    about_repeats,
-    about_unreadable,
-    class_table,
-    in_common,
-    look_at,
-    look_through,
-)
+from gcvit.data.doctor import Finding, Health, Looked
 from gcvit.data.pixels import SMALLEST
 from gcvit.data.remarks import Remarks
 from gcvit.data.settings import RGB8, CocoReading, PixelFormat
@@ -104,7 +93,7 @@ class DetectionHealth(Health):
         return [*super().facts(), *said]
 
     def per_class(self) -> tuple[list[str], list[list[str]]]:
-        return class_table(dict.fromkeys(chain(*self.objects.values())), self.objects, ("rarest", "commonest"))
+        return doctor.class_table(dict.fromkeys(chain(*self.objects.values())), self.objects, ("rarest", "commonest"))
 
 
 def examine_coco(
@@ -137,7 +126,9 @@ def examine_coco(
             continue
         parts.append(_Part(name, file, [pictures.find(one, name, path) for one in file.names]))
     places = [(part, row, place) for part in parts for row, place in enumerate(part.places) if place is not None]
-    seen = look_through([place for _, _, place in places], partial(look_at, pixels=pixels), workers, progress)
+    seen = doctor.look_through(
+        [place for _, _, place in places], partial(doctor.look_at, pixels=pixels), workers, progress
+    )
     looked = [Looked(part.name, str(place), one) for (part, _, place), one in zip(places, seen, strict=True)]
     objects = {part.name: dict(zip(part.file.class_names, part.file.counts(), strict=True)) for part in parts}
     wrong_sizes, notes_on_sizes = _about_sizes(places, looked, reading)
@@ -146,12 +137,12 @@ def examine_coco(
         faults += _about_near_repeats(part)
         notes += _about_pictures(part)
     faults += [
-        *about_unreadable(looked, "unreadable picture"),
+        *doctor.about_unreadable(looked, "unreadable picture"),
         *wrong_sizes,
         *_about_classes(layout, parts, objects),
-        *about_repeats(looked, CONTRADICTION, lambda number: _objects(*places[number][:2]), "objects"),
+        *doctor.about_repeats(looked, CONTRADICTION, lambda number: _objects(*places[number][:2]), "objects"),
     ]
-    notes += [*about_never(objects.values()), *notes_on_sizes]
+    notes += [*doctor.about_never(objects.values()), *notes_on_sizes]
     return DetectionHealth(
         root=str(root),
         masks=any(part.file.has_masks for part in parts if not is_held_out(part.name)),
@@ -159,7 +150,7 @@ def examine_coco(
         objects=objects,
         boxes=_box_statistics(parts),
         areas={part.name: _by_area(part.file) for part in parts},
-        **in_common(looked, pixels, remarks, len(looked), faults, notes),
+        **doctor.in_common(looked, pixels, remarks, len(looked), faults, notes),
     )
 
 
@@ -282,7 +273,7 @@ def _about_classes(
     file = next(part.file for part in parts if part.name == layout.training)
     if file.flags.all():
         yield Finding("nothing to train on", [str(file.path)], "no objects but crowds and those to be ignored")
-    yield from about_held_out_only(objects, layout.training)
+    yield from doctor.about_held_out_only(objects, layout.training)
 
 
 def _objects(part: _Part, row: int) -> tuple[tuple[object, ...], ...]:

@@ -168,7 +168,7 @@ def look_through(
         AT_ONCE,
         sampler=range(len(places)),
         workers=workers,
-        name=lambda index: str(places[index]),
+        name=lambda index: str(place[0] if isinstance(place := places[index], tuple) else place),
         collate=list,
     )
     for some in loader:

@@ -11,20 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gcvit.data.doctor import (
-    Finding,
-    Health,
-    Looked,
-    Seen,
-    about_held_out_only,
-    about_never,
-    about_repeats,
-    about_unreadable,
-    class_table,
-    in_common,
-    look_at,
-    look_through,
-)
+from gcvit.data import doctor
+from gcvit.data.doctor import Finding, Health, Looked, Seen
 from gcvit.data.formats import blocks
 from gcvit.data.images import ImageError
 from gcvit.data.label_maps import AS_USUAL, MOST_CLASSES, ColourImageError, LabelMapping, read_label_values
@@ -90,7 +78,7 @@ class SceneHealth(Health):
         """Their shares of the pixels that have a class."""
         totals = {part: max(1, sum(pixels.values())) for part, pixels in self.pixels.items()}
         shares = {part: {name: n / totals[part] for name, n in pixels.items()} for part, pixels in self.pixels.items()}
-        return class_table(next(iter(shares.values())), shares, ("rarest", "commonest"), _share)
+        return doctor.class_table(next(iter(shares.values())), shares, ("rarest", "commonest"), _share)
 
 
 def _share(share: float) -> str:
@@ -117,7 +105,7 @@ def examine_scenes(
             was killed.
     """
     layout = find_scenes(root)
-    places = [(name, pair) for name, part in layout.parts.items() for pair in part.pairs]
+    places = [(pair.picture, pair, name) for name, part in layout.parts.items() for pair in part.pairs]
     if not places and not any(part.without_labels for part in layout.parts.values()):
         raise UserError(f"{layout.root}: no pictures in it")
     ignore_label = reading.ignore_label
@@ -125,7 +113,7 @@ def examine_scenes(
     zero = layout.is_ade if reading.zero_is_ignored is None else reading.zero_is_ignored
     if names is not None:
         check_ignore_label(layout.root, names, ignore_label, zero)
-    seen = look_through(places, partial(_look_at, pixels=pixels), workers, progress)
+    seen = doctor.look_through(places, partial(_look_at, pixels=pixels), workers, progress)
     looked = [Looked(scene.part, str(scene.pair.picture), scene.picture) for scene in seen]
     notes = list[Finding]()
     if names is None:
@@ -136,12 +124,12 @@ def examine_scenes(
     counted, ignored = _count(layout, seen, names, mapping)
     faults = [
         *_about_partners(layout),
-        *about_unreadable(looked, "unreadable picture"),
+        *doctor.about_unreadable(looked, "unreadable picture"),
         *_about_label_maps(seen),
         *_about_unknown_labels(seen, mapping),
         *_about_parts(layout, counted),
         *_about_untrained_classes(layout, counted, seen, mapping),
-        *about_repeats(looked, CONTRADICTION, lambda number: seen[number].labels.digest or None, "labels"),
+        *doctor.about_repeats(looked, CONTRADICTION, lambda number: seen[number].labels.digest or None, "labels"),
     ]
     notes += _about_what_is_not_used(layout, seen, counted, mapping)
     return SceneHealth(
@@ -149,13 +137,13 @@ def examine_scenes(
         pictures={name: len(part.pairs) for name, part in layout.parts.items()},
         pixels=counted,
         ignored=ignored,
-        **in_common(looked, pixels, layout.all_remarks(), 2 * len(places), faults, notes),
+        **doctor.in_common(looked, pixels, layout.all_remarks(), 2 * len(places), faults, notes),
     )
 
 
-def _look_at(place: tuple[str, Pair], pixels: PixelFormat) -> SeenScene:
-    part, pair = place
-    return SeenScene(part, pair, look_at(pair.picture, pixels), _look_at_labels(pair.labels))
+def _look_at(place: tuple[Path, Pair, str], pixels: PixelFormat) -> SeenScene:
+    _, pair, part = place
+    return SeenScene(part, pair, doctor.look_at(pair.picture, pixels), _look_at_labels(pair.labels))
 
 
 def _look_at_labels(file: Path) -> SeenLabels:
@@ -246,7 +234,7 @@ def _about_what_is_not_used(
         labels, known = mapping(scene.labels.values)
         if not scene.labels.reason and known.all() and (labels < 0).all():
             yield Finding("label map without any label", [str(scene.pair.labels)], "all of it is ignored")
-    yield from about_never(pixels.values())
+    yield from doctor.about_never(pixels.values())
     if layout.training and layout.held_out:
         held_out = pixels[layout.held_out]
         only = [label for label, trained in pixels[layout.training].items() if trained and not held_out[label]]
@@ -279,4 +267,4 @@ def _about_untrained_classes(
             )
         yield Finding("only one class has pixels to train on", trained, detail)
     if layout.training:
-        yield from about_held_out_only(pixels, layout.training)
+        yield from doctor.about_held_out_only(pixels, layout.training)

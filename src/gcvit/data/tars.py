@@ -5,7 +5,6 @@ An archive may come from anywhere: every size in its headers is checked before a
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -34,22 +33,8 @@ _KINDS = {
     tarfile.CHRTYPE: "a device; leave it out",
     tarfile.BLKTYPE: "a device; leave it out",
 }
+_LINKS = (tarfile.SYMTYPE, tarfile.LNKTYPE)
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A member as its headers describe it. kind: its type as in `tarfile`. link: what it links to.
-
-    offset, size: of its content in the archive, in bytes.
-    """
-
-    name: str
-    kind: bytes
-    link: str
-    offset: int
-    size: int
-    sparse: bool
 
 
 def contents_of(archive: Path) -> tuple[Contents, str]:
@@ -131,15 +116,15 @@ def _scan(archive: Path, progress: Callable[[int], None] = lambda done: None) ->
     passed_over: dict[str, dict[str, tuple[int, str]]] = {}
     for number, header in enumerate(read_headers(archive)):
         parts = _checked(header, archive)
-        if header.kind in _PLAIN and all(map(is_seen, parts)):
+        if header.type in _PLAIN and all(map(is_seen, parts)):
             name = "/".join(parts)
             if is_image_name(name):
                 images.pop(name, None)
-                images[name] = Member(archive, name, header.offset, header.size)
+                images[name] = Member(archive, name, header.offset_data, header.size)
             else:
                 _pass_over(passed_over, name)
         if number % 1000 == 0:
-            progress(header.offset)
+            progress(header.offset_data)
     progress(archive.stat().st_size)
     return Contents(list(images.values()), passed_over)
 
@@ -152,7 +137,7 @@ def _pass_over(passed_over: dict[str, dict[str, tuple[int, str]]], name: str) ->
     kinds[suffix] = number + 1, example
 
 
-def _checked(header: Header, archive: Path) -> list[str]:
+def _checked(header: tarfile.TarInfo, archive: Path) -> list[str]:
     """The folders and the file in a member's name; UserError for what has no place in a set of images."""
     parts = [part for part in header.name.split("/") if part not in ("", ".")]
     if header.name.startswith("/") or ".." in parts:
@@ -161,20 +146,21 @@ def _checked(header: Header, archive: Path) -> list[str]:
             "their folder (tar -cf NEW.tar -C FOLDER .)"
         )
     kind = None
-    if header.kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
-        kind = f"a link to {header.link!r}; pack the images anew, as plain files (tar --dereference --hard-dereference)"
-    elif header.sparse:
+    if header.type in _LINKS:
+        plain = "pack the images anew, as plain files (tar --dereference --hard-dereference)"
+        kind = f"a link to {header.linkname!r}; {plain}"
+    elif header.type == tarfile.GNUTYPE_SPARSE:
         kind = "sparse; pack the images anew, as plain files (tar without --sparse)"
-    elif header.kind in _KINDS:
-        kind = f"{_KINDS[header.kind]} when you pack the images anew"
-    elif header.kind not in (*_PLAIN, tarfile.DIRTYPE):
+    elif header.type in _KINDS:
+        kind = f"{_KINDS[header.type]} when you pack the images anew"
+    elif header.type not in (*_PLAIN, tarfile.DIRTYPE):
         kind = "of an unknown kind; leave it out when you pack the images anew"
     if kind:
         raise UserError(f"{archive}: {header.name!r} is {kind}")
     return parts
 
 
-def read_headers(archive: Path) -> Iterator[Header]:
+def read_headers(archive: Path) -> Iterator[tarfile.TarInfo]:
     """All members of an uncompressed archive, in order.
 
     Raises UserError, naming the archive, for one that is compressed, cut off or damaged, for content behind its end,
@@ -188,11 +174,11 @@ def read_headers(archive: Path) -> Iterator[Header]:
             if found is None:
                 break
             yield found
-            start = _padded(found.offset + (found.size if _has_content(found) else 0))
+            start = _padded(found.offset_data + found.size)
         _check_tail(file, archive, start)
 
 
-def _read_member(file: BinaryIO, archive: Path, start: int, length: int) -> Header | None:
+def _read_member(file: BinaryIO, archive: Path, start: int, length: int) -> tarfile.TarInfo | None:
     """The member whose first header is at byte `start`, or None for the archive's end."""
     said: dict[str, str] = {}  # by headers in front of the member's own; of several that speak of it the first counts
     seen: set[bytes] = set()
@@ -273,7 +259,8 @@ def _records(content: bytes, archive: Path, start: int) -> dict[str, str]:
     return found
 
 
-def _described(info: tarfile.TarInfo, said: dict[str, str], archive: Path, offset: int, length: int) -> Header:
+def _described(info: tarfile.TarInfo, said: dict[str, str], archive: Path, offset: int, length: int) -> tarfile.TarInfo:
+    """The header with what was said of it in front; a file with holes has the type of GNU's sparse ones."""
     size = info.size
     if (number := said.get("size")) is not None:
         if not (number.isascii() and number.isdigit() and len(number) <= 20):
@@ -285,20 +272,17 @@ def _described(info: tarfile.TarInfo, said: dict[str, str], archive: Path, offse
             f"{archive}: a name of {len(name):,} letters in {name.count('/'):,} folders at byte {offset:,}; pack the "
             "images anew, under shorter names"
         )
-    sparse = info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith(_SPARSE) for key in said)
-    found = Header(name, info.type, link, offset, size, sparse)
-    if size < 0 or (_has_content(found) and offset + size > length):
+    if info.type not in _LINKS and any(key.startswith(_SPARSE) for key in said):
+        info.type = tarfile.GNUTYPE_SPARSE
+    if info.type in (*_LINKS, tarfile.DIRTYPE, *_KINDS):
+        size = min(size, 0)  # they have no content, whatever size they name
+    if size < 0 or offset + size > length:
         raise UserError(
             f"{archive}: damaged, or cut off after {length:,} bytes: {name!r} would have {size:,} from byte "
             f"{offset:,} on; {_AGAIN}"
         )
-    return found
-
-
-def _has_content(header: Header) -> bool:
-    """Folders, links and devices have none, whatever size they name."""
-    empty = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE)
-    return header.kind not in empty
+    info.name, info.linkname, info.offset_data, info.size = name, link, offset, size
+    return info
 
 
 def _padded(position: int) -> int:
