@@ -255,10 +255,10 @@ def _about_sizes(
             detail = f"{one.width}×{one.height} px, said are {told[1]}×{told[0]}{exchanged}"
             wrong.append(Finding(WRONG_SIZE, [str(place)], detail))
             continue
-        if frame.size != upright:
+        if frame.stored != upright:
             stored.append(str(place))
         if not min(told):
-            part.file.sizes[row] = torch.tensor(frame.size)
+            part.file.sizes[row] = torch.tensor(frame.stored)
             unsaid.append(str(place))
     notes = [Finding(AS_STORED, stored, "they are turned with it")] if stored else []
     return wrong, [*notes, Finding(UNSAID, unsaid, "taken from the files")] if unsaid else notes

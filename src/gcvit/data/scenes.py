@@ -9,13 +9,14 @@ import numpy as np
 
 from gcvit.data import masks as mask
 from gcvit.data.coco_folders import ANNOTATIONS
+from gcvit.data.drawing import CLASSES, Scene, draw_scene, scene_seed
 from gcvit.data.label_maps import default_palette, label_image
 from gcvit.data.objects import Objects
 from gcvit.data.pixels import Picture, as_rgb
 from gcvit.data.sampling import derive_seed
 from gcvit.data.segment_folders import CLASSES as CLASSES_FILE
 from gcvit.data.segment_folders import LABELS, PICTURES
-from gcvit.data.shapes import CLASSES, Drawings, Scene, Track, draw_scene, each, new_folder, scene_seed
+from gcvit.data.shapes import Drawings, Track, each, new_folder
 
 MOST_OBJECTS = 3
 SCENE_CLASSES = ("ground", *CLASSES)
@@ -25,8 +26,7 @@ FOLDERS = {"train": "training", "val": "validation", "test": "test"}
 class ShapeScenes(Drawings):
     """Scenes of one to three objects: item i is (PIL image, int16 labels (height, width)), 0 for the ground.
 
-    A drawn scene is kept as uint8 (36 KiB at 96 px); :meth:`draw` draws all at once, before loader workers start, so
-    that they share them.
+    A drawn scene takes 36 KiB at 96 px.
 
     Args:
         split, count, size, seed: see :class:`gcvit.data.shapes.Drawings`.
