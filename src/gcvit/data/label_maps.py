@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gcvit.data.formats import Bands, Refused, blocks, npy, png, tiff
-from gcvit.data.formats.decoding import check_pixels, decode, kind_of
-from gcvit.data.formats.tags import XMP, orientation
+from gcvit.data.formats import Bands, Refused, blocks, png, tiff
+from gcvit.data.formats.decoding import decode, kind_of
 from gcvit.data.images import ImageError, Source, pixel_limit, read_safely
 from gcvit.data.pixels import RGB, upright_array
 from gcvit.data.settings import LabelReading
@@ -202,9 +201,7 @@ def _coloured(source: Source, what: str) -> ColourImageError:
 
 def _values(content: bytes, max_pixels: int, source: Source) -> np.ndarray:
     values, turned = _stored_values(content, max_pixels, source)
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    if values.ndim == 3:
+    if values.ndim == 3 and values.shape[2] != 1:
         bands = {3: "RGB", 4: "RGBA"}.get(values.shape[2], f"an image of {values.shape[2]:,} bands")
         raise _coloured(source, bands)
     if values.dtype.kind == "f":
@@ -212,7 +209,7 @@ def _values(content: bytes, max_pixels: int, source: Source) -> np.ndarray:
     if values.dtype == np.uint64 and values.max() >= 2**63:
         raise Refused(f"it holds {values.max()}, which is no class number")
     wide = np.int32 if np.can_cast(values.dtype, np.int32) else np.int64
-    return upright_array(values, turned).astype(wide, order="C")
+    return upright_array(values.reshape(values.shape[:2]), turned).astype(wide, order="C")
 
 
 def _stored_values(content: bytes, max_pixels: int, source: Source) -> tuple[np.ndarray, int]:
@@ -220,22 +217,15 @@ def _stored_values(content: bytes, max_pixels: int, source: Source) -> tuple[np.
     kind = kind_of(content)
     if kind not in KEEPING:
         raise Refused(f"it is {kind}, whatever its name says, which may have changed the numbers; write it as PNG anew")
-    if kind == "NPY":
-        array = npy.read(content)
-        check_pixels(array.shape[1::-1], max_pixels)
-        return array, 1
     bits = png.bits(content) if kind == "PNG" else 8
     if kind == "TIFF":
         page = tiff.first_page(content)
-        check_pixels((page.width, page.height), max_pixels)
         if page.compression not in (*tiff.LOSSLESS, *tiff.FAX):
             raise Refused("it is compressed in a way that may have changed the numbers; write it as PNG anew")
         if page.photometric == tiff.WHITE_IS_ZERO:
             raise Refused(WHITE_FIRST)
-        if page.is_readable:
-            return tiff.read(content, page).values, orientation(page.tags, page.tags.content(XMP))
         bits = page.bits
-    stored, turned = decode(content, max_pixels)
+    stored, turned = decode(content, max_pixels, channels=0)
     if isinstance(stored, Bands):
         return stored.values, turned
     if kind == "PPM" and stored.mode == "1":
