@@ -17,7 +17,7 @@ from study import tell
 
 import gcvit
 from gcvit.cli.output import say
-from gcvit.data.detect_scenes import ObjectScenes
+from gcvit.data.scenes import ObjectScenes
 from gcvit.tasks.detect.settings import DetectLooks
 from gcvit.tasks.evaluate import evaluate
 from gcvit.tasks.opened import Opened

@@ -21,7 +21,7 @@ from study import run_study, tell
 import gcvit
 from gcvit.bench.from_scratch import Result, result_of
 from gcvit.cli.output import say
-from gcvit.data.detect_scenes import ObjectScenes
+from gcvit.data.scenes import ObjectScenes
 from gcvit.engine.config import as_dict
 from gcvit.tasks.detect import DETECT, DetectConfig
 from gcvit.tasks.detect.recipes import detect_small

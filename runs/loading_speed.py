@@ -25,8 +25,9 @@ from timm.data import create_dataset, create_loader
 
 from gcvit.bench.machine import machine
 from gcvit.data.augment import mend_posterize
-from gcvit.data.images import find_images, load_image
+from gcvit.data.images import find_images, load_picture
 from gcvit.data.loading import EpochLoader
+from gcvit.data.pixels import as_rgb
 from gcvit.data.sampling import Share
 from gcvit.data.split_names import WHOLE
 from gcvit.data.splits import find_splits
@@ -82,7 +83,7 @@ def write_jpegs(folder: Path, root: Path, count: int) -> float:
     for index, source in enumerate(itertools.islice(itertools.cycle(photographs), count)):
         file = root / "folders" / "ab"[index % 2] / f"{index:05d}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
-        ImageOps.fit(load_image(source), JPEG, Image.Resampling.BICUBIC).save(file, quality=90)
+        ImageOps.fit(as_rgb(load_picture(source)), JPEG, Image.Resampling.BICUBIC).save(file, quality=90)
         total += file.stat().st_size
     with tarfile.open(root / "packed.tar", "w") as tar:
         tar.add(root / "folders", ".")

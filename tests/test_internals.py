@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 
 import gcvit
 from gcvit.bench.paper_cost import paper_macs
-from gcvit.data.images import load_image
+from gcvit.data.images import load_picture
 from gcvit.data.sampling import Reseeded
 from gcvit.export.runtime import load
 from gcvit.internals import of_others, of_torch
@@ -216,6 +216,6 @@ def test_pooling_is_counted_under_either_name(monkeypatch: pytest.MonkeyPatch) -
 def test_a_jpeg_without_a_way_to_feed_its_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.jpg")
-    whole = np.asarray(load_image(tmp_path / "a.jpg"))
+    whole = np.asarray(load_picture(tmp_path / "a.jpg"))
     monkeypatch.setattr("PIL.Image", SimpleNamespace())  # Pillow's own modules keep theirs
-    assert (np.asarray(load_image(tmp_path / "a.jpg")) == whole).all()
+    assert (np.asarray(load_picture(tmp_path / "a.jpg")) == whole).all()

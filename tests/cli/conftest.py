@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from gcvit import shell
 from gcvit.cli.main import main
-from gcvit.data.detect_scenes import write_coco_folders
 from gcvit.data.label_maps import default_palette
-from gcvit.data.scenes import SCENE_CLASSES, write_segmentation_folders
+from gcvit.data.scenes import SCENE_CLASSES, write_coco_folders, write_segmentation_folders
 from gcvit.data.shapes import CLASSES, write_class_folders
 from gcvit.export.sidecar import parts
 from gcvit.factory import create_model

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 
 import gcvit as library
 from gcvit.data import masks as run_lengths
-from gcvit.data.detect_scenes import write_coco_folders
+from gcvit.data.drawing import CLASSES as SCENE_CLASSES
 from gcvit.data.label_maps import default_palette
-from gcvit.data.shapes import CLASSES as SCENE_CLASSES
+from gcvit.data.scenes import write_coco_folders
 from gcvit.factory import create_model
 from gcvit.tasks.detect import DETECT, HeadConfig
 from gcvit.tasks.detect.detector import Detector

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gcvit.data.drawing import CLASSES
 from gcvit.data.scenes import SCENE_CLASSES
-from gcvit.data.shapes import CLASSES
 from gcvit.factory import create_model
 from gcvit.metrics import wilson
 from gcvit.opening import open as open_model

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gcvit.data.images import load_image
+from gcvit.data.images import load_picture
 from gcvit.data.label_maps import LabelMapping, load_labels
 from gcvit.data.scenes import SCENE_CLASSES
 from gcvit.data.segment_transforms import EvalScene
@@ -68,7 +68,7 @@ def test_json_says_what_a_classifier_says(gcvit: Command, best: Path, folders: P
     assert result.code == 0, result.err
     opened = open_model(best)
     mean, std = torch.tensor(opened.preprocessing.mean), torch.tensor(opened.preprocessing.std)
-    pixels = torch.from_numpy(np.array(load_image(file))) / 255
+    pixels = torch.from_numpy(np.array(load_picture(file))) / 255
     with torch.inference_mode():
         logits = opened.model(((pixels - mean) / std).permute(2, 0, 1)[None])[0]
     shares, order = logits.softmax(0).sort(descending=True)
@@ -84,7 +84,7 @@ def test_labels_shares_and_colours_are_what_a_segmentation_model_says(gcvit: Com
     result = gcvit("predict", segment_model, file, "--out", "out", "--json", *CPU)
     assert result.code == 0, result.err
     opened = open_model(segment_model)
-    shown = EvalScene(None, opened.preprocessing.mean, opened.preprocessing.std)(load_image(file))
+    shown = EvalScene(None, opened.preprocessing.mean, opened.preprocessing.std)(load_picture(file))
     with torch.inference_mode():
         expected = segment_logits(opened.model, shown[None], (70, 90)).argmax(1)[0].numpy()
     labels = load_labels("out/a.labels.png", LabelMapping(len(SCENE_CLASSES)))
@@ -300,7 +300,7 @@ def test_a_runs_folder_is_its_best(gcvit: Command, example: Example) -> None:
 
 
 def test_flip_does_not_tell_an_image_from_its_mirror_image(gcvit: Command, best: Path, folders: Path) -> None:
-    image = load_image(folders / "val" / "crescent" / "0001.png")
+    image = load_picture(folders / "val" / "crescent" / "0001.png")
     image.save("a.png")
     image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("b.png")
     command = ["predict", best, "a.png", "b.png", "--json", "--top-k", "10", *CPU]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gcvit.data.health import Health
+from gcvit.data.doctor import Health
 
 
 def found(health: Health) -> list[tuple[str, list[str]]]:

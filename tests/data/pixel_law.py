@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data.writing import as_member
-from gcvit.data.images import load_image
+from gcvit.data.images import load_picture
 from gcvit.data.label_maps import read_label_values
 
 NOISE = np.random.default_rng(0)
@@ -22,8 +22,8 @@ def noise(bits: int, bands: int, dtype: str | None = None) -> np.ndarray:
 def pixels(content: bytes, folder: Path) -> np.ndarray:
     """The same from the file itself and from a tar archive."""
     (folder / "image").write_bytes(content)
-    found = np.asarray(load_image(folder / "image"))
-    assert (found == np.asarray(load_image(as_member(content, folder)))).all()
+    found = np.asarray(load_picture(folder / "image"))
+    assert (found == np.asarray(load_picture(as_member(content, folder)))).all()
     return found.astype(float)
 
 

@@ -16,7 +16,7 @@ from data.writing import chunk, png_bytes, tiff_bytes
 from gcvit.data.classify_doctor import examine
 from gcvit.data.doctor import look_at
 from gcvit.data.formats.decoding import lacks_end
-from gcvit.data.images import ImageError, load_image
+from gcvit.data.images import ImageError, load_picture
 from gcvit.data.label_maps import read_label_values
 from gcvit.data.labelled import LabelledImages
 
@@ -35,7 +35,7 @@ def jpeg(image: Image.Image = PHOTO, **options: object) -> bytes:
 
 def read(content: bytes, folder: Path) -> np.ndarray:
     (folder / "image").write_bytes(content)
-    return np.asarray(load_image(folder / "image"))
+    return np.asarray(load_picture(folder / "image"))
 
 
 def refusal(content: bytes, folder: Path) -> str:

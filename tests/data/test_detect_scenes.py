@@ -8,10 +8,9 @@ from pycocotools.coco import COCO
 
 from gcvit.data.coco_doctor import examine_coco
 from gcvit.data.coco_pictures import open_coco
-from gcvit.data.detect_scenes import ObjectScenes, write_coco_folders
 from gcvit.data.doctor import NEVER
-from gcvit.data.scenes import ShapeScenes
-from gcvit.data.shapes import CLASSES
+from gcvit.data.drawing import CLASSES
+from gcvit.data.scenes import ObjectScenes, ShapeScenes, write_coco_folders
 
 
 def test_objects_are_those_of_segmentation():

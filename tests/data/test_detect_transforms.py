@@ -11,10 +11,10 @@ from PIL import Image
 from torch.nn.functional import max_pool2d, pad
 
 from gcvit.data import masks as mask
-from gcvit.data.detect_scenes import ObjectScenes
 from gcvit.data.detect_transforms import Detectable, EvalDetection, TrainDetection
 from gcvit.data.objects import Objects
 from gcvit.data.sampling import Reseeded
+from gcvit.data.scenes import ObjectScenes
 from gcvit.tasks.detect.settings import LONG_SIDE, SHORT_SIDES
 
 PUBLISHED = {"short": SHORT_SIDES, "long": LONG_SIDE}

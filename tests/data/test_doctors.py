@@ -9,8 +9,7 @@ from PIL import Image
 
 from gcvit.data.classify_doctor import examine
 from gcvit.data.coco_doctor import examine_coco
-from gcvit.data.doctor import LEAK, NARROW, PASSED_OVER, REPEAT
-from gcvit.data.health import Health
+from gcvit.data.doctor import LEAK, NARROW, PASSED_OVER, REPEAT, Health
 from gcvit.data.segment_doctor import examine_scenes
 from gcvit.data.settings import PixelFormat
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gcvit.data import tar_index, tars
 from gcvit.data.classify_doctor import examine
-from gcvit.data.images import ImageError, load_image
+from gcvit.data.images import ImageError, load_picture
 from gcvit.data.members import Contents
 from gcvit.data.tars import contents_of, scan, write_index
 from gcvit.errors import UserError
@@ -105,7 +105,7 @@ def test_an_image_of_many_gigabytes_is_not_read(tmp_path):
     os.truncate(archive, 6 * GIB + 2048)
     (member,) = scan(archive)
     with pytest.raises(ImageError, match=r"a\.tar:cat/1\.png: 6,442,450,944 bytes are"):
-        load_image(member)
+        load_picture(member)
 
 
 @pytest.mark.parametrize(

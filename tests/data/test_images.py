@@ -1,4 +1,4 @@
-"""load_image: each kind of file gives its right RGB values, each damaged one an ImageError that names it."""
+"""load_picture: each kind of file gives its right RGB values, each damaged one an ImageError that names it."""
 
 import os
 import random
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from gcvit.data.images import ImageError, find_images, list_images, load_image, picture_in_memory
+from gcvit.data.images import ImageError, find_images, list_images, load_picture, picture_in_memory
 
 NOISE = np.random.default_rng(0)
 PHOTO = Image.fromarray(NOISE.integers(0, 256, (11, 17, 3), dtype=np.uint8)).resize((68, 44))
@@ -24,7 +24,7 @@ def saved(folder: Path, image: Image.Image, name: str, **options: object) -> Pat
 
 
 def pixels(path: Path, **options: object) -> np.ndarray:
-    image = load_image(path, **options)
+    image = load_picture(path, **options)
     assert image.mode == "RGB"
     return np.asarray(image).astype(int)
 
@@ -91,10 +91,10 @@ def test_sixteen_bit_transparency(tmp_path):
 def test_numbers_without_agreed_black_and_white_are_refused(tmp_path):
     floats = saved(tmp_path, Image.fromarray(NOISE.random((4, 5), dtype=np.float32)), "float.tif")
     with pytest.raises(ImageError, match=r"float\.tif: it holds floats"):
-        load_image(floats)
+        load_picture(floats)
     signed = saved(tmp_path, Image.fromarray(np.arange(20, dtype=np.int32).reshape(4, 5)), "signed.tif")
     with pytest.raises(ImageError, match=r"signed\.tif: it holds signed integers"):
-        load_image(signed)
+        load_picture(signed)
 
 
 def test_unsigned_32_bit_tiff(tmp_path):
@@ -144,17 +144,17 @@ def test_first_frame(tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1)])
 @pytest.mark.parametrize("mode", ["RGB", "I;16", "LA", "P"])
 def test_tiny_and_very_long(tmp_path, size, mode):
-    assert load_image(saved(tmp_path, Image.new(mode, size), "a.png")).size == size
+    assert load_picture(saved(tmp_path, Image.new(mode, size), "a.png")).size == size
 
 
 def test_the_pixel_cap_is_checked_before_decoding(tmp_path):
     path = saved(tmp_path, Image.new("L", (300, 200)), "large.png")
-    assert load_image(path, max_pixels=60_000).size == (300, 200)
+    assert load_picture(path, max_pixels=60_000).size == (300, 200)
     with pytest.raises(ImageError, match=r"large\.png: 300×200 is 60,000 pixels, above the limit of 59,999"):
-        load_image(path, max_pixels=59_999)
+        load_picture(path, max_pixels=59_999)
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(ImageError, match="above the limit"):
-        load_image(path, max_pixels=100)
+        load_picture(path, max_pixels=100)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -164,7 +164,7 @@ def test_a_bomb_is_an_error(tmp_path, side):
     path = tmp_path / "bomb.pgm"
     path.write_bytes(b"P5 %d %d 255\n" % (side, side))
     with pytest.raises(ImageError, match=r"bomb\.pgm"):
-        load_image(path)
+        load_picture(path)
 
 
 def test_what_is_not_an_image(tmp_path):
@@ -181,7 +181,7 @@ def test_what_is_not_an_image(tmp_path):
         "pipe.png": "not a regular file",
     }.items():
         with pytest.raises(ImageError, match=reason) as caught:
-            load_image(tmp_path / name)
+            load_picture(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -189,7 +189,7 @@ def test_what_is_not_an_image(tmp_path):
 def refusal(path: Path) -> str:
     """The message of the ImageError, or nothing; any other error gets through."""
     try:
-        load_image(path)
+        load_picture(path)
     except ImageError as error:
         return str(error)
     return ""
@@ -250,7 +250,7 @@ def test_any_bytes(tmp_path_factory, data, start):
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_bytes(start + data)
     with pytest.raises(ImageError, match="any: "):
-        load_image(path)
+        load_picture(path)
 
 
 def test_a_worker_s_traceback_is_not_the_message():
@@ -298,7 +298,7 @@ def test_a_picture_in_memory_is_read_as_its_file(tmp_path, kind):
     path = IN_MEMORY[kind](tmp_path)
     with Image.open(path) as picture:
         found = picture_in_memory(picture)
-    expected = load_image(path)
+    expected = load_picture(path)
     assert (found.mode, found.size) == ("RGB", expected.size)
     assert (np.asarray(found) == np.asarray(expected)).all()
 

@@ -18,7 +18,7 @@ from PIL import Image, features
 from data.writing import as_member, chunk, png_bytes, tiff_by_hand, tiff_bytes
 from gcvit.data.doctor import look_at
 from gcvit.data.formats import jpeg
-from gcvit.data.images import MAX_PIXELS, ImageError, load_image, load_picture, pixel_limit
+from gcvit.data.images import MAX_PIXELS, ImageError, load_picture, pixel_limit
 from gcvit.data.label_maps import LabelMapping, load_labels, read_label_values
 from gcvit.data.members import Member
 from gcvit.data.settings import PIXEL_LIMIT, PixelFormat
@@ -29,7 +29,7 @@ BYTES = 12  # a pixel, at most, beyond what the decoder takes
 
 READERS = {
     "theirs": lambda file: Image.open(file).load(),
-    "image": load_image,
+    "image": load_picture,
     "grey": lambda file: load_picture(file, PixelFormat(1)),
     "range": lambda file: load_picture(file, PixelFormat(3, (0.0, 200.0))),
     "doctor": lambda file: look_at(Path(file)),
@@ -107,7 +107,7 @@ def refusal(content: bytes, folder: Path) -> str:
     (folder / "image").write_bytes(content)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     try:
-        load_image(folder / "image")
+        load_picture(folder / "image")
         found = ""
     except ImageError as error:
         found = str(error)
@@ -140,16 +140,16 @@ def test_the_limit_is_one_and_says_what_to_do(tmp_path, monkeypatch):
     for name, content in kinds.items():
         (tmp_path / "image").write_bytes(content)
         monkeypatch.setenv(PIXEL_LIMIT, "600")
-        assert load_image(tmp_path / "image").size == (30, 20)
+        assert load_picture(tmp_path / "image").size == (30, 20)
         monkeypatch.setenv(PIXEL_LIMIT, "599")
         for source in (tmp_path / "image", as_member(content, tmp_path)):
             with pytest.raises(ImageError) as error:
-                load_image(source)
+                load_picture(source)
             assert f"cannot read image {source}: {said}" in str(error.value), name
         if name in ("png", "tif", "deep.tif", "npy"):
             with pytest.raises(ImageError, match=r"cannot read labels .*above the limit of 599"):
                 read_label_values(tmp_path / "image")
-        assert load_image(tmp_path / "image", max_pixels=600).size == (30, 20)
+        assert load_picture(tmp_path / "image", max_pixels=600).size == (30, 20)
     for wrong in ("", "0", "-1", "many", "1e9", "9" * 5000):
         monkeypatch.setenv(PIXEL_LIMIT, wrong)
         if wrong.isdigit() and wrong != "0":
@@ -166,17 +166,17 @@ def test_a_higher_limit_than_pillow_s(tmp_path, monkeypatch):
         out = io.BytesIO()
         Image.new("RGB", (40, 30)).save(out, name)
         (tmp_path / "image").write_bytes(out.getvalue())
-        assert load_image(tmp_path / "image", max_pixels=1200).size == (40, 30)
+        assert load_picture(tmp_path / "image", max_pixels=1200).size == (40, 30)
 
 
 def test_files_of_more_bytes_than_pixels_take(tmp_path):
     with (tmp_path / "image").open("wb") as file:
         file.truncate(2 * 10**9)  # takes no place
-    for read in (load_image, read_label_values):
+    for read in (load_picture, read_label_values):
         with pytest.raises(ImageError, match="2,000,000,000 bytes are more than a picture of 89,478,485 pixels needs"):
             read(tmp_path / "image")
     with pytest.raises(ImageError, match="are more than a picture"):
-        load_image(Member(tmp_path / "image", "a.jpg", 512, 6 * 10**9))
+        load_picture(Member(tmp_path / "image", "a.jpg", 512, 6 * 10**9))
 
 
 def test_scans_of_a_progressive_jpeg(tmp_path):

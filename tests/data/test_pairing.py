@@ -8,10 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gcvit.data.images import ImageError
-from gcvit.data.pairing import pair
 from gcvit.data.segment import is_divided, open_segmentation, open_segmentation_held_out
 from gcvit.data.segment_doctor import examine_scenes
-from gcvit.data.segment_folders import find_scenes
+from gcvit.data.segment_folders import find_scenes, pair
 from gcvit.data.split_names import splits_among
 from gcvit.errors import UserError
 

@@ -16,15 +16,15 @@ from data.writing import png_bytes, tiff_bytes
 from gcvit.data.augment import eval_transform, train_transform
 from gcvit.data.classify_doctor import examine
 from gcvit.data.doctor import NARROW
-from gcvit.data.images import ImageError, load_image, load_picture
+from gcvit.data.images import ImageError, load_picture
 from gcvit.data.label_maps import LabelMapping
 from gcvit.data.labelled import LabelledImages
 from gcvit.data.measuring import mean_std, moments_of
-from gcvit.data.pairing import Pair
 from gcvit.data.pixels import as_rgb, size_of
 from gcvit.data.scenes import ShapeScenes
 from gcvit.data.segment import SegmentationImages
 from gcvit.data.segment_doctor import examine_scenes
+from gcvit.data.segment_folders import Pair
 from gcvit.data.segment_transforms import EvalScene, TrainScene
 from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.data.shapes import ShapesDataset
@@ -71,7 +71,7 @@ def test_twelve_bits_keep_their_levels(tmp_path):
         deep = np.repeat(values, bands, axis=2)
         content = png_bytes(deep, 16) if format_ == "png" else tiff_bytes(deep, photometric=photometric)
         (tmp_path / "image").write_bytes(content)
-        assert len(np.unique(np.asarray(load_image(tmp_path / "image")))) == 17
+        assert len(np.unique(np.asarray(load_picture(tmp_path / "image")))) == 17
         found = np.asarray(load_picture(tmp_path / "image", PixelFormat(3, (0, 4095))))
         assert len(np.unique(found)) == 256
         assert (found == np.rint(deep / 4095 * 255)).all()
@@ -83,12 +83,6 @@ def test_twelve_bits_keep_their_levels(tmp_path):
 def test_pixels_that_cannot_be(wrong):
     with pytest.raises(UserError, match=f"{next(iter(wrong))} must be"):
         PixelFormat(**wrong)
-
-
-def test_three_channels_of_8_bits_are_read_as_ever(tmp_path):
-    """The same image, whoever asks."""
-    Image.fromarray(NOISE.integers(0, 256, (9, 8, 4), dtype=np.uint8)).save(tmp_path / "a.png")
-    assert (np.asarray(load_picture(tmp_path / "a.png")) == np.asarray(load_image(tmp_path / "a.png"))).all()
 
 
 def test_one_channel_from_colours_is_their_luma_and_colours_from_grey_are_equal(tmp_path):
@@ -128,9 +122,9 @@ def test_other_channels_are_the_bands_of_the_file_and_no_others(tmp_path):
     found = load_picture(tmp_path / "a.png", PixelFormat(4))
     assert np.allclose(found * 255, np.moveaxis(rgba, 2, 0), atol=1e-4)  # alpha is a band like others
     with pytest.raises(ImageError, match="--in-chans"):
-        load_image(written(tmp_path, values))
+        load_picture(written(tmp_path, values))
     tifffile.imwrite(tmp_path / "nir.tif", rgba, photometric="rgb", extrasamples=["unspecified"])
-    assert (np.asarray(load_image(tmp_path / "nir.tif")) == rgba[..., :3]).all()  # said to be RGB and something
+    assert (np.asarray(load_picture(tmp_path / "nir.tif")) == rgba[..., :3]).all()  # said to be RGB and something
     assert np.allclose(load_picture(tmp_path / "nir.tif", PixelFormat(4)) * 255, np.moveaxis(rgba, 2, 0), atol=1e-4)
 
 

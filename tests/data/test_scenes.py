@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gcvit.data.drawing import CLASSES
 from gcvit.data.scenes import MOST_OBJECTS, SCENE_CLASSES, ShapeScenes, write_segmentation_folders
 from gcvit.data.segment import open_segmentation
-from gcvit.data.shapes import CLASSES
 
 
 def contents(scenes: ShapeScenes) -> list[bytes]:

@@ -163,7 +163,7 @@ def test_what_cannot_be_examined(clean, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="255 is one of them"):
         examine_scenes(clean)
     (clean / "classes.txt").unlink()
-    monkeypatch.setattr("gcvit.data.segment_doctor.look_at", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr("gcvit.data.doctor.look_at", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(ValueError, match=r"a process that loads images has died .*Killed.*Lower workers \(1\)"):
         examine_scenes(clean, workers=1)
 

@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from gcvit.data import shapes
-from gcvit.data.outlines import OUTLINES
-from gcvit.data.shapes import (
-    CLASSES,
-    SPLITS,
-    ShapesDataset,
-    draw_scene,
-    scene_seed,
-    write_class_folders,
-)
+from gcvit.data import drawing
+from gcvit.data.drawing import CLASSES, OUTLINES, SPLITS, draw_scene, scene_seed
+from gcvit.data.shapes import ShapesDataset, write_class_folders
 
 SCENES = {
     "seed": st.integers(0, 2**50),
@@ -81,9 +74,9 @@ def least_visible(monkeypatch, min_visible: float) -> float:
         silhouettes.append((where, coverage >= 0.5))
         return where, coverage
 
-    place = shapes._place
-    monkeypatch.setattr(shapes, "_place", recorded)
-    monkeypatch.setattr(shapes, "MIN_VISIBLE", min_visible)
+    place = drawing._place
+    monkeypatch.setattr(drawing, "_place", recorded)
+    monkeypatch.setattr(drawing, "MIN_VISIBLE", min_visible)
     shares = []
     for seed in range(60):
         silhouettes.clear()
@@ -95,7 +88,7 @@ def least_visible(monkeypatch, min_visible: float) -> float:
 
 
 def test_enough_of_every_object_stays_visible(monkeypatch):
-    assert 0.8 <= least_visible(monkeypatch, shapes.MIN_VISIBLE) < 0.9  # and later ones do cover earlier
+    assert 0.8 <= least_visible(monkeypatch, drawing.MIN_VISIBLE) < 0.9  # and later ones do cover earlier
     assert least_visible(monkeypatch, 0.05) < 0.4
 
 
@@ -212,7 +205,7 @@ def test_writing_is_all_or_nothing(tmp_path):
 
 def test_a_linear_model_cannot_do_it():
     train, val = ShapesDataset("train", 2000), ShapesDataset("val", 1000)
-    pixels = [np.stack([data.image(i) for i in range(len(data))]).reshape(len(data), -1) for data in (train, val)]
+    pixels = [np.stack([data.drawn(i) for i in range(len(data))]).reshape(len(data), -1) for data in (train, val)]
     inputs, held_out = (values.astype(np.float32) / 255 - 0.5 for values in pixels)
     labels, truth = (np.arange(len(data)) % 10 for data in (train, val))
     with warnings.catch_warnings():

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gcvit.data.images import ImageError, load_image
+from gcvit.data.images import ImageError, load_picture
 from gcvit.data.members import Member
 from gcvit.data.tar_index import FORMAT
 from gcvit.data.tars import index_path, scan, write_index
@@ -200,16 +200,16 @@ def test_images_are_read_from_archives_as_from_files(tmp_path):
     )
     good, cut, empty, text = scan(archive)
     (tmp_path / "1.png").write_bytes(PNG)
-    assert load_image(good).tobytes() == load_image(tmp_path / "1.png").tobytes()
+    assert load_picture(good).tobytes() == load_picture(tmp_path / "1.png").tobytes()
     for member, reason in ((cut, ""), (empty, "the file is empty"), (text, "not an image")):
         with pytest.raises(ImageError) as caught:
-            load_image(member)
+            load_picture(member)
         assert str(caught.value).startswith(f"cannot read image {archive}:{member.name}: {reason}")
     beyond = Member(archive, "cat/5.png", archive.stat().st_size - 10, 20)
     with pytest.raises(ImageError, match=r"a\.tar:cat/5\.png: the archive ends after 10 of its 20 bytes"):
-        load_image(beyond)
+        load_picture(beyond)
     with pytest.raises(ImageError, match=r"none\.tar:x\.png: .*No such file"):
-        load_image(Member(tmp_path / "none.tar", "x.png", 0, 1))
+        load_picture(Member(tmp_path / "none.tar", "x.png", 0, 1))
 
 
 def test_reading_in_threads_and_forked_processes(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import gcvit
-from gcvit.data.images import load_image
+from gcvit.data.images import load_picture
 from gcvit.data.settings import RGB8
 from gcvit.tasks.classify.answer import Classification
 from gcvit.tasks.classify.settings import ClassifyLooks, ClassifyTelling
@@ -42,7 +42,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             image.convert("RGBA").rotate(20).save(path)
         else:
             image.save(path)
-        assert load_image(path).size[::-1] == (size if index != 2 else size[::-1])
+        assert load_picture(path).size[::-1] == (size if index != 2 else size[::-1])
         found.append(path)
     return found
 
@@ -80,9 +80,9 @@ FORMS = {
     "text": str,
     "path": lambda path: path,
     "PIL": Image.open,
-    "array": lambda path: np.asarray(load_image(path)),
-    "tensor": lambda path: tensor_of(load_image(path)),
-    "floats": lambda path: tensor_of(load_image(path)) / 255,
+    "array": lambda path: np.asarray(load_picture(path)),
+    "tensor": lambda path: tensor_of(load_picture(path)),
+    "floats": lambda path: tensor_of(load_picture(path)) / 255,
 }
 
 
@@ -95,7 +95,7 @@ def test_every_form_of_a_picture_gets_the_same_answer(opened: Opened, files: lis
         assert isinstance(one, Answer)
         assert_same(one, answer)
         assert one.to_dict()["file"] == (str(path) if form in ("text", "path") else None)
-        assert one.picture.tobytes() == load_image(path).tobytes()
+        assert one.picture.tobytes() == load_picture(path).tobytes()
     many = predict(opened, given, batch_size=1)
     assert isinstance(many, list)
     for answer, same in zip(expected, many, strict=True):

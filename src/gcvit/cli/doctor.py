@@ -22,7 +22,7 @@ from gcvit.weights.resolve import holds_model
 from gcvit.wording import harmless, listed
 
 if TYPE_CHECKING:
-    from gcvit.data.health import Finding, Health
+    from gcvit.data.doctor import Finding, Health
     from gcvit.tasks.task import Task
 
 SHOWN = 5  # findings of a kind, and files of a finding, that are printed

@@ -1,18 +1,23 @@
-"""Transforms from a picture to a normalised float tensor (channels, h, w): of RGB images timm's, so equal to them."""
+"""Transforms from a picture to a normalised float tensor (channels, h, w): of RGB images timm's, so equal to them; of
+pictures with other channels torchvision's, on tensors."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from PIL import Image, ImageOps
 from timm.data import create_transform
 from timm.data.auto_augment import RandAugment
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.random_erasing import RandomErasing
 from torch import Tensor
-from torchvision.transforms import Compose
+from torchvision.transforms import Compose, InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
 
-from gcvit.data import band_transforms
-from gcvit.data.band_transforms import EvalBands, TrainBands
 from gcvit.data.pixels import Picture, size_of
 from gcvit.data.settings import is_rand_augment
 from gcvit.errors import UserError
@@ -20,6 +25,7 @@ from gcvit.errors import UserError
 Transform = Callable[[Any], Tensor]  # of a `gcvit.data.pixels.Picture` with as many channels as mean and std
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "box", "hamming", "lanczos")
+_OF_TENSORS = INTERPOLATIONS[:3]  # of pictures with other than three channels
 
 # Beyond this ratio of sides the whole image, resized by its short side, would need gigabytes.
 _LONGEST_SHAPE = 64
@@ -59,7 +65,7 @@ def eval_transform(
     longest = _LONGEST_SHAPE * math.ceil(max(height, width) / min(height, width))
     if len(mean) != 3:
         _check_bands(interpolation, len(mean))
-        bands = EvalBands((height, width), crop_pct, crop_mode, interpolation, mean, std)
+        bands = _EvalBands((height, width), crop_pct, crop_mode, interpolation, mean, std)
         return _ShortenedFirst(bands, longest) if crop_mode == "center" else bands
     transform = create_transform(
         (height, width),
@@ -114,8 +120,16 @@ def train_transform(
             )
         if interpolation != "random":
             _check_bands(interpolation, len(mean))
-        sides = _sides(size)
-        return TrainBands(sides, scale, ratio, hflip, color_jitter, random_erasing, interpolation, mean, std)
+        around = 1 - color_jitter, 1 + color_jitter
+        return v2.Compose(
+            [
+                _Cut(_sides(size), scale, ratio, interpolation),
+                v2.RandomHorizontalFlip(hflip),
+                Jitter(around, around, 1.0),
+                v2.Normalize(list(mean), list(std)),
+                RandomErasing(random_erasing, mode="pixel", max_count=1, num_splits=0, device="cpu"),
+            ]
+        )
     transform = create_transform(
         _sides(size),
         is_training=True,
@@ -153,8 +167,8 @@ def _posterize(image: Image.Image, bits: int, **_: object) -> Image.Image:
 
 
 def _check_bands(interpolation: str, channels: int) -> None:
-    if interpolation not in band_transforms.INTERPOLATIONS:
-        known = ", ".join(band_transforms.INTERPOLATIONS)
+    if interpolation not in _OF_TENSORS:
+        known = ", ".join(_OF_TENSORS)
         raise UserError(f"interpolation {interpolation!r} is for RGB; pictures of {channels} channels take {known}")
 
 
@@ -183,3 +197,62 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise UserError(f"size must be at least 1 pixel a side, got {size}")
     return height, width
+
+
+@dataclass(frozen=True)
+class _EvalBands:
+    """The counterpart of timm's transform for evaluation, with the same geometry; see `eval_transform`."""
+
+    size: tuple[int, int]
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __call__(self, picture: np.ndarray) -> Tensor:
+        """Levels from 0 to 1, as float32 (channels, *size)."""
+        pixels = torch.from_numpy(picture)
+        wanted = [math.floor(side / self.crop_pct) for side in self.size]
+        if self.crop_mode != "squash":
+            ratios = [side / goal for side, goal in zip(pixels.shape[1:], wanted, strict=True)]
+            ratio = max(ratios) if self.crop_mode == "border" else min(ratios)
+            wanted = [max(1, round(side / ratio)) for side in pixels.shape[1:]]
+        pixels = F.normalize(_resized(pixels, wanted, self.interpolation), list(self.mean), list(self.std))
+        return F.center_crop(pixels, list(self.size))  # what is missing is 0, the mean
+
+
+class _Cut(NamedTuple):
+    """A random part of a picture, resized. scale: range of its share of the area; ratio: of its width / height."""
+
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    interpolation: str
+
+    def __call__(self, picture: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(picture)
+        top, left, height, width = v2.RandomResizedCrop.get_params(pixels, list(self.scale), list(self.ratio))
+        interpolation = random.choice(("bilinear", "bicubic")) if self.interpolation == "random" else self.interpolation
+        return _resized(pixels[:, top : top + height, left : left + width], self.size, interpolation)
+
+
+class Jitter:
+    """Random brightness and contrast, the same for all channels of a picture.
+
+    brightness, contrast: ranges of the factors, cut off at 0; probability: of each.
+    """
+
+    def __init__(self, brightness: tuple[float, float], contrast: tuple[float, float], probability: float) -> None:
+        light, spread = ((max(0.0, low), high) for low, high in (brightness, contrast))
+        steps = [v2.ColorJitter(brightness=light), v2.ColorJitter(contrast=spread)]
+        self._transform = v2.Compose([v2.RandomApply([step], probability) for step in steps])
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Levels from 0 to 1, (channels, height, width)."""
+        return self._transform(pixels[:, None])[:, 0]  # for torchvision, a channel each is a grey picture each
+
+
+def _resized(pixels: Tensor, size: Sequence[int], interpolation: str) -> Tensor:
+    mode = InterpolationMode.NEAREST_EXACT if interpolation == "nearest" else InterpolationMode(interpolation)
+    return F.resize_image(pixels, list(size), mode, antialias=True).clamp(0, 1)  # bicubic goes beyond

@@ -1,34 +1,17 @@
 """What is wrong with a set of images, before hours of training find out: damaged, tiny, huge and repeated ones."""
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from gcvit.data.doctor import (
-    Looked,
-    Seen,
-    about_files,
-    about_huge,
-    about_most_passed_over,
-    about_numbers,
-    about_remarks,
-    about_repeats,
-    about_unreadable,
-    levels,
-    look_at,
-    look_through,
-    quantiles,
-)
-from gcvit.data.health import Finding, Health, class_table
+from gcvit.data import doctor
+from gcvit.data.doctor import Finding, Health, Looked, Seen
 from gcvit.data.labelled import LabelledImages
 from gcvit.data.pixels import SMALLEST
 from gcvit.data.remarks import Remarks
-from gcvit.data.samples import Source
+from gcvit.data.samples import Samples, Source
 from gcvit.data.settings import RGB8, PixelFormat
 from gcvit.data.split_names import is_held_out
 from gcvit.data.splits import find_splits
@@ -54,7 +37,7 @@ class ImageHealth(Health):
         }
 
     def per_class(self) -> tuple[list[str], list[list[str]]]:
-        return class_table(sorted(set().union(*self.counts.values())), self.counts, ("smallest", "largest"))
+        return doctor.class_table(sorted(set().union(*self.counts.values())), self.counts, ("smallest", "largest"))
 
 
 def examine(
@@ -69,75 +52,39 @@ def examine(
     Args:
         root: the folder or archive.
         pixels: as a model takes them.
-        workers: processes that read.
-        progress: called with the number of images done, and of all.
+        workers, progress: as in :func:`gcvit.data.doctor.look_through`.
 
     Raises UserError for no images, an archive that cannot be used at all, and a worker that was killed.
     """
     found = find_splits(root)
     splits = {name: read() for name, read in found.parts.items()}
-    places = Places(splits)
-    seen = look_through(places, partial(_look, pixels=pixels), workers, progress)
-    looked = [Looked(place.split, str(place), one) for place, one in zip(places, seen, strict=True)]
+    places = Samples(_numbered(splits.values()))
+    kinds = [(name, label) for name, images in splits.items() for label in images.classes]  # by number
+    seen = doctor.look_through(places, partial(_look, pixels=pixels), workers, progress)
+    looked = [Looked(kinds[at][0], str(source), one) for (source, at), one in zip(places, seen, strict=True)]
     counts = {name: dict(zip(images.classes, images.counts(), strict=True)) for name, images in splits.items()}
     remarks = Remarks.joined(found.remarks(), *(images.remarks for images in splits.values()))
-    mean, std = levels(looked)
-    return ImageHealth(
-        root=str(root),
-        counts=counts,
-        sides=quantiles(looked),
-        faults=[
-            *_about_indexes(found.archives),
-            *about_most_passed_over(remarks, len(looked)),
-            *_about_classes(splits),
-            *about_unreadable(looked, "unreadable"),
-            *_about_tiny(looked),
-            *about_repeats(looked, CONTRADICTION, lambda number: places[number].label, _in_classes),
-            *about_numbers(looked, pixels),
-        ],
-        notes=[
-            *about_remarks(remarks),
-            *_about_balance(counts),
-            *about_huge(looked),
-            *about_files(looked, pixels),
-        ],
-        mean=mean,
-        std=std,
-    )
+    faults = [
+        *_about_indexes(found.archives),
+        *_about_classes(splits),
+        *doctor.about_unreadable(looked, "unreadable"),
+        *_about_tiny(looked),
+        *doctor.about_repeats(looked, CONTRADICTION, lambda number: kinds[places.labels[number]][1]),
+    ]
+    common = doctor.in_common(looked, pixels, remarks, len(looked), faults, _about_balance(counts))
+    return ImageHealth(root=str(root), counts=counts, **common)
 
 
-class Placed(NamedTuple):
-    """Where an image stands."""
-
-    split: str
-    label: str
-    source: Source
-
-    def __str__(self) -> str:
-        return str(self.source)
+def _numbered(splits: Iterable[LabelledImages]) -> Iterator[tuple[Source, int]]:
+    """Where all images stand, one split after the other, and the number of each one's class among those of all."""
+    first = 0
+    for images in splits:
+        yield from ((source, first + label) for source, label in images.samples)
+        first += len(images.classes)
 
 
-class Places(Sequence[Placed]):
-    """Where all images stand, one split after the other; made when asked for, since there may be a million."""
-
-    def __init__(self, splits: Mapping[str, LabelledImages]) -> None:
-        self.splits = list(splits.items())
-        self.ends = list(accumulate(len(images) for images in splits.values()))
-
-    def __len__(self) -> int:
-        return self.ends[-1]
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        at = bisect_right(self.ends, index)
-        name, images = self.splits[at]
-        source, label = images.samples[index - (self.ends[at] - len(images))]
-        return Placed(name, images.classes[label], source)
-
-
-def _look(place: Placed, pixels: PixelFormat) -> Seen:
-    return look_at(place.source, pixels)
+def _look(place: tuple[Source, int], pixels: PixelFormat) -> Seen:
+    return doctor.look_at(place[0], pixels)
 
 
 def _about_indexes(archives: Iterable[Path]) -> Iterator[Finding]:
@@ -166,10 +113,6 @@ def _about_tiny(looked: Sequence[Looked]) -> Iterator[Finding]:
     for _, file, seen in looked:
         if not seen.reason and min(seen.width, seen.height) < SMALLEST:
             yield Finding("tiny", [file], f"{seen.width}×{seen.height} px")
-
-
-def _in_classes(labels: list[str]) -> str:
-    return f" in {' and '.join(labels)}"
 
 
 def _about_balance(counts: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:

@@ -1,6 +1,8 @@
 """What boxes can be seen to be wrong in, by themselves: those of other meanings, and those that are there twice."""
 
 import numpy as np
+import torch
+from torchvision.ops import box_iou
 
 CORNERS = "boxes that look like corners (x, y, x, y) and not (x, y, width, height)"
 NEAR = 0.95  # IoU from which two boxes of one class are one object
@@ -38,11 +40,7 @@ def near_repeats(boxes: np.ndarray, labels: np.ndarray) -> list[tuple[int, int]]
         _, first, of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
         firsts = first[of.reshape(-1)]
         return [(int(one), other) for other, one in enumerate(firsts) if one != other]
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    sides = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
-    common = sides.clip(0).prod(2)
-    area = boxes[:, 2:].prod(1)
-    union = area[:, None] + area[None] - common
-    same = (common >= NEAR * union) & (union > 0) & (labels[:, None] == labels[None])
+    edges = torch.from_numpy(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1))
+    same = (box_iou(edges, edges).numpy() >= NEAR) & (labels[:, None] == labels[None])
     others = np.flatnonzero(np.tril(same, -1).any(1))
     return [(int(np.flatnonzero(same[other])[0]), other) for other in others.tolist()]

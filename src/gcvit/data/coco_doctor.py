@@ -11,29 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from gcvit.data import doctor
 from gcvit.data import masks as mask
-from gcvit.data.coco import NO_AREA, CocoFile
+from gcvit.data.coco import NO_AREA, CocoFile, read_coco
 from gcvit.data.coco_checks import CORNERS, look_like_corners, look_like_shares, near_repeats
 from gcvit.data.coco_folders import Layout, PictureFiles, find_coco
 from gcvit.data.coco_pictures import AS_USUAL, frame_of
-from gcvit.data.coco_reading import read_coco
-from gcvit.data.doctor import (
-    Looked,
-    about_files,
-    about_held_out_only,
-    about_huge,
-    about_most_passed_over,
-    about_never,
-    about_numbers,
-    about_remarks,
-    about_repeats,
-    about_unreadable,
-    levels,
-    look_at,
-    look_through,
-    quantiles,
-)
-from gcvit.data.health import Finding, Health, class_table
+from gcvit.data.doctor import Finding, Health, Looked
 from gcvit.data.pixels import SMALLEST
 from gcvit.data.remarks import Remarks
 from gcvit.data.settings import RGB8, CocoReading, PixelFormat
@@ -93,12 +77,12 @@ class DetectionHealth(Health):
 
     @property
     def parts(self) -> dict[str, str]:
-        return {part: self._words(part) for part in self.pictures}
-
-    def _words(self, part: str) -> str:
-        sizes = ", ".join(f"{number:,} {area}" for area, number in self.areas[part].items())
-        total = sum(self.objects[part].values())
-        return f"{plural(self.pictures[part], 'picture')}, {plural(total, 'object')} ({sizes})"
+        said = {}
+        for part, number in self.pictures.items():
+            sizes = ", ".join(f"{number:,} {area}" for area, number in self.areas[part].items())
+            total = sum(self.objects[part].values())
+            said[part] = f"{plural(number, 'picture')}, {plural(total, 'object')} ({sizes})"
+        return said
 
     def facts(self) -> list[tuple[str, str]]:
         """With the boxes' sizes and shapes."""
@@ -109,7 +93,7 @@ class DetectionHealth(Health):
         return [*super().facts(), *said]
 
     def per_class(self) -> tuple[list[str], list[list[str]]]:
-        return class_table(dict.fromkeys(chain(*self.objects.values())), self.objects, ("rarest", "commonest"))
+        return doctor.class_table(dict.fromkeys(chain(*self.objects.values())), self.objects, ("rarest", "commonest"))
 
 
 def examine_coco(
@@ -126,15 +110,14 @@ def examine_coco(
         root: a folder or an annotation file, see :func:`gcvit.data.coco_folders.find_coco`.
         reading: how annotations are read.
         pixels: of the pictures, as a model takes them.
-        workers: processes that read.
-        progress: called with the number of pictures done, and of all.
+        workers, progress: as in :func:`gcvit.data.doctor.look_through`.
 
     Raises UserError where there is no annotation file, or a worker was killed.
     """
     layout = find_coco(root)
     remarks = Remarks.joined(layout.remarks)
     pictures = PictureFiles(layout.root, remarks)
-    parts, faults = [], []
+    parts, faults, notes = [], list[Finding](), list[Finding]()
     for name, path in layout.parts.items():
         try:
             file = read_coco(path)
@@ -143,37 +126,31 @@ def examine_coco(
             continue
         parts.append(_Part(name, file, [pictures.find(one, name, path) for one in file.names]))
     places = [(part, row, place) for part in parts for row, place in enumerate(part.places) if place is not None]
-    seen = look_through([place for _, _, place in places], partial(look_at, pixels=pixels), workers, progress)
+    seen = doctor.look_through(
+        [place for _, _, place in places], partial(doctor.look_at, pixels=pixels), workers, progress
+    )
     looked = [Looked(part.name, str(place), one) for (part, _, place), one in zip(places, seen, strict=True)]
-    objects = {part.name: _by_class(part.file) for part in parts}
+    objects = {part.name: dict(zip(part.file.class_names, part.file.counts(), strict=True)) for part in parts}
     wrong_sizes, notes_on_sizes = _about_sizes(places, looked, reading)
-    faults += about_most_passed_over(remarks, len(looked))
-    notes = [*about_remarks(remarks)]
     for part in parts:
         faults += [*_about_problems(part), *_about_missing(part), *_about_boxes(part), *_about_masks(part)]
         faults += _about_near_repeats(part)
         notes += _about_pictures(part)
     faults += [
-        *about_unreadable(looked, "unreadable picture"),
+        *doctor.about_unreadable(looked, "unreadable picture"),
         *wrong_sizes,
         *_about_classes(layout, parts, objects),
-        *about_repeats(looked, CONTRADICTION, lambda number: _objects(*places[number][:2]), _annotated),
-        *about_numbers(looked, pixels),
+        *doctor.about_repeats(looked, CONTRADICTION, lambda number: _objects(*places[number][:2]), "objects"),
     ]
-    notes += [*about_never(objects.values()), *notes_on_sizes, *about_huge(looked), *about_files(looked, pixels)]
-    mean, std = levels(looked)
+    notes += [*doctor.about_never(objects.values()), *notes_on_sizes]
     return DetectionHealth(
         root=str(root),
-        mean=mean,
-        std=std,
         masks=any(part.file.has_masks for part in parts if not is_held_out(part.name)),
         pictures={part.name: len(part.file) for part in parts},
         objects=objects,
-        sides=quantiles(looked),
         boxes=_box_statistics(parts),
         areas={part.name: _by_area(part.file) for part in parts},
-        faults=faults,
-        notes=notes,
+        **doctor.in_common(looked, pixels, remarks, len(looked), faults, notes),
     )
 
 
@@ -278,10 +255,10 @@ def _about_sizes(
             detail = f"{one.width}×{one.height} px, said are {told[1]}×{told[0]}{exchanged}"
             wrong.append(Finding(WRONG_SIZE, [str(place)], detail))
             continue
-        if frame.size != upright:
+        if frame.stored != upright:
             stored.append(str(place))
         if not min(told):
-            part.file.sizes[row] = torch.tensor(frame.size)
+            part.file.sizes[row] = torch.tensor(frame.stored)
             unsaid.append(str(place))
     notes = [Finding(AS_STORED, stored, "they are turned with it")] if stored else []
     return wrong, [*notes, Finding(UNSAID, unsaid, "taken from the files")] if unsaid else notes
@@ -296,7 +273,7 @@ def _about_classes(
     file = next(part.file for part in parts if part.name == layout.training)
     if file.flags.all():
         yield Finding("nothing to train on", [str(file.path)], "no objects but crowds and those to be ignored")
-    yield from about_held_out_only(objects, layout.training)
+    yield from doctor.about_held_out_only(objects, layout.training)
 
 
 def _objects(part: _Part, row: int) -> tuple[tuple[object, ...], ...]:
@@ -304,14 +281,6 @@ def _objects(part: _Part, row: int) -> tuple[tuple[object, ...], ...]:
     start, end = part.file.offsets[row : row + 2].tolist()
     labels, boxes = part.file.labels[start:end].tolist(), part.file.boxes[start:end].tolist()
     return tuple(sorted((part.file.categories[label].name, *box) for label, box in zip(labels, boxes, strict=True)))
-
-
-def _annotated(several: list[object]) -> str:
-    return " with different objects" if len(several) > 1 else ""
-
-
-def _by_class(file: CocoFile) -> dict[str, int]:
-    return dict(zip([category.name for category in file.categories], file.counts(), strict=True))
 
 
 def _by_area(file: CocoFile) -> dict[str, int]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from gcvit.data import json_kinds
 from gcvit.data.folders import DiskFolder
 from gcvit.data.images import find_images
+from gcvit.data.json_lists import file_looks_like
 from gcvit.data.parts import Parts
 from gcvit.data.remarks import Remarks, is_seen
 from gcvit.data.split_names import WHOLE, is_held_out, split_name, splits_among
@@ -24,19 +24,13 @@ _NO_BOXES = re.compile(r"(captions|person_keypoints|keypoints|panoptic|stuff|ima
 _USUAL = re.compile(r"_?annotations|instances|.*coco", re.I)
 
 # How other tools' annotations are told, by a name in the folder.
-_OTHERS = (
-    ("data.yaml", "YOLO's"),
-    ("data.yml", "YOLO's"),
-    ("dataset.yaml", "YOLO's"),
-    ("classes.txt", "YOLO's"),
-    ("labels/*.txt", "YOLO's"),
-    ("labels/*/*.txt", "YOLO's"),
-    ("*/labels/*.txt", "YOLO's"),
-    ("*.xml", "Pascal VOC's"),
-    ("*/*.xml", "Pascal VOC's"),
-    ("*.csv", "a table, such as Open Images'"),
-    ("*.tfrecord", "TensorFlow's"),
-)
+_YOLO = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "labels/*.txt", "labels/*/*.txt", "*/labels/*.txt")
+_OTHERS = {
+    **dict.fromkeys(_YOLO, "YOLO's"),
+    **dict.fromkeys(("*.xml", "*/*.xml"), "Pascal VOC's"),
+    "*.csv": "a table, such as Open Images'",
+    "*.tfrecord": "TensorFlow's",
+}
 
 
 @dataclass(frozen=True)
@@ -111,7 +105,7 @@ def _chosen(files: Sequence[Path], place: Path) -> Path | None:
         return None
     if len(files) == 1 or len(usual) == 1:
         return (usual or files)[0]
-    if kind := json_kinds.of_file(files[0]):
+    if kind := file_looks_like(files[0]):
         raise UserError(f"{files[0]}: it looks like {kind}")
     names = listed([file.name for file in files])
     raise UserError(f"{place}: several annotation files, {names}; keep one, or call them train.json and val.json")
@@ -133,7 +127,7 @@ def _not_used(remarks: Remarks, found: Iterable[Path], used: Sequence[Path]) -> 
 
 
 def _other(root: Path) -> str:
-    for pattern, tool in _OTHERS:
+    for pattern, tool in _OTHERS.items():
         if next(root.glob(pattern), None) is not None:
             return f"; {pattern} looks like {tool}: convert it to COCO's format first"
     return ""
@@ -176,15 +170,11 @@ class PictureFiles:
         if not agreeing and foreign and len(fitting) == 1:
             agreeing = fitting
         if agreeing:
-            own = f"{self._relative(beside)}{'/'.join(parts)}"
+            own = os.path.join(str(beside.parent)[len(str(self.root)) + 1 :], *parts)
             return self.root / min(agreeing, key=lambda path: (path != own, path.count("/"), path))
         if not foreign and os.path.isfile(beside.parent / name):  # a picture's name need not end as one
             return beside.parent / name
         return None
-
-    def _relative(self, beside: Path) -> str:
-        folder = str(beside.parent)[len(str(self.root)) + 1 :]
-        return f"{folder}/" if folder else ""
 
     def _same_side(self, path: str, part: str) -> bool:
         folder = path.rpartition("/")[0]

@@ -1,18 +1,17 @@
 """Pictures with boxes and masks from COCO's files: to train on and to evaluate on, with the same classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from gcvit.data.coco import CocoFile, Id, remarks_on
+from gcvit.data.coco import CocoFile, Id, read_coco, remarks_on
 from gcvit.data.coco_checks import CORNERS, look_like_corners
 from gcvit.data.coco_folders import Layout, PictureFiles, find_coco
-from gcvit.data.coco_reading import read_coco
+from gcvit.data.formats.decoding import Head
 from gcvit.data.images import ImageError, Source, head_of, load_picture
 from gcvit.data.label_maps import default_palette
 from gcvit.data.masks import Size
@@ -26,35 +25,27 @@ from gcvit.data.split_names import WHOLE
 from gcvit.errors import UserError
 from gcvit.wording import harmless, listed, plural
 
-
-class Frame(NamedTuple):
-    """size: (height, width) of the picture on which annotations were made. turn: that puts it upright, as in EXIF."""
-
-    size: Size
-    turn: int
-
-
 AS_USUAL = CocoReading()
 
 
-def frame_of(reading: CocoReading, source: Source, upright: Size, told: Size) -> Frame | None:
-    """Where the annotations of a picture were made; None where the size that is told for it is neither its own nor
-    explained by EXIF.
+def frame_of(reading: CocoReading, source: Source, upright: Size, told: Size) -> Head | None:
+    """How the picture lies on which annotations were made: as it is stored, or upright; None where the size that is
+    told for it is neither its own nor explained by EXIF.
 
     upright: (height, width) of the picture turned upright. told: as the annotations say, zeros where they do not.
     Raises ImageError for a file that has to be opened for the answer, and cannot be.
     """
     known = min(told) > 0
     if reading.turned is not False and (not known or told == upright):
-        return Frame(upright, 1)
+        return Head(upright, 1)
     if reading.turned is not False and told != upright[::-1]:
         return None
     head = head_of(source)
     if reading.turned:
-        return Frame(upright, 1) if told == head.stored else None
+        return Head(upright, 1) if told == head.stored else None
     if (known and told != head.stored) or (reading.turned is None and head.stored == upright):
         return None
-    return Frame(head.stored, head.orientation)
+    return head
 
 
 class CocoPictures(SampledPictures):
@@ -82,7 +73,7 @@ class CocoPictures(SampledPictures):
     ) -> None:
         self.root, self.file, self.samples, self.reading = file.path, replace(file, names=()), samples, reading
         self.trained_on: np.ndarray | None = None
-        self.classes = [category.name for category in file.categories]
+        self.classes = file.class_names
         self.labels = np.arange(len(self.classes))
         self.palette = default_palette(len(self.classes))
         self.remarks = remarks or Remarks()
@@ -97,8 +88,8 @@ class CocoPictures(SampledPictures):
                 f"cannot read image {source}: {upright[1]}×{upright[0]} px, while {self.file.path} says "
                 f"{told[1]}×{told[0]}, so that its boxes would not fit"
             )
-        found = self.file.objects(row, frame.size, self.trained_on)
-        return image, replace(found, labels=self.labels[found.labels]).turned(frame.turn)
+        found = self.file.objects(row, frame.stored, self.trained_on)
+        return image, replace(found, labels=self.labels[found.labels]).turned(frame.orientation)
 
     def image_size(self, index: int) -> Size:
         """(height, width) of a picture as the annotation file says; (0, 0) for one whose size nobody could tell."""
@@ -142,29 +133,28 @@ class CocoPictures(SampledPictures):
                 f"they have {listed(classes, show=repr)}"
             )
         place = {name: label for label, name in enumerate(classes)}
-        labels = np.array([place.get(category.name, -1) for category in self.file.categories], np.int64)
+        labels = np.array([place.get(name, -1) for name in self.file.class_names], np.int64)
         return self._with(classes=list(classes), labels=labels, palette=default_palette(len(classes)))
 
-    def for_training(self, *, without_objects: bool = False) -> "CocoPictures":
+    def for_training(self) -> "CocoPictures":
         """The pictures and objects that can be learnt from.
 
         Left out are crowds, objects to be ignored, without an area, below a pixel wide or high or outside the picture,
-        and pictures with a side below 32 pixels or without such objects (unless `without_objects`). What is left out
-        is a remark. Raises UserError where nothing is left.
+        and pictures with a side below 32 pixels or without such objects. What is left out is a remark.
+
+        Raises UserError where nothing is left.
         """
-        which, offsets = self.file.trained_on(), self.file.offsets.numpy()
-        before = np.concatenate([[0], np.cumsum(which)])
-        number = (before[offsets[1:]] - before[offsets[:-1]])[self.samples.labels]
+        which, rows = self.file.trained_on(), self.file.rows()
+        every, number = (np.bincount(of, minlength=len(self.file))[self.samples.labels] for of in (rows, rows[which]))
         sizes = self.file.sizes.numpy()[self.samples.labels].min(1, initial=2**31 - 1)
         small = (sizes < SMALLEST) & (sizes > 0)
-        empty = (number == 0) & (not without_objects)
+        empty = number == 0
         kept = np.flatnonzero(~small & ~empty)
-        if not len(kept) or not number[kept].any():
+        if not len(kept):
             raise UserError(
                 f"{self.file.path}: no objects to train on in its {plural(len(self), 'picture')}; `gcvit doctor` says "
                 "what is wrong with them"
             )
-        every = np.diff(offsets)[self.samples.labels]
         notes = []
         if small.any():
             notes.append(f"{plural(int(small.sum()), 'picture')} with a side below {SMALLEST} pixels")
@@ -194,8 +184,7 @@ def open_coco(
         root: a folder or an annotation file, see :func:`gcvit.data.coco_folders.find_coco`. Without a held-out part
             the pictures are divided.
         reading: how annotations are read.
-        val_fraction: share of the pictures that is held out in a division, above 0, below 1; never none or all.
-        seed: chooses which.
+        val_fraction, seed: as in :func:`gcvit.data.parts.open_both`.
         masks: whether they are wanted: then objects without one are not learnt from, in a set where others have one.
 
     Raises UserError for nothing to train on, for annotation files that cannot be read, none of whose pictures are
@@ -204,7 +193,7 @@ def open_coco(
     layout = find_coco(root)
     if layout.training is None:
         raise UserError(f"{layout.root} has {layout.parts[layout.held_out or WHOLE]} but nothing to train on")
-    read = _Opener(layout, reading, masks).part
+    read = _opener(layout, reading, masks)
     train, held_out = open_both(layout, read, val_fraction, seed)
     return train.for_training(), held_out.with_classes(train.classes)
 
@@ -226,7 +215,7 @@ def open_coco_held_out(
     layout = find_coco(root)
     path = layout.parts[layout.held_out or layout.training or WHOLE]
     alone = f"{path} is to train on, and there is none to evaluate on"
-    read = _Opener(layout, reading, masks).part
+    read = _opener(layout, reading, masks)
     pictures, said = open_one(Path(root), layout, read, val_fraction, seed, alone)
     return pictures, said or str(path)
 
@@ -236,30 +225,30 @@ def is_divided(root: str | Path) -> bool:
     return find_coco(root).held_out is None
 
 
-class _Opener:
-    """Opens the parts of a set; its folders are looked through once."""
+def _opener(layout: Layout, reading: CocoReading, masks: bool) -> Callable[[str], CocoPictures]:
+    """What opens a part of a set, by its name. The set's folders are looked through once."""
+    passed_over = Remarks()
+    files = PictureFiles(layout.root, passed_over)
 
-    def __init__(self, layout: Layout, reading: CocoReading, masks: bool) -> None:
-        self.layout, self.reading, self.masks, self.remarks = layout, reading, masks, Remarks()
-        self.pictures = PictureFiles(layout.root, self.remarks)
-
-    def part(self, name: str) -> CocoPictures:
-        path = self.layout.parts[name]
-        file = read_coco(path) if self.masks else read_coco(path).without_masks()
-        places = [self.pictures.find(one, name, path) for one in file.names]
+    def read(name: str) -> CocoPictures:
+        path = layout.parts[name]
+        file = read_coco(path) if masks else read_coco(path).without_masks()
+        places = [files.find(one, name, path) for one in file.names]
         missing = [harmless(one, keep="") for one, place in zip(file.names, places, strict=True) if place is None]
         if len(missing) == len(places):
             pictures = f"{plural(len(missing), 'picture')}, such as {missing[0]},"
-            raise UserError(f"{path}: none of its {pictures} is in {self.layout.root}; put the pictures there")
-        remarks = Remarks.joined(self.layout.remarks, self.remarks)
+            raise UserError(f"{path}: none of its {pictures} is in {layout.root}; put the pictures there")
+        remarks = Remarks.joined(layout.remarks, passed_over)
         remarks.notes += remarks_on(file.problems, path)
         if look_like_corners(file.boxes.numpy(), file.sizes.numpy()[file.rows()]):
             remarks.notes.append(f"{path}: {CORNERS}; `gcvit doctor {path} --fix REPAIRED.json` changes them")
         if missing:
             remarks.notes.append(f"{path}: {plural(len(missing), 'picture')} not found, such as {missing[0]}")
         samples = Samples((place, row) for row, place in enumerate(places) if place is not None)
-        file = _sized(file, samples, self.reading, remarks)
-        return CocoPictures(file, samples, self.reading, remarks=remarks)
+        file = _sized(file, samples, reading, remarks)
+        return CocoPictures(file, samples, reading, remarks=remarks)
+
+    return read
 
 
 def _sized(file: CocoFile, samples: Samples, reading: CocoReading, remarks: Remarks) -> CocoFile:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from gcvit.data import masks as mask
-from gcvit.data.coco import brief
+from gcvit.data.coco import box_of, brief, entry, file_name_of, is_size, key_of, read_coco, size_of
 from gcvit.data.coco_checks import look_like_corners, near_repeats
 from gcvit.data.coco_folders import PictureFiles, find_coco
-from gcvit.data.coco_reading import box_of, file_name_of, is_size, key_of, read_coco
 from gcvit.data.images import ImageError, head_of
+from gcvit.data.json_lists import LISTS, reading
 from gcvit.data.remarks import Remarks
 from gcvit.data.split_names import WHOLE, split_name
 from gcvit.errors import UserError
@@ -45,14 +45,9 @@ def repair(path: Path, out: Path) -> list[str]:
 
 
 def _content(path: Path) -> Entry:
-    try:
+    with reading(path):
         found = json.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON ({harmless(str(error), keep=''):.200})") from error
-    lists = ("images", "annotations", "categories")
-    if not isinstance(found, dict) or not all(isinstance(found.get(name), list) for name in lists):
+    if not all(isinstance(entry(found, name), list) for name in LISTS):
         raise UserError(f"{path}: it has no lists of images, annotations and categories, so there is nothing to repair")
     return found
 
@@ -79,8 +74,7 @@ class _Repair:
     def _pictures(self) -> Iterator[str]:
         kept: list[Entry] = []
         for found in self.content["images"]:
-            key = key_of(found.get("id")) if isinstance(found, dict) else None
-            name = file_name_of(found) if isinstance(found, dict) else None
+            key, name = key_of(entry(found, "id")), file_name_of(found)
             if key is None or name is None:
                 yield f"picture {brief(found)}: taken out, it has no {'id' if name else 'file_name'}"
                 continue
@@ -148,8 +142,7 @@ class _Repair:
         by_name: dict[str, Entry] = {}
         keys: list[tuple[str, Entry]] = []
         for found in self.content["categories"]:
-            name = found.get("name") if isinstance(found, dict) else None
-            key = key_of(found.get("id")) if isinstance(found, dict) else None
+            name, key = entry(found, "name"), key_of(entry(found, "id"))
             if not isinstance(name, str) or not name.strip() or key is None:
                 yield f"category {brief(found)}: taken out, it has no {'id' if key is None else 'name'}"
                 continue
@@ -171,8 +164,8 @@ class _Repair:
         """Annotations of known pictures and classes, by their new ids."""
         kept = []
         for found in self.content["annotations"]:
-            image = self.images.get(key_of(found.get("image_id")) or "") if isinstance(found, dict) else None
-            label = self.classes.get(key_of(found.get("category_id")) or "") if isinstance(found, dict) else None
+            image = self.images.get(key_of(entry(found, "image_id")) or "")
+            label = self.classes.get(key_of(entry(found, "category_id")) or "")
             if image is None or label is None:
                 what = "picture" if image is None else "category"
                 yield f"{_named(found)}: taken out, its {what} is not listed"
@@ -256,8 +249,7 @@ class _Repair:
 
     def _by_id(self) -> dict[int, tuple[int, int]]:
         """Height and width of the pictures; zeros where they are unknown."""
-        told = {found["id"]: (found.get("height"), found.get("width")) for found in self.content["images"]}
-        return {ident: size if is_size(size) else (0, 0) for ident, size in told.items()}
+        return {found["id"]: size_of(found) for found in self.content["images"]}
 
 
 def _cut(box: list[float], size: tuple[int, int]) -> tuple[list[float], str]:

@@ -1,9 +1,11 @@
-"""What every doctor does, whatever the task: look at each picture of a set, and say what is true of any pictures."""
+"""What every doctor does, whatever the task: look at each picture of a set, and report what is true of any pictures."""
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -11,7 +13,6 @@ from torch.utils.data import Dataset
 
 from gcvit.data.formats import Refused, blocks
 from gcvit.data.formats.decoding import decode, lacks_end
-from gcvit.data.health import Finding
 from gcvit.data.images import ImageError, pixel_limit, read_safely
 from gcvit.data.loading import Loader
 from gcvit.data.measuring import Moments, Numbers, mean_std, moments_of, numbers_of
@@ -24,6 +25,8 @@ from gcvit.data.split_names import WHOLE, is_held_out
 HUGE = 24_000_000  # pixels; such an image takes half a second to decode each time it is seen
 FEW_LEVELS = 64  # of 256 levels of grey: with fewer, much of what a file shows is lost
 AT_ONCE = 16  # pictures that a process looks at before it hands over what it has seen
+CLASSES = 16  # the largest number of classes that are all listed
+SHOWN = 4  # channels
 
 LEAK = "held-out image that is also trained on"
 REPEAT = "repeated image"
@@ -34,6 +37,81 @@ NARROW = "numbers that use a fraction of their range"
 
 Place = TypeVar("Place")
 What = TypeVar("What")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know.
+
+    kind: what it is, the same words for all of a kind. files: that it concerns. read_with: fields of `PixelFormat` with
+    which these files are read right; nothing is wrong with them then.
+    """
+
+    kind: str
+    files: list[str]
+    detail: str = ""
+    read_with: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health(ABC):
+    """What was found.
+
+    root: where. sides: 5 quantiles (least, quarter, median, three quarters, greatest) of the readable pictures' width
+    and height, in pixels. mean, std: of each channel, of levels from 0 to 1, over all pixels of the pictures that are
+    not held out. faults: to be mended. notes: to be known.
+    """
+
+    root: str
+    sides: dict[str, list[int]]
+    faults: list[Finding]
+    notes: list[Finding]
+    mean: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, str]:
+        """What is in each part, in words."""
+
+    @abstractmethod
+    def per_class(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows of a table of classes; a heading that starts with ">" is set to the right."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is something to train on."""
+        return not all(map(is_held_out, self.parts))
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What there is, (name, value) lines for a person."""
+        pairs = [("data", self.root), *self.parts.items()]
+        for side, (least, quarter, median, three_quarters, most) in self.sides.items():
+            spread = f"{least} to {most}, median {median}, half of them {quarter} to {three_quarters}"
+            pairs.append((side, spread if least < most else f"{least}"))
+        if self.mean:
+            mean, std = (" ".join(f"{value:.3f}" for value in part[:SHOWN]) for part in (self.mean, self.std))
+            more = f" (of {SHOWN} of {len(self.mean)} channels)" if len(self.mean) > SHOWN else ""
+            pairs.append(("levels", f"mean {mean}, deviation {std}, black 0 to white 1{more}"))
+        return pairs
+
+
+def class_table(
+    names: Iterable[str],
+    found: Mapping[str, Mapping[str, float]],
+    ends: tuple[str, str],
+    said: Callable[[Any], str] = "{:,}".format,
+) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each class: all, or of many the two ends, which are called `ends`.
+
+    found: how much there is of a class, by part; the first part says which are the ends. said: that, for a person."""
+    title, names, first = "class", list(names), next(iter(found.values()), {})
+    if len(names) > CLASSES:
+        title = f"the {CLASSES // 2} {' and '.join(ends)} of {len(names):,} classes"
+        names.sort(key=lambda name: (first.get(name, 0), name))
+        names[CLASSES // 2 : -CLASSES // 2] = []
+    rows = [[name, *(said(part.get(name, 0)) for part in found.values())] for name in names]
+    return [title, *(f">{part}" for part in found)], rows
 
 
 class Seen(NamedTuple):
@@ -81,7 +159,8 @@ def look_through(
 ) -> list[What]:
     """What `look`, which can be pickled, sees at each place, in their order.
 
-    progress: called with how many are done, and of all. Raises LoadingFailed where a worker dies or hangs.
+    workers: processes that read. progress: called with how many are done, and of all. Raises LoadingFailed where a
+    worker dies or hangs.
     """
     reads, seen = _Looks(places, look), list[What]()
     loader = Loader(
@@ -89,7 +168,7 @@ def look_through(
         AT_ONCE,
         sampler=range(len(places)),
         workers=workers,
-        name=lambda index: str(places[index]),
+        name=lambda index: str(place[0] if isinstance(place := places[index], tuple) else place),
         collate=list,
     )
     for some in loader:
@@ -131,22 +210,35 @@ def _digest(picture: Picture) -> bytes:
     return digest.digest()
 
 
-def levels(looked: Sequence[Looked]) -> tuple[list[float], list[float]]:
-    """Each channel's mean and deviation over the pictures that are not held out, as in `Health`."""
+def in_common(
+    looked: Sequence[Looked],
+    pixels: PixelFormat,
+    remarks: Remarks,
+    files: int,
+    faults: Iterable[Finding],
+    notes: Iterable[Finding],
+) -> dict[str, Any]:
+    """What a `Health` says of pictures whatever the task: its fields but for `root`, with the task's own findings.
+
+    files: that are read, label files among them.
+    """
     mean, std = mean_std(one.seen.moments for one in looked if one.seen.moments and not is_held_out(one.part))
-    return list(mean), list(std)
-
-
-def quantiles(looked: Sequence[Looked]) -> dict[str, list[int]]:
-    """Of width and height, as in `Health.sides`."""
     sizes = np.array([(seen.width, seen.height) for _, _, seen in looked if not seen.reason])
-    if not len(sizes):
-        return {}
-    table = np.quantile(sizes, (0, 0.25, 0.5, 0.75, 1), axis=0, method="nearest").T
-    return {name: [int(value) for value in row] for name, row in zip(("width", "height"), table, strict=True)}
+    sides = (
+        np.quantile(sizes, (0, 0.25, 0.5, 0.75, 1), axis=0, method="nearest").astype(int).T.tolist()
+        if len(sizes)
+        else []
+    )
+    return {
+        "sides": dict(zip(("width", "height"), sides, strict=False)),
+        "mean": list(mean),
+        "std": list(std),
+        "faults": [*_about_most_passed_over(remarks, files), *faults, *_about_numbers(looked, pixels)],
+        "notes": [*_about_remarks(remarks), *notes, *_about_files(looked, pixels)],
+    }
 
 
-def about_remarks(remarks: Remarks) -> Iterator[Finding]:
+def _about_remarks(remarks: Remarks) -> Iterator[Finding]:
     """How folders were understood, and a finding for each suffix of files that are not read."""
     for note in remarks.notes:
         yield Finding("how the folders were read", [], note)
@@ -154,7 +246,7 @@ def about_remarks(remarks: Remarks) -> Iterator[Finding]:
         yield Finding(PASSED_OVER, [remarks.examples[suffix]], f"{number:,} {suffix or 'without suffix'}")
 
 
-def about_most_passed_over(remarks: Remarks, images: int) -> Iterator[Finding]:
+def _about_most_passed_over(remarks: Remarks, images: int) -> Iterator[Finding]:
     """Where fewer files are images than are not."""
     passed_over = remarks.passed_over.total()
     if passed_over > images:
@@ -175,12 +267,12 @@ def about_repeats(
     looked: Sequence[Looked],
     contradiction: str,
     told: Callable[[int], Hashable],
-    words: Callable[[list[Any]], str],
+    what: str = "",
 ) -> Iterator[Finding]:
     """Groups of pictures with the same pixels, the worst kind first: LEAK, `contradiction` and REPEAT.
 
     told: what is annotated in a picture, by its number, None where nobody can say: of a contradiction there are
-    several. words: for a sentence, about those of a group in order.
+    several. what: that is, in a word; else it is named, as classes are.
     """
     groups: dict[bytes, list[int]] = defaultdict(list)
     for number, one in enumerate(looked):
@@ -195,7 +287,11 @@ def about_repeats(
         several = sorted({told(number) for number in numbers} - {None}, key=str)
         kind = LEAK if len(set(map(is_held_out, parts))) > 1 else contradiction if len(several) > 1 else REPEAT
         same_file = len({one.seen.file for one in group}) == 1
-        detail = ("the same file" if same_file else "the same pixels in different files") + words(several)
+        detail = "the same file" if same_file else "the same pixels in different files"
+        if not what:
+            detail += f" in {' and '.join(map(str, several))}"
+        elif len(several) > 1:
+            detail += f" with different {what}"
         if len(parts) > 1:
             detail += f", in {' and '.join(parts)}"
         elif parts == [WHOLE]:
@@ -221,14 +317,7 @@ def about_never(counts: Iterable[Mapping[str, int]]) -> Iterator[Finding]:
         yield Finding(NEVER, never)
 
 
-def about_huge(looked: Sequence[Looked]) -> Iterator[Finding]:
-    """Pictures that take long to decode."""
-    for _, file, seen in looked:
-        if seen.width * seen.height > HUGE:
-            yield Finding("huge", [file], f"{seen.width}×{seen.height} px")
-
-
-def about_numbers(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Finding]:
+def _about_numbers(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Finding]:
     """Numbers of which no level or too few levels remain, and the range that would keep them."""
     kinds: dict[tuple[str, int | None], dict[str, Numbers]] = defaultdict(dict)
     for _, file, seen in looked:
@@ -262,10 +351,12 @@ def _range(white: int | None, least: float, greatest: float, low: float, high: f
     return step * math.floor(least / step), step * math.ceil((least + span) / step)
 
 
-def about_files(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Finding]:
-    """What is beyond the value range, or not meant by it, and files without their end."""
+def _about_files(looked: Sequence[Looked], pixels: PixelFormat) -> Iterator[Finding]:
+    """Pictures that take long to decode, files without their end, and what the value range does not mean."""
     beyond, shallow, deep = [], [], False
     for _, file, seen in looked:
+        if seen.width * seen.height > HUGE:
+            yield Finding("huge", [file], f"{seen.width}×{seen.height} px")
         if not seen.ended:
             yield Finding("file without its end mark", [file], "its picture is whole; copy it once more, if you can")
         if seen.reason or pixels.value_range is None:

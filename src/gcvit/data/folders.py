@@ -7,11 +7,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol, Self
 
-from gcvit.data.images import find_images, is_image_name
+from gcvit.data.images import entries_in, is_image_name, walk
 from gcvit.data.members import Contents, Member
-from gcvit.data.remarks import Remarks, is_seen
+from gcvit.data.remarks import Remarks
 from gcvit.data.samples import Source
-from gcvit.errors import UserError
 from gcvit.wording import harmless
 
 Names = tuple[str, ...]
@@ -48,31 +47,24 @@ class DiskFolder:
     """A folder on a disk. Links are followed. own: files and folders in it that are accounted for, and not seen."""
 
     def __init__(self, path: Path, own: Collection[str] = ()) -> None:
-        self.path, self.own = path, own
+        self.path = self.place = path
+        self.name, self.own = path.name, own
 
     def __str__(self) -> str:
         return harmless(str(self.path), keep="")
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    @property
-    def place(self) -> Path:
-        return self.path
 
     def folders(self) -> list["DiskFolder"]:
         return [DiskFolder(self.path / entry.name) for entry in self._entries() if entry.is_dir()]
 
     def holds_images(self) -> bool:
-        return self._holds_images(set())
+        return any(True for _ in self.images(Remarks()))
 
     def images(self, remarks: Remarks) -> Iterator[Located]:
         start, last, folders = len(self.path.parts), "", Names()
         for entry in self._entries():
             path = self.path / entry.name
             if entry.is_dir():
-                for file in find_images(path, remarks):
+                for file in walk(path, remarks):
                     if (parent := str(file).rpartition(os.sep)[0]) != last:  # by far faster than a path's own
                         last, folders = parent, Path(parent).parts[start:]
                     yield folders, file
@@ -88,22 +80,8 @@ class DiskFolder:
                 remarks.pass_over(file)
         return [str(file) for file in files if is_image_name(file.name)]
 
-    def _holds_images(self, visited: set[str]) -> bool:
-        if (real := os.path.realpath(self.path)) in visited:
-            return False
-        visited.add(real)
-        entries = self._entries()
-        if any(is_image_name(entry.name) and not entry.is_dir() for entry in entries):
-            return True
-        return any(DiskFolder(self.path / e.name)._holds_images(visited) for e in entries if e.is_dir())
-
     def _entries(self) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(self.path) as entries:
-                seen = (entry for entry in entries if is_seen(entry.name) and entry.name not in self.own)
-                return sorted(seen, key=lambda entry: entry.name)
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be read: {error.strerror}") from error
+        return [entry for entry in entries_in(self.path) if entry.name not in self.own]
 
 
 class ArchiveFolder:
@@ -114,7 +92,9 @@ class ArchiveFolder:
     ) -> None:
         """root: what the archives are called together. members: in it and below, sorted, with their paths from the
         archives' top. others: other files in the archives: their folders' paths, how many, and one of them."""
-        self.root, self.members, self.others, self.path = root, members, others, path
+        self.root = self.place = root
+        self.name = path[-1] if path else root.name
+        self.members, self.others, self.path = members, others, path
 
     @classmethod
     def of_archives(cls, root: Path, archives: Iterable[tuple[Path, Contents]]) -> Self:
@@ -138,14 +118,6 @@ class ArchiveFolder:
 
     def __str__(self) -> str:
         return harmless(":".join(filter(None, (str(self.root), "/".join(self.path)))), keep="")
-
-    @property
-    def name(self) -> str:
-        return self.path[-1] if self.path else self.root.name
-
-    @property
-    def place(self) -> Path:
-        return self.root
 
     def folders(self) -> list["ArchiveFolder"]:
         return self._inside

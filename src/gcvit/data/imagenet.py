@@ -46,25 +46,19 @@ def read_flat_validation(folder: Path) -> LabelledImages:
     Raises UserError when they are not found, do not cover the images or cannot be read.
     """
     wnids = _find_labels(folder)
-    remarks, files = Remarks(), []
+    remarks, files = Remarks(), dict[Path, int]()
     for file in sorted(folder.iterdir()):
-        if _NAME.fullmatch(file.name):
-            files.append(file)
+        if name := _NAME.fullmatch(file.name):
+            files[file] = int(name[1])
         elif is_seen(file.name) and file.is_file() and not _OWN.fullmatch(file.name):
             remarks.pass_over(file)
-    unlabelled = [file for file in files if _number(file) not in wnids]
+    unlabelled = [file for file, number in files.items() if number not in wnids]
     if unlabelled:
         raise UserError(f"{unlabelled[0]}: the validation labels found for {folder} do not name it")
-    named = sorted((wnids[_number(file)], file) for file in files)
+    named = sorted((wnids[number], file) for file, number in files.items())
     classes = sorted({wnid for wnid, _ in named})
     place = {wnid: label for label, wnid in enumerate(classes)}
     return LabelledImages(folder, classes, [(file, place[wnid]) for wnid, file in named], remarks)
-
-
-def _number(file: Path) -> int:
-    found = _NAME.fullmatch(file.name)
-    assert found is not None
-    return int(found[1])
 
 
 def _find_labels(folder: Path) -> dict[int, str]:

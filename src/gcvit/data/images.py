@@ -1,7 +1,7 @@
 """The one image loader of the package: any common file in, an upright picture or a clear error out."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,23 +38,6 @@ class ImageError(UserError):
         super().__init__(harmless(message.rsplit(f"{ImageError.__qualname__}: ", 1)[-1].strip(), keep=""))
 
 
-def load_image(source: Source, *, background: RGB = (255, 255, 255), max_pixels: int | None = None) -> Image.Image:
-    """Read one image, a file or a file in a tar archive, as 8-bit RGB, upright.
-
-    The first frame of a file with several. EXIF orientation is applied; transparent pixels are composited on
-    ``background`` (RGB, 0-255); numbers of more than 8 bits are scaled by their full range, not cut off; CMYK,
-    YCbCr and palettes are converted. Colour profiles are ignored, as in torchvision and timm. ``max_pixels`` is
-    checked before the pixels are decoded; None: :func:`pixel_limit`.
-
-    Raises:
-        ImageError: missing, empty, truncated, damaged, too large, not an image, or of a kind without one
-            right reading in 8 bits: floats and signed integers have no agreed black and white.
-    """
-    picture = load_picture(source, RGB8, background=background, max_pixels=max_pixels)
-    assert isinstance(picture, Image.Image)
-    return picture
-
-
 def load_picture(
     source: Source,
     pixels: PixelFormat = RGB8,
@@ -62,12 +45,17 @@ def load_picture(
     background: RGB = (255, 255, 255),
     max_pixels: int | None = None,
 ) -> Picture:
-    """Read one image as :func:`load_image` does, with the pixels that a model takes.
+    """Read one image, a file or a file in a tar archive, upright, with the pixels that a model takes.
 
-    Of three channels a PIL image, RGB; of any other number float32 (channels, height, width), black 0 … white 1.
+    Of three channels a PIL image, RGB of 8 bits; of any other number float32 (channels, height, width), black 0 …
+    white 1. The first frame of a file with several. EXIF orientation is applied; transparent pixels are composited on
+    ``background`` (RGB, 0-255); numbers of more than 8 bits are scaled by their full range, not cut off; CMYK, YCbCr
+    and palettes are converted. Colour profiles are ignored, as in torchvision and timm. ``max_pixels`` is checked
+    before the pixels are decoded; None: :func:`pixel_limit`.
 
     Raises:
-        ImageError: as :func:`load_image`, and for a file with other bands than ``pixels`` asks for.
+        ImageError: missing, empty, truncated, damaged, too large, not an image, with other bands than ``pixels`` asks
+            for, or, where it gives no range, floats and signed integers, which have no agreed black and white.
     """
     most = pixel_limit() if max_pixels is None else max_pixels
 
@@ -81,7 +69,7 @@ def load_picture(
 
 
 def head_of(source: Source) -> Head:
-    """The size of an image, and how EXIF turns it. Raises ImageError as :func:`load_image`."""
+    """The size of an image, and how EXIF turns it. Raises ImageError as :func:`load_picture`."""
     most = pixel_limit()
     return read_safely(source, most, lambda content: head(content, most))
 
@@ -207,9 +195,31 @@ def find_images(folder: str | os.PathLike[str], remarks: Remarks | None = None) 
     Raises:
         ValueError: a folder that cannot be read.
     """
-    found: list[Path] = []
-    _collect(Path(folder), found, set(), Remarks() if remarks is None else remarks)
-    return found
+    return list(walk(Path(folder), Remarks() if remarks is None else remarks))
+
+
+def walk(folder: Path, remarks: Remarks, visited: set[str] | None = None) -> Iterator[Path]:
+    """As :func:`find_images`, one after the other. visited: real folders that were walked through already."""
+    visited = set() if visited is None else visited
+    if (real := os.path.realpath(folder)) in visited:
+        return
+    visited.add(real)
+    for entry in entries_in(folder):
+        if entry.is_dir():
+            yield from walk(folder / entry.name, remarks, visited)
+        elif is_image_name(entry.name):
+            yield folder / entry.name
+        else:
+            remarks.pass_over(folder / entry.name)
+
+
+def entries_in(folder: Path) -> list[os.DirEntry[str]]:
+    """What is directly in a folder and a person's, by name. Raises UserError where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if is_seen(entry.name)), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
 def is_image_name(name: str) -> bool:
@@ -217,46 +227,14 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def check_file(path: Path, what: str = "image") -> None:
-    """Say what Pillow would not: missing, a folder, a pipe (reading one would hang).
-
-    Raises ImageError, which calls the file a `what`.
-    """
-    try:
-        if path.is_dir():
-            raise ImageError(f"cannot read {what} {path}: it is a folder")
-        if not path.exists():
-            raise ImageError(f"cannot read {what} {path}: no such file")
-        if not path.is_file():
-            raise ImageError(f"cannot read {what} {path}: not a regular file")
-    except OSError as error:
-        raise ImageError(f"cannot read {what} {path}: {error.strerror}") from error
-
-
-def _collect(folder: Path, found: list[Path], visited: set[str], remarks: Remarks) -> None:
-    real = os.path.realpath(folder)
-    if real in visited:
-        return
-    visited.add(real)
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
-    for entry in entries:
-        if not is_seen(entry.name):
-            continue
-        if entry.is_dir():
-            _collect(folder / entry.name, found, visited, remarks)
-        elif is_image_name(entry.name):
-            found.append(folder / entry.name)
-        else:
-            remarks.pass_over(folder / entry.name)
-
-
 def _content(path: Path | Member | FileInMemory, max_pixels: int, what: str) -> bytes:
     """The bytes of a file that is not larger than a picture of so many pixels can be."""
-    if isinstance(path, Path):
-        check_file(path, what)
+    try:
+        if isinstance(path, Path) and not path.is_file():  # perhaps a pipe: reading one would hang
+            kind = "it is a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
+            raise ImageError(f"cannot read {what} {path}: {kind}")
+    except OSError as error:
+        raise ImageError(f"cannot read {what} {path}: {error.strerror}") from error
     size = path.stat().st_size if isinstance(path, Path) else path.size
     if size == 0:
         raise ImageError(f"cannot read {what} {path}: the file is empty")

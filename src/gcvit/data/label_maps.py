@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gcvit.data.formats import Bands, Refused, blocks, npy, png, tiff
-from gcvit.data.formats.decoding import check_pixels, decode, kind_of
-from gcvit.data.formats.tags import XMP, orientation
+from gcvit.data.formats import Bands, Refused, blocks, png, tiff
+from gcvit.data.formats.decoding import decode, kind_of
 from gcvit.data.images import ImageError, Source, pixel_limit, read_safely
 from gcvit.data.pixels import RGB, upright_array
 from gcvit.data.settings import LabelReading
@@ -111,13 +110,7 @@ def read_label_values(source: Source) -> np.ndarray:
     """
     most = pixel_limit()
 
-    def read(content: bytes) -> np.ndarray:
-        try:
-            return _values(content, most)
-        except _Coloured as error:
-            raise ColourImageError(f"cannot read labels {source}: {error}") from None
-
-    return read_safely(source, most, read, "labels")
+    return read_safely(source, most, lambda content: _values(content, most, source), "labels")
 
 
 def is_colour(value: object) -> bool:
@@ -198,56 +191,47 @@ def default_palette(count: int) -> list[RGB]:
     return [colours[label % len(colours)] for label in range(count)]
 
 
-class _Coloured(Refused):
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} is a picture in colours or with transparency, not one class number per pixel; write the number of "
-            "each colour's class as an 8-bit grey or palette PNG, such as "
-            "Image.fromarray(numbers.astype('uint8')).save(path) with Pillow"
-        )
+def _coloured(source: Source, what: str) -> ColourImageError:
+    return ColourImageError(
+        f"cannot read labels {source}: {what} is a picture in colours or with transparency, not one class number per "
+        "pixel; write the number of each colour's class as an 8-bit grey or palette PNG, such as "
+        "Image.fromarray(numbers.astype('uint8')).save(path) with Pillow"
+    )
 
 
-def _values(content: bytes, max_pixels: int) -> np.ndarray:
-    values, turned = _stored_values(content, max_pixels)
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    if values.ndim == 3:
-        raise _Coloured({3: "RGB", 4: "RGBA"}.get(values.shape[2], f"an image of {values.shape[2]:,} bands"))
+def _values(content: bytes, max_pixels: int, source: Source) -> np.ndarray:
+    values, turned = _stored_values(content, max_pixels, source)
+    if values.ndim == 3 and values.shape[2] != 1:
+        bands = {3: "RGB", 4: "RGBA"}.get(values.shape[2], f"an image of {values.shape[2]:,} bands")
+        raise _coloured(source, bands)
     if values.dtype.kind == "f":
         raise Refused("it holds floats, not class numbers; save whole numbers")
     if values.dtype == np.uint64 and values.max() >= 2**63:
         raise Refused(f"it holds {values.max()}, which is no class number")
     wide = np.int32 if np.can_cast(values.dtype, np.int32) else np.int64
-    return upright_array(values, turned).astype(wide, order="C")
+    return upright_array(values.reshape(values.shape[:2]), turned).astype(wide, order="C")
 
 
-def _stored_values(content: bytes, max_pixels: int) -> tuple[np.ndarray, int]:
+def _stored_values(content: bytes, max_pixels: int, source: Source) -> tuple[np.ndarray, int]:
     """(height, width), or with a third axis for bands; and how they lie, as in EXIF."""
     kind = kind_of(content)
     if kind not in KEEPING:
         raise Refused(f"it is {kind}, whatever its name says, which may have changed the numbers; write it as PNG anew")
-    if kind == "NPY":
-        array = npy.read(content)
-        check_pixels(array.shape[1::-1], max_pixels)
-        return array, 1
     bits = png.bits(content) if kind == "PNG" else 8
     if kind == "TIFF":
         page = tiff.first_page(content)
-        check_pixels((page.width, page.height), max_pixels)
         if page.compression not in (*tiff.LOSSLESS, *tiff.FAX):
             raise Refused("it is compressed in a way that may have changed the numbers; write it as PNG anew")
         if page.photometric == tiff.WHITE_IS_ZERO:
             raise Refused(WHITE_FIRST)
-        if page.is_readable:
-            return tiff.read(content, page).values, orientation(page.tags, page.tags.content(XMP))
         bits = page.bits
-    stored, turned = decode(content, max_pixels)
+    stored, turned = decode(content, max_pixels, channels=0)
     if isinstance(stored, Bands):
         return stored.values, turned
     if kind == "PPM" and stored.mode == "1":
         raise Refused(WHITE_FIRST)
     if stored.mode not in ("1", "L", "P"):
-        raise _Coloured(stored.mode)
+        raise _coloured(source, stored.mode)
     values = np.asarray(stored)
     if stored.mode == "L" and bits in (2, 4):
         values = values // (255 // (2**bits - 1))  # Pillow spreads them over 0 … 255

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
@@ -194,7 +195,7 @@ class EpochLoader:
         self._loader = Loader(
             Reseeded(dataset if quarantine is None else Replacing(dataset)),
             share.micro_batch,
-            collate=collate if quarantine is None else _Replaced(collate),
+            collate=collate if quarantine is None else partial(_replaced, collate=collate),
             sampler=self.sampler,
             workers=workers,
             name=lambda index: dataset.name(index),  # not self.dataset: what it holds would hold it
@@ -216,15 +217,10 @@ class EpochLoader:
         shut_down_workers(self._loader)
 
 
-class _Replaced:
+def _replaced(items: list[tuple[Any, str]], collate: Callable[[list[Any]], Any]) -> tuple[Any, list[str]]:
     """Collates items of `Replacing`: (batch, bad images of each item)."""
-
-    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, items: list[tuple[Any, str]]) -> tuple[Any, list[str]]:
-        batch, bad = zip(*items, strict=True)
-        return self.collate(list(batch)), list(bad)
+    batch, bad = zip(*items, strict=True)
+    return collate(list(batch)), list(bad)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -104,8 +104,10 @@ class Parts(Generic[Part]):
 def open_both(
     found: Parts[Any], read: Callable[[str], Pictures], val_fraction: float, seed: int
 ) -> tuple[Pictures, Pictures]:
-    """What is trained on, and what is held out: a share of it where there is no part for that. `found` has a part to
-    train on. Raises UserError for a share that is none."""
+    """What is trained on, and what is held out: a share of it where there is no part for that.
+
+    found: has a part to train on. val_fraction: that share, above 0, below 1; never none or all. seed: chooses which.
+    Raises UserError for a share that is none."""
     _check_share(val_fraction)
     train = read(found.training or WHOLE)
     return (train, read(found.held_out)) if found.held_out else train.divided(val_fraction, seed)

@@ -46,7 +46,7 @@ class Replacing(Dataset):
             try:
                 item = self.dataset[candidate]
             except ImageError as error:
-                file = self.name(candidate)
+                file = self.dataset.name(candidate)
                 bad.append(BadImage(file, str(error).removeprefix(f"cannot read image {file}: ")))
             else:
                 return item, json.dumps(bad) if bad else ""
@@ -54,10 +54,6 @@ class Replacing(Dataset):
         raise ImageError(
             f"cannot read image {bad[0].file}, nor {_ATTEMPTS - 1} others tried in its place: {bad[0].reason}"
         )
-
-    def name(self, index: int) -> str:
-        """What a person calls the image."""
-        return self.dataset.name(index)
 
 
 class Quarantine:

@@ -10,11 +10,10 @@ import numpy as np
 
 from gcvit.data.images import ImageError, load_picture
 from gcvit.data.label_maps import AS_USUAL, IGNORED, MOST_CLASSES, LabelMapping, default_palette, load_labels
-from gcvit.data.pairing import Pair
 from gcvit.data.parts import SampledPictures, open_both, open_one
 from gcvit.data.pixels import Picture, size_of
 from gcvit.data.remarks import Remarks
-from gcvit.data.segment_folders import Layout, find_scenes, generic_names, has_held_out, read_class_names
+from gcvit.data.segment_folders import Layout, Pair, find_scenes, generic_names, has_held_out, read_class_names
 from gcvit.data.settings import LabelReading
 from gcvit.data.split_names import WHOLE
 from gcvit.distributed import is_main
@@ -37,7 +36,6 @@ class SegmentationImages(SampledPictures):
         palette: a colour by label.
         samples: picture and label file of each item, sorted by name.
         mapping: what the values in label files mean.
-        named: whether the names are a person's, and not "class 0" ….
         remarks: what was passed over there.
     """
 
@@ -49,19 +47,22 @@ class SegmentationImages(SampledPictures):
         samples: Iterable[Pair],
         classes: Sequence[str],
         mapping: LabelMapping,
-        *,
-        named: bool = True,
         remarks: Remarks | None = None,
     ) -> None:
         self.root, self.samples, self.classes = root, list(samples), list(classes)
-        self.mapping, self.named = mapping, named
-        self.remarks = remarks or Remarks()
+        self.mapping, self.remarks = mapping, remarks or Remarks()
         self.palette = default_palette(len(self.classes))
 
     def __getitem__(self, index: int) -> tuple[Picture, np.ndarray]:
         file, labels_file = self.samples[index]
         picture, labels = load_picture(file, self.pixels), load_labels(labels_file, self.mapping)
-        check_sizes(self.samples[index], size_of(picture), labels.shape[::-1])
+        (width, height), (wide, high) = size_of(picture), labels.shape[::-1]
+        if (width, height) != (wide, high):
+            turned = "; one of them is turned (pictures are put upright as their EXIF says, label maps as theirs)"
+            raise ImageError(
+                f"cannot read labels {labels_file}: {wide}×{high} px, while the picture {file} has {width}×{height}"
+                f"{turned if (width, height) == (high, wide) else ''}"
+            )
         return picture, labels
 
     def subset(self, indices: Iterable[int]) -> "SegmentationImages":
@@ -82,8 +83,7 @@ def open_segmentation(
             Without a validation part the pictures are divided.
         reading: how label files are read. Without a file of names, classes.txt or objectInfo150.txt in `root`, classes
             are counted by reading all label files, once in a process, and called "class 0" ….
-        val_fraction: share of the pictures that is held out in a division, above 0, below 1; never none or all.
-        seed: chooses which.
+        val_fraction, seed: as in :func:`gcvit.data.parts.open_both`.
 
     Raises:
         ValueError: nothing to train on, pictures without label file, fewer than two classes, or an ignore label that
@@ -123,21 +123,6 @@ def is_divided(root: str | os.PathLike[str]) -> bool:
     return not has_held_out(root)
 
 
-def check_sizes(pair: Pair, picture: tuple[int, int], labels: tuple[int, int]) -> None:
-    """Raises ImageError, naming both files, unless their sizes (width, height) are the same."""
-    if picture == labels:
-        return
-    turned = (
-        "; one of them is turned (pictures are put upright as their EXIF says, label maps as theirs)"
-        if picture == labels[::-1]
-        else ""
-    )
-    raise ImageError(
-        f"cannot read labels {pair.labels}: {labels[0]}×{labels[1]} px, while the picture {pair.picture} has "
-        f"{picture[0]}×{picture[1]}{turned}"
-    )
-
-
 def check_ignore_label(root: Path, classes: Sequence[str], ignore_label: int | None, zero_is_ignored: bool) -> None:
     """Raises UserError where 255, the default, is a class; a smaller one may leave out a class on purpose."""
     if ignore_label == 255 and zero_is_ignored + len(classes) > 255:
@@ -154,17 +139,18 @@ def _opener(
     ignore_label = reading.ignore_label
     zero = layout.is_ade if reading.zero_is_ignored is None else reading.zero_is_ignored
     names = read_class_names(layout, reading.classes_file) or usual
-    classes = generic_names(_count_classes(layout, ignore_label, zero)) if names is None else names
-    if len(classes) < 2:
+    if names is None:
+        files = tuple(pair.labels for part in layout.parts.values() for pair in part.pairs)
+        changed = tuple(file.stat().st_mtime_ns for file in files)
+        names = generic_names(1 + _largest_label(files, changed, ignore_label, zero))
+    if len(names) < 2:
         raise UserError(
-            f"{layout.root}: only one class, {classes[0]!r}; segmentation needs at least two (the value {ignore_label} "
+            f"{layout.root}: only one class, {names[0]!r}; segmentation needs at least two (the value {ignore_label} "
             "is ignored; `gcvit doctor PATH` shows which values there are)"
         )
-    check_ignore_label(layout.root, classes, ignore_label, zero)
-    mapping, remarks = LabelMapping(len(classes), ignore_label, zero), _remarks(layout)
-    return lambda name: SegmentationImages(
-        layout.root, layout.parts[name].checked(), classes, mapping, named=names is not None, remarks=remarks
-    )
+    check_ignore_label(layout.root, names, ignore_label, zero)
+    mapping, remarks = LabelMapping(len(names), ignore_label, zero), _remarks(layout)
+    return lambda name: SegmentationImages(layout.root, layout.parts[name].checked(), names, mapping, remarks)
 
 
 def _remarks(layout: Layout) -> Remarks:
@@ -177,11 +163,6 @@ def _remarks(layout: Layout) -> Remarks:
     if layout.others:
         remarks.notes.append(f"{layout.root}: held out is {layout.held_out}/, and not {listed(layout.others)}")
     return remarks
-
-
-def _count_classes(layout: Layout, ignore_label: int | None, zero_is_ignored: bool) -> int:
-    files = tuple(pair.labels for part in layout.parts.values() for pair in part.pairs)
-    return _largest_label(files, tuple(file.stat().st_mtime_ns for file in files), ignore_label, zero_is_ignored) + 1
 
 
 @lru_cache(maxsize=8)

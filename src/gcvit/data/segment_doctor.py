@@ -11,30 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gcvit.data.doctor import (
-    Looked,
-    Seen,
-    about_files,
-    about_held_out_only,
-    about_huge,
-    about_most_passed_over,
-    about_never,
-    about_numbers,
-    about_remarks,
-    about_repeats,
-    about_unreadable,
-    levels,
-    look_at,
-    look_through,
-    quantiles,
-)
+from gcvit.data import doctor
+from gcvit.data.doctor import Finding, Health, Looked, Seen
 from gcvit.data.formats import blocks
-from gcvit.data.health import Finding, Health, class_table
 from gcvit.data.images import ImageError
 from gcvit.data.label_maps import AS_USUAL, MOST_CLASSES, ColourImageError, LabelMapping, read_label_values
-from gcvit.data.pairing import Pair
 from gcvit.data.segment import check_ignore_label
-from gcvit.data.segment_folders import CLASSES, Layout, find_scenes, generic_names, read_class_names
+from gcvit.data.segment_folders import CLASSES, Layout, Pair, find_scenes, generic_names, read_class_names
 from gcvit.data.settings import RGB8, LabelReading, PixelFormat
 from gcvit.data.split_names import WHOLE
 from gcvit.errors import UserError
@@ -84,18 +67,18 @@ class SceneHealth(Health):
 
     @property
     def parts(self) -> dict[str, str]:
-        return {part: self._words(part, number) for part, number in self.pictures.items()}
-
-    def _words(self, part: str, number: int) -> str:
-        ignored, labelled = self.ignored[part], sum(self.pixels[part].values())
-        share = f", {percent(ignored / (ignored + labelled))} of them ignored" if ignored + labelled else ""
-        return f"{number:,} pictures, {count(ignored + labelled)} pixels{share}"
+        said = {}
+        for part, number in self.pictures.items():
+            pixels = self.ignored[part] + sum(self.pixels[part].values())
+            share = f", {percent(self.ignored[part] / pixels)} of them ignored" if pixels else ""
+            said[part] = f"{number:,} pictures, {count(pixels)} pixels{share}"
+        return said
 
     def per_class(self) -> tuple[list[str], list[list[str]]]:
         """Their shares of the pixels that have a class."""
         totals = {part: max(1, sum(pixels.values())) for part, pixels in self.pixels.items()}
         shares = {part: {name: n / totals[part] for name, n in pixels.items()} for part, pixels in self.pixels.items()}
-        return class_table(next(iter(shares.values())), shares, ("rarest", "commonest"), _share)
+        return doctor.class_table(next(iter(shares.values())), shares, ("rarest", "commonest"), _share)
 
 
 def _share(share: float) -> str:
@@ -115,15 +98,14 @@ def examine_scenes(
     Args:
         root, reading: as in :func:`gcvit.data.segment.open_segmentation`.
         pixels: of the pictures, as a model takes them.
-        workers: processes that read.
-        progress: called with the number of pictures done, and of all.
+        workers, progress: as in :func:`gcvit.data.doctor.look_through`.
 
     Raises:
         ValueError: folders that are not as expected, no pictures, an ignore label that is a class, or a worker that
             was killed.
     """
     layout = find_scenes(root)
-    places = [(name, pair) for name, part in layout.parts.items() for pair in part.pairs]
+    places = [(pair.picture, pair, name) for name, part in layout.parts.items() for pair in part.pairs]
     if not places and not any(part.without_labels for part in layout.parts.values()):
         raise UserError(f"{layout.root}: no pictures in it")
     ignore_label = reading.ignore_label
@@ -131,49 +113,37 @@ def examine_scenes(
     zero = layout.is_ade if reading.zero_is_ignored is None else reading.zero_is_ignored
     if names is not None:
         check_ignore_label(layout.root, names, ignore_label, zero)
-    seen = look_through(places, partial(_look_at, pixels=pixels), workers, progress)
+    seen = doctor.look_through(places, partial(_look_at, pixels=pixels), workers, progress)
     looked = [Looked(scene.part, str(scene.pair.picture), scene.picture) for scene in seen]
-    remarks = layout.all_remarks()
-    notes = [*about_remarks(remarks), *_about_labels_alone(layout)]
+    notes = list[Finding]()
     if names is None:
         names = generic_names(_count_classes(seen, ignore_label, zero))
         check_ignore_label(layout.root, names, ignore_label, zero)
         notes.append(Finding("classes without names", [], f"{len(names)} were counted; {CLASSES} would name them"))
     mapping = LabelMapping(len(names), ignore_label, zero)
     counted, ignored = _count(layout, seen, names, mapping)
-    mean, std = levels(looked)
+    faults = [
+        *_about_partners(layout),
+        *doctor.about_unreadable(looked, "unreadable picture"),
+        *_about_label_maps(seen),
+        *_about_unknown_labels(seen, mapping),
+        *_about_parts(layout, counted),
+        *_about_untrained_classes(layout, counted, seen, mapping),
+        *doctor.about_repeats(looked, CONTRADICTION, lambda number: seen[number].labels.digest or None, "labels"),
+    ]
+    notes += _about_what_is_not_used(layout, seen, counted, mapping)
     return SceneHealth(
         root=str(root),
         pictures={name: len(part.pairs) for name, part in layout.parts.items()},
         pixels=counted,
         ignored=ignored,
-        sides=quantiles(looked),
-        faults=[
-            *about_most_passed_over(remarks, 2 * len(places)),
-            *_about_partners(layout),
-            *about_unreadable(looked, "unreadable picture"),
-            *_about_label_maps(seen),
-            *_about_unknown_labels(seen, mapping),
-            *_about_parts(layout, counted),
-            *_about_untrained_classes(layout, counted, seen, mapping),
-            *about_repeats(looked, CONTRADICTION, lambda number: seen[number].labels.digest or None, _labelled),
-            *about_numbers(looked, pixels),
-        ],
-        notes=[
-            *notes,
-            *_about_nothing_labelled(seen, mapping),
-            *_about_rare_classes(layout, counted),
-            *about_huge(looked),
-            *about_files(looked, pixels),
-        ],
-        mean=mean,
-        std=std,
+        **doctor.in_common(looked, pixels, layout.all_remarks(), 2 * len(places), faults, notes),
     )
 
 
-def _look_at(place: tuple[str, Pair], pixels: PixelFormat) -> SeenScene:
-    part, pair = place
-    return SeenScene(part, pair, look_at(pair.picture, pixels), _look_at_labels(pair.labels))
+def _look_at(place: tuple[Path, Pair, str], pixels: PixelFormat) -> SeenScene:
+    _, pair, part = place
+    return SeenScene(part, pair, doctor.look_at(pair.picture, pixels), _look_at_labels(pair.labels))
 
 
 def _look_at_labels(file: Path) -> SeenLabels:
@@ -223,13 +193,6 @@ def _about_partners(layout: Layout) -> Iterator[Finding]:
             yield Finding("picture without label map", files, f"{len(files):,} missing in {part.labels}")
 
 
-def _about_labels_alone(layout: Layout) -> Iterator[Finding]:
-    for part in layout.parts.values():
-        if part.without_picture and not part.mismatch:
-            files = [str(file) for file in part.without_picture]
-            yield Finding("label map without picture", files, f"{len(files):,} missing in {part.pictures}")
-
-
 def _about_label_maps(seen: Sequence[SeenScene]) -> Iterator[Finding]:
     for kind in (UNREADABLE, COLOURS):
         for scene in seen:
@@ -260,11 +223,23 @@ def _about_unknown_labels(seen: Sequence[SeenScene], mapping: LabelMapping) -> I
         yield Finding("unknown label", files[value], detail)
 
 
-def _about_nothing_labelled(seen: Sequence[SeenScene], mapping: LabelMapping) -> Iterator[Finding]:
+def _about_what_is_not_used(
+    layout: Layout, seen: Sequence[SeenScene], pixels: Mapping[str, Mapping[str, int]], mapping: LabelMapping
+) -> Iterator[Finding]:
+    for part in layout.parts.values():
+        if part.without_picture and not part.mismatch:
+            files = [str(file) for file in part.without_picture]
+            yield Finding("label map without picture", files, f"{len(files):,} missing in {part.pictures}")
     for scene in seen:
         labels, known = mapping(scene.labels.values)
         if not scene.labels.reason and known.all() and (labels < 0).all():
             yield Finding("label map without any label", [str(scene.pair.labels)], "all of it is ignored")
+    yield from doctor.about_never(pixels.values())
+    if layout.training and layout.held_out:
+        held_out = pixels[layout.held_out]
+        only = [label for label, trained in pixels[layout.training].items() if trained and not held_out[label]]
+        if only:
+            yield Finding("class that is only trained on", only, f"never in {layout.held_out}: no score says how well")
 
 
 def _about_parts(layout: Layout, pixels: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
@@ -292,17 +267,4 @@ def _about_untrained_classes(
             )
         yield Finding("only one class has pixels to train on", trained, detail)
     if layout.training:
-        yield from about_held_out_only(pixels, layout.training)
-
-
-def _about_rare_classes(layout: Layout, pixels: Mapping[str, Mapping[str, int]]) -> Iterator[Finding]:
-    yield from about_never(pixels.values())
-    if layout.training and layout.held_out:
-        held_out = pixels[layout.held_out]
-        only = [label for label, trained in pixels[layout.training].items() if trained and not held_out[label]]
-        if only:
-            yield Finding("class that is only trained on", only, f"never in {layout.held_out}: no score says how well")
-
-
-def _labelled(digests: list[bytes]) -> str:
-    return " with different labels" if len(digests) > 1 else ""
+        yield from doctor.about_held_out_only(pixels, layout.training)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from gcvit.data.band_transforms import Jitter
+from gcvit.data.augment import Jitter
 from gcvit.data.label_maps import IGNORED
 from gcvit.data.pixels import Picture
 
@@ -24,14 +24,15 @@ Channels = tuple[float, ...]  # a number for each channel
 DRAWS = 10  # crops that are tried for one that no class fills
 
 
-_JITTER = Jitter((0.875, 1.125), (0.5, 1.5), 0.5)  # what torchvision's distortion does of it with RGB
-
-
 class _Distort(v2.RandomPhotometricDistort):
     """Without its exchange of channels, which published segmentation models were not trained with."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         return super().make_params(flat_inputs) | {"channel_permutation": None}
+
+
+_DISTORT = _Distort(hue=(-0.1, 0.1))
+_JITTER = Jitter((0.875, 1.125), (0.5, 1.5), 0.5)  # what torchvision's distortion does of it with RGB
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,6 @@ class TrainScene:
     photometric: bool = True
     mean: Channels = IMAGENET_DEFAULT_MEAN
     std: Channels = IMAGENET_DEFAULT_STD
-    _distort: v2.Transform = field(
-        default_factory=lambda: _Distort(hue=(-0.1, 0.1)), init=False, repr=False, compare=False
-    )
 
     def __call__(self, picture: Picture, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         """A picture and int16 labels (height, width), varied: float32 (channels, *crop) and int64 (*crop).
@@ -92,7 +90,7 @@ class TrainScene:
         if random.random() < self.hflip:
             pixels, truth = pixels.flip(2), truth.flip(1)
         if self.photometric:
-            pixels = self._distort(pixels) if pixels.dtype == torch.uint8 else _JITTER(pixels)
+            pixels = _DISTORT(pixels) if pixels.dtype == torch.uint8 else _JITTER(pixels)
         missing = (0, width - truth.shape[1], 0, height - truth.shape[0])
         pixels = pad(normalised(pixels, self.mean, self.std), missing)
         return pixels, pad(truth.long(), missing, value=IGNORED)

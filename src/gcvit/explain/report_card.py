@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
+from gcvit.data.drawing import CLASSES, Scene, draw_scene, scene_seed
 from gcvit.data.segment_transforms import normalised
-from gcvit.data.shapes import CLASSES, Scene, draw_scene, scene_seed
 from gcvit.errors import UserError
 from gcvit.explain.looking import Look
 from gcvit.model import GCViT

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gcvit.data.augment import Transform
-    from gcvit.data.health import Health
+    from gcvit.data.doctor import Health
     from gcvit.data.pixels import RGB, Picture
     from gcvit.data.settings import PixelFormat
     from gcvit.data.shapes import Track

@@ -10,7 +10,7 @@ import torch
 
 import gcvit
 from gcvit.data.augment import eval_transform
-from gcvit.data.images import load_image
+from gcvit.data.images import load_picture
 from gcvit.data.shapes import ShapesDataset, write_class_folders
 from gcvit.factory import create_model
 from gcvit.tasks.classify import CLASSIFY, ClassifyConfig
@@ -52,7 +52,7 @@ def by_hand(opened: Opened, images: dict[str, list[Path]]) -> dict[str, float]:
     assert classes is not None
     with torch.inference_mode():
         for name, paths in images.items():
-            named = [classes[int(opened.model(prepare(load_image(path))[None]).argmax())] for path in paths]
+            named = [classes[int(opened.model(prepare(load_picture(path))[None]).argmax())] for path in paths]
             found[name] = sum(guess == name for guess in named) / len(named)
     return found
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from gcvit.data import masks as run_lengths
-from gcvit.data.detect_scenes import ObjectScenes
 from gcvit.data.detect_transforms import seen_at
 from gcvit.data.objects import Objects
+from gcvit.data.scenes import ObjectScenes
 from gcvit.tasks.detect import inference
 from gcvit.tasks.detect.inference import OVERLAP, Found, find_in_tiles
 from gcvit.tasks.detect.objects import Detections

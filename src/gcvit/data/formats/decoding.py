@@ -95,7 +95,7 @@ def decode(content: bytes, most_pixels: int, channels: int = 3) -> Decoded:
     """The picture in an image file, the first one of several.
 
     most_pixels: looked at before anything is decoded. channels: of the model, which tell how an array is meant and
-    whether all bands of a file are needed.
+    whether all bands of a file are needed; 0: the numbers are no colours, but labels.
     Raises Refused, or one of DECODING_ERRORS, for what cannot be read.
     """
     kind = kind_of(content)
@@ -106,7 +106,8 @@ def decode(content: bytes, most_pixels: int, channels: int = 3) -> Decoded:
     if kind == "TIFF":
         page = tiff.first_page(content)
         check_pixels((page.width, page.height), most_pixels, page.samples, page.bits // 8)
-        if page.photometric != tiff.PALETTE and page.is_readable and not (page.is_plain and channels in (1, 3)):
+        as_meant = page.photometric == tiff.PALETTE or (page.is_plain and channels in (1, 3))  # by Pillow
+        if page.is_readable and (channels == 0 or not as_meant):
             return Decoded(tiff.read(content, page), orientation(page.tags, page.tags.content(XMP)))
         if not page.is_plain:
             raise Refused(f"a kind of TIFF that is not read ({page.words}); save it as a plain TIFF or as PNG")

@@ -1,7 +1,6 @@
 """JPEG files: whether all of the picture is there. libjpeg, asked alone, makes grey of what is missing, in silence."""
 
 import re
-from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
 from math import ceil
@@ -98,7 +97,7 @@ def opened(content: bytes) -> Opened:
     jpeg = parts(content)
     if jpeg.exif:
         block_of_tags(jpeg.exif)  # whoever reads it
-    if jpeg.process in _ARITHMETIC or not hasattr(Image, "_getdecoder"):  # should a later Pillow lack it
+    if jpeg.process in _ARITHMETIC:
         return plain(JpegImagePlugin.JpegImageFile(BytesIO(content)))
     image = JpegImagePlugin.JpegImageFile(BytesIO(jpeg.head))
     if jpeg.exif:
@@ -199,11 +198,7 @@ def _check_bands(jpeg: Jpeg) -> None:
         count = scan.header[0]
         first, last, bits = scan.header[1 + 2 * count : 4 + 2 * count]
         if bits & 15 == 0:
-            for component in _components(scan.header):
+            for component in scan.header[1 : 1 + 2 * count : 2]:
                 missing.get(component, set()).difference_update(range(first, last + 1))
     if any(missing.values()):
         raise Refused("truncated: the last scans of the picture are missing")
-
-
-def _components(scan: bytes) -> Sequence[int]:
-    return scan[1 : 1 + 2 * scan[0] : 2]

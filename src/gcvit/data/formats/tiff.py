@@ -234,10 +234,9 @@ def _numbers(rows: np.ndarray, page: Page, count: int) -> np.ndarray:
     if page.predictor == _FLOAT_DIFFERENCES and page.compression != RAW:
         planes = _sums(rows, step).reshape(len(rows), dtype.itemsize, count)  # of bytes, the highest first
         return np.ascontiguousarray(planes.swapaxes(1, 2)).view(dtype.newbyteorder(">"))[..., 0]
-    if bits in (1, 2, 4):
-        return _unpacked(rows, bits)[:, :count]
-    if bits == 12:
-        return _twelve(rows)[:, :count]
+    if bits % 8:  # the highest one first
+        single = np.unpackbits(rows, axis=1, count=count * bits).reshape(len(rows), count, bits)
+        return single @ (1 << np.arange(bits, dtype=np.uint16))[::-1]
     numbers = np.ascontiguousarray(rows).view(dtype.newbyteorder(page.tags.order)).astype(dtype, copy=False)
     return _sums(numbers, step) if page.predictor == _DIFFERENCES and page.compression != RAW else numbers
 
@@ -246,18 +245,3 @@ def _sums(differences: np.ndarray, step: int) -> np.ndarray:
     """Of each row from left to right, each band for itself, in its own type: they wrap around."""
     bands = differences.reshape(len(differences), -1, step)
     return np.cumsum(bands, axis=1, dtype=bands.dtype).reshape(differences.shape)
-
-
-def _unpacked(rows: np.ndarray, bits: int) -> np.ndarray:
-    each = 8 // bits
-    numbers = np.empty((len(rows), rows.shape[1] * each), np.uint8)
-    for place in range(each):
-        numbers[:, place::each] = rows >> (8 - bits * (place + 1)) & 2**bits - 1
-    return numbers
-
-
-def _twelve(rows: np.ndarray) -> np.ndarray:
-    """Two numbers in three bytes."""
-    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 3))).astype(np.uint16).reshape(len(rows), -1, 3)
-    first, second, third = np.moveaxis(padded, 2, 0)
-    return np.stack([first << 4 | second >> 4, (second & 15) << 8 | third], axis=2).reshape(len(rows), -1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from gcvit.data.health import Health
+    from gcvit.data.doctor import Health
     from gcvit.data.settings import PixelFormat
     from gcvit.data.shapes import Track
     from gcvit.engine.loop import Plan

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from gcvit.data.coco_pictures import open_coco, open_coco_held_out
-from gcvit.data.detect_scenes import ObjectScenes
 from gcvit.data.detect_transforms import EvalDetection, TrainDetection
 from gcvit.data.objects import Objects
 from gcvit.data.pixels import Picture
+from gcvit.data.scenes import ObjectScenes
 from gcvit.errors import UserError
 from gcvit.tasks.data import held_out_data, training_data
 from gcvit.tasks.detect.config import DetectConfig

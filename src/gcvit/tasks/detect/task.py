@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gcvit.data.augment import Transform
-    from gcvit.data.health import Health
+    from gcvit.data.doctor import Health
     from gcvit.data.objects import Objects
     from gcvit.data.settings import PixelFormat
     from gcvit.data.shapes import Track
@@ -54,7 +54,7 @@ class Detect(Task):
     outputs = OUTPUTS
 
     def write_examples(self, folder: Path, counts: Mapping[str, int], size: int, seed: int, track: Track) -> None:
-        from gcvit.data.detect_scenes import write_coco_folders
+        from gcvit.data.scenes import write_coco_folders
 
         write_coco_folders(folder, counts, size, seed, track)
 

@@ -35,7 +35,7 @@ def open_held_out(config: SegmentConfig, opened: Opened, *, share: bool) -> Held
 
 def crop_flags(sides: Mapping[str, Sequence[int]]) -> list[object]:
     """The flags for crops of the pictures' median size in steps of 32 px, the stride of the fourth map. sides:
-    quantiles, see `gcvit.data.health.Health`."""
+    quantiles, see `gcvit.data.doctor.Health`."""
     if not sides:
         return []
     height, width = (min(max(sides[side][2] // 32 * 32, 32), LARGEST_CROP) for side in ("height", "width"))
