@@ -17,8 +17,6 @@ from .conftest import Command, Outcome
 
 QUICK: tuple[Format, ...] = ("torch-export", "onnx")  # all are run in tests/export
 
-pytestmark = pytest.mark.xdist_group("predicting with exported files")
-
 
 @pytest.fixture(scope="session")
 def exported(best: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Path]:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,6 @@ from laws.test_ablations import designs
 from laws.weights import meaningful_weights
 from tasks.segmenters import CLASSES, segmenter
 
-from .conftest import Made, images
-
 AOT = """
 import sys
 from pathlib import Path
@@ -48,9 +45,6 @@ batches = [random_images(count, *SMALL.img_size, dtype=torch.float32) for count 
 torch.save([program(images)[0] for images in batches], folder / "found.pt")
 """
 TESTS = Path(__file__).parents[1]
-QUICK: tuple[Format, ...] = ("torch-export", "onnx", "openvino")
-
-pytestmark = pytest.mark.xdist_group("exported files")
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +56,6 @@ def pico() -> GCViT:
 
 def pictures(count: int, size: tuple[int, int], seed: int = 1) -> Tensor:
     return random_images(count, *size, seed=seed, dtype=torch.float32)
-
-
-@pytest.mark.parametrize("to", QUICK)
-def test_batch_mates_do_not_matter(exported: Callable[[Format], Made], to: Format) -> None:
-    _, program, _ = exported(to)
-    (*_, alone), (*_, among) = program(images(1)), program(torch.cat([images(3, seed=2), images(1)]))
-    assert_equal(among[-1:], alone, to, tolerance=1e-5)
 
 
 def test_a_segmentation_model(tmp_path: Path) -> None:
@@ -116,7 +103,7 @@ def test_int8_is_close(pico: GCViT, tmp_path: Path, to: Format, capsys: pytest.C
 @pytest.mark.parametrize("to", ["torch-export", "aot"])
 def test_formats_without_int8_say_so(pico: GCViT, tmp_path: Path, to: Format) -> None:
     with pytest.raises(ValueError, match=f"no int8 for {to}; there is for onnx and openvino"):
-        convert(pico, tmp_path / "model", to, (64, 64), calibration=[images(1)])
+        convert(pico, tmp_path / "model", to, (64, 64), calibration=[pictures(1, (64, 64))])
     assert not list(tmp_path.iterdir())
 
 

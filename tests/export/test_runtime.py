@@ -3,20 +3,18 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gcvit.export.convert import convert
 from gcvit.export.formats import SUFFIXES, Format
-from gcvit.export.runtime import load
-from laws.models import assert_equal
-
-from .conftest import Made, images
-
-pytestmark = pytest.mark.xdist_group("exported files")
+from gcvit.export.runtime import Program, load
+from gcvit.model.gcvit import GCViT
+from laws.models import assert_equal, random_images, small_model
 
 SIGNALS = """
 import signal, sys
@@ -39,6 +37,50 @@ del model, quantised
 signal.raise_signal(signal.SIGUSR1)
 """
 QUICK: tuple[Format, ...] = ("torch-export", "onnx", "openvino")  # aot takes a minute to compile
+
+CHANNELS, SIZE = 5, (72, 100)  # of its images: not RGB, and windows stick out of the maps of all stages
+
+
+class Everything(nn.Module):
+    """Four maps and logits."""
+
+    def __init__(self, model: GCViT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = self.model.pyramid(images)
+        return [*maps, self.model.classify(maps[-1])]
+
+
+Made = tuple[Path, Program, Everything]
+"""A file, the program that was loaded from it, and the model that it holds, not folded."""
+
+
+def images(count: int, seed: int = 1) -> Tensor:
+    """As the model takes them."""
+    return random_images(count, *SIZE, channels=CHANNELS, seed=seed, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Made]:
+    """The file of a format."""
+
+    @cache
+    def make(to: Format) -> Made:
+        model = small_model(dtype=torch.float32, in_chans=CHANNELS)
+        path = tmp_path_factory.mktemp(to) / f"model{SUFFIXES[to]}"
+        convert(Everything(model.fold()), path, to, SIZE)
+        return path, load(path, to), Everything(model)
+
+    return make
+
+
+@pytest.mark.parametrize("to", QUICK)
+def test_batch_mates_do_not_matter(exported: Callable[[Format], Made], to: Format) -> None:
+    _, program, _ = exported(to)
+    (*_, alone), (*_, among) = program(images(1)), program(torch.cat([images(3, seed=2), images(1)]))
+    assert_equal(among[-1:], alone, to, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("to", QUICK)

@@ -283,7 +283,6 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return cache(lambda name: train(TASKS[name][0], short(name), tmp_path_factory.mktemp(name) / "run").out)
 
 
-@pytest.mark.xdist_group("short runs")
 @pytest.mark.parametrize("before", TASKS)
 @pytest.mark.parametrize("name", ["segment", "detect"])
 def test_heads_start_on_any_tasks_backbone(
@@ -293,7 +292,6 @@ def test_heads_start_on_any_tasks_backbone(
     assert again.best.is_dir()
 
 
-@pytest.mark.xdist_group("short runs")
 @pytest.mark.parametrize("before", ["segment", "detect"])
 def test_a_classifier_does_not_start_on_a_backbone_that_lacks_its_norm(
     before: str, started: Callable[[str], Path], tmp_path: Path

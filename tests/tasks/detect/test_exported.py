@@ -25,8 +25,6 @@ SIZE = (64, 96)
 KINDS: tuple[Kind, ...] = ("mask-rcnn", "cascade")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
-pytestmark = pytest.mark.xdist_group("exported detectors")
-
 
 class Plain(nn.Module):
     """Maps of pictures made small: GC ViT's own export is tested elsewhere, and takes most of the time here."""
