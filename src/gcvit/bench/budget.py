@@ -3,24 +3,32 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import NamedTuple
 
 import torch
 
 from gcvit.bench.building import build
 from gcvit.bench.contenders import RUNTIMES, Contender, parse
-from gcvit.bench.floors import Rates, measure_rates
 from gcvit.bench.forms import Conditions, prepare
-from gcvit.bench.machine import machine
 from gcvit.bench.profiling import Spent, where_time_goes
+from gcvit.bench.report import Say, machine
 from gcvit.bench.settings import BudgetConfig
-from gcvit.bench.timing import take_turn
+from gcvit.bench.timing import take_turn, threads_of
 from gcvit.bench.work import MLP, REST, Place, Work, work
 from gcvit.engine.device import resolve_device
 from gcvit.errors import UserError
 from gcvit.factory import create_model
 
 WARM_UP_STEPS = 3
+REPEATS = 8  # of what rates are measured with
 NOT_BY_PART = {"compiled", "blocks", "cudagraph", *RUNTIMES}
+
+
+class Rates(NamedTuple):
+    """macs_per_second: of a large matrix product. bytes_per_second: of a large copy, read and written counted."""
+
+    macs_per_second: float
+    bytes_per_second: float
 
 
 @dataclass(frozen=True)
@@ -61,26 +69,21 @@ class Budget:
         return sum(line.floor_ms for line in self.lines)
 
 
-def run(model: str, config: BudgetConfig, progress: Callable[[str], None] | None = None) -> Budget:
+def run(model: str, config: BudgetConfig, say: Say = lambda text: None) -> Budget:
     """Measure `model`, one of ours written NAME[:FORM]….
 
     Raises UserError for another's model and a form that cannot run on the device.
     """
-    say = progress or (lambda text: None)
     contender, device = parse(model), resolve_device(config.device)
     if not contender.ours:
         raise UserError(f"{contender}: a budget is made of our models' parts; take {contender.architecture or 'ours'}")
     conditions = Conditions(device, config.precision)
     conditions.check(contender)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads or threads)
-    try:
+    with threads_of(config.threads):
         return _measure(contender, config, conditions, say)
-    finally:
-        torch.set_num_threads(threads)
 
 
-def _measure(contender: Contender, config: BudgetConfig, conditions: Conditions, say: Callable[[str], None]) -> Budget:
+def _measure(contender: Contender, config: BudgetConfig, conditions: Conditions, say: Say) -> Budget:
     device, dtype = conditions.device, torch.float32 if config.precision == "fp32" else torch.bfloat16
     say("measuring the machine's floors")
     rates = measure_rates(device, dtype, scale=config.scale)
@@ -107,6 +110,29 @@ def _measure(contender: Contender, config: BudgetConfig, conditions: Conditions,
     )
 
 
+def measure_rates(device: torch.device, dtype: torch.dtype, *, scale: int = 1) -> Rates:
+    """The best of some repeats, on random numbers, with the threads that torch has.
+
+    scale: divides the sides of the matrices and the length of the copy, for a first look; only large ones
+        leave the caches.
+    """
+    on_gpu = device.type == "cuda"
+    side = (8192 if on_gpu else 2048) // scale
+    length = (2**30 if on_gpu else 2**26) // scale
+    a, b = torch.randn(2, side, side, device=device).to(dtype)
+    product = torch.empty_like(a)
+    macs = side**3 / _seconds(lambda: torch.mm(a, b, out=product), device)
+    source = torch.randn(length, device=device)
+    target = torch.empty_like(source)
+    moved = 2 * source.nbytes / _seconds(lambda: target.copy_(source), device)
+    return Rates(macs, moved)
+
+
+def _seconds(step: Callable[[], object], device: torch.device) -> float:
+    take_turn(step, 2, device)
+    return min(take_turn(step, REPEATS, device).steps_ms) / 1e3
+
+
 def _lines(parts: Sequence[Work], spent: Spent, rates: Rates, step_ms: float, itemsize: int) -> list[Line]:
     """In the order of computing; what is not work of its own, such as cutting windows, after its stage's blocks."""
     order: dict[Place, Work] = {}
@@ -128,14 +154,9 @@ def _lines(parts: Sequence[Work], spent: Spent, rates: Rates, step_ms: float, it
     ]
 
 
-def describe(config: BudgetConfig) -> dict[str, str]:
-    """The machine that `config` runs on, name → value."""
-    found = machine(resolve_device(config.device))
-    return found if config.threads is None else found | {"threads": str(config.threads)}
-
-
 def as_json(config: BudgetConfig, budget: Budget) -> dict[str, object]:
     """The machine, the settings and the budget, as plain JSON types."""
     found = asdict(budget) | {"floor_ms": budget.floor_ms, "rates": budget.rates._asdict()}
     found["lines"] = [asdict(line) | {"place": line.place._asdict()} for line in budget.lines]
-    return {"machine": describe(config), "settings": asdict(config), "budget": found}
+    about = machine(resolve_device(config.device), config.threads)
+    return {"machine": about, "settings": asdict(config), "budget": found}

@@ -9,9 +9,8 @@ import numpy as np
 import timm
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from gcvit.bench.cost import macs
+from gcvit.bench.cost import macs, macs_by_module
 from gcvit.bench.peak import Measuring, Spent, measure
 from gcvit.bench.pyramids import SWIN_SIZES, swin
 from gcvit.bench.settings import ComplexityConfig
@@ -99,7 +98,7 @@ def stage_costs(config: ComplexityConfig) -> list[StageCost]:
     """Every stage's attention at every size, with the windows of the model's own size."""
     row, found = variant(config.model), []
     with torch.device("meta"):
-        model = create_model(config.model).eval()
+        model = create_model(config.model)
     for size in sorted(set(config.sizes)):
         counted = _attention(model, size)
         at = replace(row, img_size=size, windows=row.stage_windows)  # type: ignore[arg-type]
@@ -119,13 +118,10 @@ def _formulas(config: GCViTConfig, stage: int) -> tuple[int, int]:
 
 def _attention(model: GCViT, size: int) -> list[int]:
     """Multiply-adds of each stage's attention modules, by torch's counter."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty(1, 3, size, size, device="meta"))
     counts = [0] * STAGES
-    for place, operations in counter.get_flop_counts().items():
-        words = place.split(".")
-        if words[-1] == "attention" and "stages" in words:
-            counts[int(words[words.index("stages") + 1])] += sum(operations.values()) // 2
+    for name, own in macs_by_module(model, size).items():
+        if name.endswith(".attention"):
+            counts[int(name.split(".")[1])] += own
     return counts
 
 

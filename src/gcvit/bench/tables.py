@@ -1,26 +1,27 @@
 """The paper's tables: as published, each figure with its source, as counted here, and as measured in runs of ours."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import timm
 import torch
 from torch import nn
 
-from gcvit.bench import detect_cost, published, segment_cost
+from gcvit.bench import headed, published
 from gcvit.bench.ablation_rows import ABLATION_TABLES, TableName, ablation_lines, heading
 from gcvit.bench.contenders import TIMM
-from gcvit.bench.context import carriers
 from gcvit.bench.cost import macs, parameters
+from gcvit.bench.headed import DETECT, SEGMENT, Headed
 from gcvit.bench.measured import Reached
 from gcvit.bench.published import EXPLAINED, TABLE_S1, TABLE_S3, Line, Source
+from gcvit.bench.report import Say
 from gcvit.factory import create_model
-from gcvit.model import VARIANTS, GCViT
+from gcvit.model import VARIANTS, GCViT, GCViTConfig
 from gcvit.model.config import Pair
+from gcvit.model.windows import grid
 from gcvit.tasks.ablations import ABLATIONS
 
-Say = Callable[[str], None]
 Runs = Sequence[Reached]
 COUNTED = ("M params", "GFLOPs")
 APART = 0.01  # from which on a difference is to be explained
@@ -119,28 +120,17 @@ def _classifiers(number: str, lines: Iterator[Line], runs: Runs, say: Say) -> Pa
     return PaperTable(number, "ImageNet-1K at 224 px", rows, remarks)
 
 
-def _detectors(runs: Runs, say: Say) -> PaperTable:
-    rows, lines = [], {(line.model, str(line.heads)): line for line in detect_cost.TABLE_2}
-    for line in published.table_2():
-        counted = {}
-        if (known := lines.get((line.model or "", line.heads))) is not None:
-            say(f"counting {line.heads} {line.method}")
-            (row,) = detect_cost.rows([known])
-            counted = {"M params": row.parameters / 1e6, "GFLOPs": row.macs / 1e9}
-        rows.append(Row(line.method, line.model, {"heads": line.heads}, _cells("2", line, counted, runs)))
-    return PaperTable("2", "COCO, Mask R-CNN and Cascade, 3× schedule", rows, [detect_cost.COUNTED, DEIT])
-
-
-def _segmenters(runs: Runs, say: Say) -> PaperTable:
-    rows, lines = [], {line.model: line for line in segment_cost.TABLE_3}
-    for line in published.table_3():
+def _headed(number: str, title: str, table: Headed, lines: Iterator[Line], runs: Runs, say: Say) -> PaperTable:
+    rows = []
+    for line in lines:
         counted = {}
         if line.model is not None:
-            say(f"counting UPerNet {line.method}")
-            (row,) = segment_cost.rows([lines[line.model]])
+            say(f"counting {line.heads or 'UPerNet'} {line.method}")
+            row = headed.count(headed.published(line))
             counted = {"M params": row.parameters / 1e6, "GFLOPs": row.macs / 1e9}
-        rows.append(Row(line.method, line.model, {}, _cells("3", line, counted, runs)))
-    return PaperTable("3", "ADE20K, UPerNet, crops of 512 px", rows, [segment_cost.COUNTED, DEIT])
+        texts = {"heads": line.heads} if line.heads else {}
+        rows.append(Row(line.method, line.model, texts, _cells(number, line, counted, runs)))
+    return PaperTable(number, title, rows, [table.counted, DEIT])
 
 
 def _table_s1() -> PaperTable:
@@ -180,6 +170,21 @@ def _context() -> PaperTable:
             rows.append(Row(name, name, {">blocks": str(sum(config.depths)), **texts}))
     remarks = ["Blocks that attend beyond their window: with windows that grow with the image, with those of 224 px."]
     return PaperTable("context", "where anything goes from window to window", rows, remarks)
+
+
+def carriers(config: GCViTConfig, size: Pair | None = None, *, same_windows: bool = False) -> int:
+    """How many blocks attend beyond their own window at images of `size` (height, width) in pixels, None for the
+    model's own. In a stage whose map is one window there is nothing beyond it, and a local block never does.
+
+    same_windows: keep the windows of the model's own size, as a detector does; otherwise they grow with the image.
+    """
+    at = config if size is None else replace(config, img_size=size)
+    windows = config.stage_windows if same_windows else at.stage_windows
+    return sum(
+        sum(kind != "local" for kind in kinds)
+        for kinds, sides, window in zip(config.block_kinds, at.map_sizes, windows, strict=True)
+        if grid(sides, window) != (1, 1)
+    )
 
 
 def _ablations(table: TableName, runs: Runs, say: Say) -> PaperTable:
@@ -230,8 +235,8 @@ def _in_timm(model: str | None) -> bool:
 
 MAKERS: dict[str, Callable[[Runs, Say], PaperTable]] = {
     "1": lambda r, s: _classifiers("1", published.table_1(), r, s),
-    "2": _detectors,
-    "3": _segmenters,
+    "2": lambda r, s: _headed("2", "COCO, Mask R-CNN and Cascade, 3× schedule", DETECT, published.table_2(), r, s),
+    "3": lambda r, s: _headed("3", "ADE20K, UPerNet, crops of 512 px", SEGMENT, published.table_3(), r, s),
     "S.1": lambda r, s: _table_s1(),
     "S.3": lambda r, s: _table_s3(r),
     "S.4": lambda r, s: _classifiers("S.4", published.table_1(whole=True), r, s),

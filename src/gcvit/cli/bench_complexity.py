@@ -31,7 +31,7 @@ def run(argv: Sequence[str]) -> None:
     """Count, measure if asked to, and show."""
     arguments = parse(Complexity, "bench complexity", argv)
     from gcvit.bench.complexity import growths, stage_costs
-    from gcvit.bench.machine import machine
+    from gcvit.bench.report import machine
     from gcvit.engine.device import resolve_device
 
     device = resolve_device(arguments.settings.device)
@@ -93,7 +93,7 @@ def _spent(growth: Growth) -> list[list[str]]:
 
 def _write(folder: Path, settings: ComplexityConfig, costs: Sequence[StageCost], found: Sequence[Growth]) -> None:
     from gcvit.bench.complexity_figure import draw
-    from gcvit.bench.machine import machine
+    from gcvit.bench.report import machine
     from gcvit.engine.device import resolve_device
 
     content = {

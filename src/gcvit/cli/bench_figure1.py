@@ -30,8 +30,8 @@ class Figure1:
 def run(argv: Sequence[str]) -> None:
     """Count, measure if asked to, draw."""
     arguments = parse(Figure1, "bench figure1", argv)
-    from gcvit.bench.machine import machine
     from gcvit.bench.peak import Measuring
+    from gcvit.bench.report import machine
     from gcvit.bench.tradeoff import COSTS, REPEATED, front, points
     from gcvit.bench.tradeoff_figure import draw
     from gcvit.engine.device import resolve_device
