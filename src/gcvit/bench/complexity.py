@@ -1,9 +1,9 @@
 """Appendix F: Eq. 7 against what is counted, and how GC ViT, Swin and a plain ViT grow with the size of the image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log, prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import timm
@@ -13,13 +13,13 @@ from torch import nn
 from gcvit.bench.cost import macs, macs_by_module
 from gcvit.bench.peak import Measuring, Spent, measure
 from gcvit.bench.pyramids import SWIN_SIZES, swin
+from gcvit.bench.report import Say
 from gcvit.bench.settings import ComplexityConfig
 from gcvit.factory import create_model, variant
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.config import STAGES
 from gcvit.model.windows import grid
 
-Say = Callable[[str], None]
 WHOLE = 224  # pixels, a side of which no window is padded
 Name = Literal["gcvit", "gcvit, growing windows", "swin_tiny", "vit_small"]
 GROWING: Name = "gcvit, growing windows"
@@ -32,8 +32,7 @@ NAMES: dict[Name, str] = {
 PATCHES: dict[Name, int] = {"swin_tiny": 4, "vit_small": 16}  # timm's take whole ones only
 
 
-@dataclass(frozen=True)
-class StageCost:
+class StageCost(NamedTuple):
     """A stage's attention at one size, in multiply-adds, of whole windows. equation_7: of all blocks as the paper has
     it; by_kind: the same for local blocks, HW(3C² + 2hwC) for global ones; counted: by torch's counter."""
 

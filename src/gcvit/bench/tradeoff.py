@@ -1,6 +1,6 @@
 """Figure 1: accuracy against what it costs, in arithmetic and parameters, or in time and memory on this machine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import timm
@@ -9,10 +9,10 @@ from torch import nn
 from gcvit.bench.contenders import TIMM
 from gcvit.bench.peak import Measuring, measure
 from gcvit.bench.published import table_1
+from gcvit.bench.report import Say
 from gcvit.bench.tables import cost_of
 from gcvit.factory import create_model
 
-Say = Callable[[str], None]
 SIZE = 224  # pixels
 COSTS = ("multiply-adds, 10⁹", "parameters, 10⁶", "images a second", "peak memory, MB")
 MORE_IS_BETTER = COSTS[2]

@@ -178,7 +178,8 @@ def write_figure(figure: "Figure", stem: Path) -> None:
 
 
 def write_data(content: object, path: Path) -> None:
-    """Write JSON, and say so."""
+    """Write JSON into a folder, which is made, and say so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
     say(f"written: {path}")
 

@@ -1,4 +1,4 @@
-"""Figure 1 as a picture, for a column of a paper, or for its whole width."""
+"""Figure 1 for people: a table, and a picture for a column of a paper, or for its whole width."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -7,16 +7,42 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from gcvit.bench.tradeoff import COSTS, FAMILIES, Point, front
-from gcvit.engine.figures import FAINT, GREY, MARKS
+from gcvit.bench.report import Grid, Page
+from gcvit.bench.tradeoff import COSTS, FAMILIES, REPEATED, Point, front
+from gcvit.engine.figures import GREY, MARKS, sheet, tidy
+
+NOTES = (
+    "*: on the Pareto front; †: as printed, since the model is not at hand to be counted;",
+    "top-1 as published by whom gcvit tables 1 says",
+    f"{REPEATED} is left out: its row repeats CoAtNet-1's figures",
+)
+
+
+def page(found: Sequence[Point], machine: Sequence[tuple[str, str]]) -> Page:
+    """A row for each model. machine: that of a measurement, if there was one."""
+    costs = known_costs(found)
+    fronts = {cost: front(found, cost) for cost in costs}
+    rows = []
+    for point in found:
+        figures = []
+        for cost in costs:
+            marks = ("" if point.counted else "†") + ("*" if point in fronts[cost] else "")
+            figures.append(f"{point.costs[cost]:,.1f}{marks}" if cost in point.costs else "")
+        rows.append([point.method, f"{point.top1:.1f}", *figures])
+    return Page("", [Grid("", ["", ">top-1", *(f">{cost}" for cost in costs)], rows)], NOTES, machine)
+
+
+def known_costs(found: Sequence[Point]) -> list[str]:
+    """Those of `COSTS` that any point has."""
+    return [cost for cost in COSTS if any(cost in point.costs for point in found)]
 
 
 def draw(found: Sequence[Point]) -> Figure:
     """A panel for each cost that is known, with the Pareto front as a line; GC ViT's sizes are named."""
-    costs = [cost for cost in COSTS if any(cost in point.costs for point in found)]
+    costs = known_costs(found)
     across = 1 if len(costs) < 3 else 2
     down = ceil(len(costs) / across)
-    figure = Figure(figsize=(3.4 * across, 2.1 * down + 0.9), layout="constrained")
+    figure = sheet(3.4 * across, 2.1 * down + 0.9)
     panels = [figure.add_subplot(down, across, place) for place in range(1, len(costs) + 1)]
     for axes, cost in zip(panels, costs, strict=True):
         _panel(axes, found, cost)
@@ -26,8 +52,7 @@ def draw(found: Sequence[Point]) -> Figure:
 
 
 def _panel(axes: Axes, found: Sequence[Point], cost: str) -> None:
-    known = [point for point in found if cost in point.costs]
-    best = front(known, cost)
+    known, best = [point for point in found if cost in point.costs], front(found, cost)
     line = [p.costs[cost] for p in best], [p.top1 for p in best]
     axes.plot(*line, color=GREY, linewidth=0.9, label="Pareto front")
     for family, (colour, marker, _) in zip((*FAMILIES, "others"), MARKS, strict=True):
@@ -48,6 +73,4 @@ def _panel(axes: Axes, found: Sequence[Point], cost: str) -> None:
     axes.set_ylabel("top-1, %", fontsize=8)
     axes.set_ylim(min(p.top1 for p in known) - 0.5, max(p.top1 for p in known) + 0.8)
     axes.tick_params(labelsize=7, which="both")
-    axes.grid(color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, "both")
