@@ -10,7 +10,7 @@ from torch import nn
 from gcvit.bench import headed
 from gcvit.bench.cost import paper_macs
 from gcvit.bench.headed import Row, count
-from gcvit.bench.pyramids import SwinPyramid, swin
+from gcvit.bench.peers import SwinPyramid, swin
 from gcvit.cli.bench_cost import run
 from gcvit.tasks.detect.detector import Counted, Detector
 from gcvit.tasks.detect.roi_heads import RoIHeads

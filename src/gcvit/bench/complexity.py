@@ -12,7 +12,7 @@ from torch import nn
 
 from gcvit.bench.cost import macs, macs_by_module
 from gcvit.bench.peak import Measuring, Spent, measure
-from gcvit.bench.pyramids import SWIN_SIZES, swin
+from gcvit.bench.peers import SWIN_SIZES, swin
 from gcvit.bench.report import Say
 from gcvit.bench.settings import ComplexityConfig
 from gcvit.factory import create_model, variant
@@ -159,10 +159,4 @@ def _measured(name: Name, sizes: Sequence[int], config: ComplexityConfig, say: S
     if not chosen or name == GROWING:
         return []
     say(f"timing {name} up to {chosen[-1]} px")
-    return measure(_in_use, (name, config.model), chosen, Measuring(config.device, threads=config.threads))
-
-
-def _in_use(name: Name, model: str) -> nn.Module:
-    """Ours is folded, as it is used."""
-    built = build(name, model)
-    return built.fold() if isinstance(built, GCViT) else built
+    return measure(build, (name, config.model), chosen, Measuring(config.device, threads=config.threads))

@@ -9,7 +9,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
 from gcvit.bench.contenders import SWIN, TORCHVISION
 from gcvit.bench.headed import BOXES, COCO, IMG_SIZE, MASKS
-from gcvit.bench.pyramids import backbone
+from gcvit.bench.peers import backbone
 from gcvit.model.config import Pair, Windows
 from gcvit.model.gcvit import Images
 from gcvit.tasks.detect.detector import Counted, Detector

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from gcvit.bench.cost import padding_macs, paper_macs, parameters
+from gcvit.bench.peers import SWIN_SIZES, backbone
 from gcvit.bench.published import Line, table_2, table_3
-from gcvit.bench.pyramids import SWIN_SIZES, backbone
 from gcvit.bench.report import Grid, Page, signed
 from gcvit.model import GCViT
 from gcvit.model.config import Pair

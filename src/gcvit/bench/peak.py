@@ -17,6 +17,7 @@ from torch import nn
 
 from gcvit.bench.timing import Step, take_turn
 from gcvit.engine.device import resolve_device
+from gcvit.model import GCViT
 
 STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 
@@ -57,7 +58,8 @@ def _measure(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = resolve_device(config.device)
-    model = build(*arguments).eval().to(device)
+    model = build(*arguments)
+    model = (model.fold() if isinstance(model, GCViT) else model.eval()).to(device)  # ours as it is used
     found = []
     forgotten, before = _forget_the_most(device), held(device)
     for size in sizes:

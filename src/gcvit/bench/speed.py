@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcvit.bench.building import build
+from gcvit.bench.building import Twins, build, tolerance
 from gcvit.bench.contenders import DETECTORS, PEERS, TORCHVISION, Contender, parse
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.detectors import Learning, counted, objects
@@ -19,7 +19,6 @@ from gcvit.bench.peak import beyond
 from gcvit.bench.report import Say
 from gcvit.bench.settings import SpeedConfig
 from gcvit.bench.timing import Step, Turn, energy_meter, take_turn, threads_of
-from gcvit.bench.twins import Twins, tolerance
 from gcvit.engine.device import resolve_device
 from gcvit.errors import UserError, require
 from gcvit.model.config import Pair

@@ -220,13 +220,15 @@ def _cells(table: str, line: Line, counted: Mapping[str, float], runs: Runs) -> 
 def cost_of(name: str) -> dict[str, float]:
     """Millions of parameters and 1e9 multiply-adds of a classifier, on the meta device."""
     with torch.device("meta"):
-        model: nn.Module
-        if name.startswith(TIMM):
-            model, size = timm.create_model(name.removeprefix(TIMM)), CROSSVIT.get(name, 224)
-        else:
-            model = GCViT(ABLATIONS[name].config()) if name in ABLATIONS else create_model(name)
-            size = 224
-    return {"M params": parameters(model) / 1e6, "GFLOPs": macs(model, size) / 1e9}
+        model = classifier(name)
+    return {"M params": parameters(model) / 1e6, "GFLOPs": macs(model, CROSSVIT.get(name, 224)) / 1e9}
+
+
+def classifier(name: str) -> nn.Module:
+    """A model of the tables, by the name that it has there."""
+    if name.startswith(TIMM):
+        return timm.create_model(name.removeprefix(TIMM))
+    return GCViT(ABLATIONS[name].config()) if name in ABLATIONS else create_model(name)
 
 
 def _in_timm(model: str | None) -> bool:

@@ -32,8 +32,7 @@ def run(argv: Sequence[str]) -> None:
     arguments = parse(Figure1, "bench figure1", argv)
     from gcvit.bench.peak import Measuring
     from gcvit.bench.report import machine
-    from gcvit.bench.tradeoff import points
-    from gcvit.bench.tradeoff_page import draw, page
+    from gcvit.bench.tradeoff import draw, page, points
     from gcvit.engine.device import resolve_device
 
     device, out = resolve_device(arguments.device), arguments.out
