@@ -7,10 +7,10 @@ import torch
 
 from gcvit import create_model
 from gcvit.bench import budget
-from gcvit.bench.budget import Budget, Line, Rates, as_json, measure_rates, run
-from gcvit.bench.budget_page import page, write
+from gcvit.bench.budget import Budget, Line, Rates, as_json, measure_rates, page, run
 from gcvit.bench.cost import macs
 from gcvit.bench.profiling import KINDS, OTHER, kind_of, where_time_goes
+from gcvit.bench.report import write_results
 from gcvit.bench.settings import BudgetConfig
 from gcvit.bench.work import HEAD, STEM, Place, work
 
@@ -146,7 +146,7 @@ def test_files_and_tables(tmp_path):
     assert kinds.rows == [["products", "75.0%", "60.0"], [OTHER, "25.0%", "20.0"]]
     facts = dict(shown.facts)
     assert facts["floors"] == "100 GMAC/s, 200 GB/s"
-    paths = write(tmp_path / "budget", BRIEF, found, ["gcvit", "bench", "budget"])
+    paths = write_results(tmp_path / "budget", "budget", as_json(BRIEF, found), shown, ["gcvit", "bench", "budget"])
     assert [path.name for path in paths] == ["budget.json", "budget.md"]
     assert json.loads(paths[0].read_text("utf8")) == json.loads(json.dumps(as_json(BRIEF, found)))
     assert json.loads(paths[0].read_text("utf8"))["budget"]["lines"][1]["place"]["part"] == "windows, sums"

@@ -11,7 +11,7 @@ from gcvit.bench.building import build
 from gcvit.bench.contenders import RUNTIMES, Contender, parse
 from gcvit.bench.forms import Conditions, prepare
 from gcvit.bench.profiling import Spent, where_time_goes
-from gcvit.bench.report import Say, machine
+from gcvit.bench.report import Grid, Page, Say, digits, machine
 from gcvit.bench.settings import BudgetConfig
 from gcvit.bench.timing import take_turn, threads_of
 from gcvit.bench.work import MLP, REST, Place, Work, work
@@ -20,6 +20,12 @@ from gcvit.errors import UserError
 from gcvit.factory import create_model
 
 WARM_UP_STEPS = 3
+NOTES = (
+    "least MB: whole blocks fused, each map read and written once; arithmetic and",
+    "memory ms: the least at this machine's rates of large products and of large",
+    "copies; of floor: the larger of the two as a share of the time. Sums are of",
+    "parts one after another.",
+)
 REPEATS = 8  # of what rates are measured with
 NOT_BY_PART = {"compiled", "blocks", "cudagraph", *RUNTIMES}
 
@@ -160,3 +166,40 @@ def as_json(config: BudgetConfig, budget: Budget) -> dict[str, object]:
     found["lines"] = [asdict(line) | {"place": line.place._asdict()} for line in budget.lines]
     about = machine(resolve_device(config.device), config.threads)
     return {"machine": about, "settings": asdict(config), "budget": found}
+
+
+def page(config: BudgetConfig, budget: Budget) -> Page:
+    """The parts, then the whole, without times where parts cannot be told apart; and kinds of operations, the longest
+    first."""
+    height, width = config.sides
+    rates, lines = budget.rates, budget.lines
+    facts = [
+        ("measured", f"{budget.model}, batch {config.batch_size}, {height}×{width} px, {config.precision}"),
+        *machine(resolve_device(config.device), config.threads).items(),
+        ("floors", f"{digits(rates.macs_per_second / 1e9)} GMAC/s, {digits(rates.bytes_per_second / 1e9)} GB/s"),
+        ("time", f"{digits(budget.ms)} ms, of which {_share(budget.floor_ms, budget.ms)} are the floors'"),
+    ]
+    macs, moved = sum(line.macs for line in lines), sum(line.bytes for line in lines)
+    floors = sum(line.arithmetic_ms for line in lines), sum(line.memory_ms for line in lines)
+    rows = [_cells(line, line.floor_ms) for line in lines]
+    rows.append(_cells(Line(Place("whole"), macs, moved, *floors, budget.ms), budget.floor_ms))
+    headings = ["where", "part", ">GMACs", ">least MB", ">arithmetic ms", ">memory ms", ">ms", ">of floor"]
+    kinds = [[kind, f"{share:.1%}", digits(share * budget.ms)] for kind, share in budget.kinds.items()]
+    tables = [Grid("", headings, rows), Grid("", ["operations", ">share", ">ms"], kinds)]
+    return Page(f"Budget of {budget.model}", tables if kinds else tables[:1], NOTES, facts)
+
+
+def _cells(line: Line, floor_ms: float) -> list[str]:
+    return [
+        *line.place,
+        f"{line.macs / 1e9:.2f}" if line.macs else "",
+        f"{line.bytes / 1e6:.1f}" if line.bytes else "",
+        f"{line.arithmetic_ms:.2f}" if line.macs else "",
+        f"{line.memory_ms:.2f}" if line.bytes else "",
+        "" if line.ms is None else f"{line.ms:.2f}",
+        "" if line.ms is None or not line.bytes else _share(floor_ms, line.ms),
+    ]
+
+
+def _share(floor: float, ms: float) -> str:
+    return f"{floor / ms:.0%}" if ms else ""

@@ -72,17 +72,18 @@ class Growth:
     @property
     def residual(self) -> float:
         """How far the farthest of the `fitted` sizes is from that line, as a share of its count."""
-        return max((gap for gap, own in zip(self._gaps, self.fitted, strict=True) if own), key=abs)
+        return self._farthest(among_fitted=True) or 0.0
 
     @property
     def elsewhere(self) -> float | None:
         """The same for the other sizes, where padding is counted."""
-        return max((gap for gap, own in zip(self._gaps, self.fitted, strict=True) if not own), key=abs, default=None)
+        return self._farthest(among_fitted=False)
 
-    @property
-    def _gaps(self) -> list[float]:
-        slope, start = self.line
-        return [1 - (slope * s * s + start) / m for s, m in zip(self.sizes, self.macs, strict=True)]
+    def _farthest(self, *, among_fitted: bool) -> float | None:
+        (slope, start), rows = self.line, zip(self.sizes, self.macs, self.fitted, strict=True)
+        return max(
+            (1 - (slope * s * s + start) / m for s, m, own in rows if own == among_fitted), key=abs, default=None
+        )
 
     @property
     def exponent(self) -> float:

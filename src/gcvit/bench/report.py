@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from gcvit.engine.device import cores
+from gcvit.files import write_atomically, write_json
 
 Say = Callable[[str], None]
 
@@ -43,6 +44,15 @@ class Page:
             parts += [f"### {title}" if title else "", markdown_table(columns, rows)]
         parts += ["\n".join(self.notes), markdown_facts(self.meanings), f"    {shlex.join(command)}" if command else ""]
         return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def write_results(folder: Path, name: str, content: object, page: Page, command: Sequence[str]) -> list[Path]:
+    """Write NAME.json and NAME.md into a folder, which is made; returns their paths. command: what was typed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, text = folder / f"{name}.json", folder / f"{name}.md"
+    write_json(data, content)
+    write_atomically(text, page.markdown(command).encode())
+    return [data, text]
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

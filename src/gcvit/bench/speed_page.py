@@ -6,12 +6,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from gcvit.bench.report import Grid, Page, digits, machine
+from gcvit.bench.report import Grid, Page, digits, machine, write_results
 from gcvit.bench.settings import SpeedConfig
 from gcvit.bench.speed import Row, contenders_of
 from gcvit.engine.device import resolve_device
 from gcvit.engine.figures import HELD_OUT_COLOUR, TRAIN_COLOUR, save_figure, sheet, tidy
-from gcvit.files import write_atomically, write_json
 
 NOTES = (
     "ms: the median over the turns of a batch's time; p50, p90, p99: percentiles of",
@@ -70,16 +69,12 @@ def as_json(config: SpeedConfig, rows: Sequence[Row]) -> dict[str, object]:
 
 
 def write(folder: Path, config: SpeedConfig, rows: Sequence[Row], command: Sequence[str]) -> list[Path]:
-    """Write results.json, results.md and speed.png into `folder`, which is made; returns their paths.
-
-    command: what was typed, to be printed beside the numbers.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    json_file, markdown_file, picture = (folder / name for name in ("results.json", "results.md", "speed.png"))
-    write_json(json_file, as_json(config, rows))
-    write_atomically(markdown_file, page(config, rows).markdown(command).encode())
+    """Write results.json, results.md and speed.png into `folder`, which is made; returns their paths. command: what was
+    typed."""
+    written = write_results(folder, "results", as_json(config, rows), page(config, rows), command)
+    picture = folder / "speed.png"
     save_figure(draw(config, rows), picture, dpi=150)
-    return [json_file, markdown_file, picture]
+    return [*written, picture]
 
 
 def draw(config: SpeedConfig, rows: Sequence[Row]) -> Figure:

@@ -29,19 +29,21 @@ class Arguments:
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Arguments, "bench budget", argv)
-    from gcvit.bench import budget, budget_page
+    from gcvit.bench import budget
+    from gcvit.bench.report import write_results
 
-    settings, written = arguments.settings, []
+    settings, written = arguments.settings, list[Path]()
     if arguments.out is not None:
         require_folder(arguments.out)
     with status() as progress:
         found = budget.run(arguments.model, settings, progress)
+    content, page = budget.as_json(settings, found), budget.page(settings, found)
     if arguments.out is not None:
-        written = budget_page.write(arguments.out, settings, found, ["gcvit", "bench", "budget", *argv])
+        written = write_results(arguments.out, "budget", content, page, ["gcvit", "bench", "budget", *argv])
     if arguments.json:
-        say(json.dumps(budget.as_json(settings, found)))
+        say(json.dumps(content))
         return
-    show(budget_page.page(settings, found))
+    show(page)
     for path in written:
         say(f"written: {path}")
     name = arguments.model.split(":")[0]
