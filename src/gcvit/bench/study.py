@@ -51,14 +51,15 @@ class Rows:
     def left(self, runs: Mapping[Run, int]) -> Iterator[tuple[Run, str]]:
         """The runs that have no line yet, in their order, each to be added before the next; and what to say of it, with
         the time left. runs: the first keys' values; and how long each takes beside the others."""
-        done = {tuple(row[key] for key in self.keys[: len(run)]) for run in runs for row in self.rows}
+        names = self.keys[: len(next(iter(runs), ()))]
+        done = {tuple(row[name] for name in names) for row in self.rows}
         left = {run: length for run, length in runs.items() if run not in done}
         pace, before = Pace(sum(left.values())), 0
         for number, (run, length) in enumerate(left.items(), 1):
-            *names, seed = run
+            *arm, seed = run
             pace.stepped(before)
             remaining = pace.left()
-            yield run, f"run {number} of {len(left)}: {', '.join(names)}, seed {seed}{remaining and f'; {remaining}'}"
+            yield run, f"run {number} of {len(left)}: {', '.join(arm)}, seed {seed}{remaining and f'; {remaining}'}"
             before += length
 
     @contextmanager

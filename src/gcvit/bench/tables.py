@@ -110,7 +110,8 @@ def _classifiers(number: str, lines: Iterator[Line], runs: Runs, say: Say) -> Pa
         counted = {} if line.model is None else cost_of(line.model)
         config = VARIANTS.get(line.model or "")
         context = "" if config is None else f"{carriers(config)} of {sum(config.depths)}"
-        texts = {"timm": "yes" if _in_timm(line.model) else "–", "beyond": context}
+        in_timm = line.model is not None and timm.is_model(line.model.removeprefix(TIMM))
+        texts = {"timm": "yes" if in_timm else "–", "beyond": context}
         rows.append(Row(line.method, line.model, texts, _cells("1", line, counted, runs)))
     remarks = [
         "timm: whether it has the model; what it does not have, or not of this size, is not counted.",
@@ -229,10 +230,6 @@ def classifier(name: str) -> nn.Module:
     if name.startswith(TIMM):
         return timm.create_model(name.removeprefix(TIMM))
     return GCViT(ABLATIONS[name].config()) if name in ABLATIONS else create_model(name)
-
-
-def _in_timm(model: str | None) -> bool:
-    return model is not None and timm.is_model(model.removeprefix(TIMM))
 
 
 MAKERS: dict[str, Callable[[Runs, Say], PaperTable]] = {
