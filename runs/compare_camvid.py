@@ -14,8 +14,7 @@ from study import compare_from_scratch, costs, print_results, study_parser
 from torch import nn
 
 import gcvit
-from gcvit.bench.pyramids import SwinPyramid, swin
-from gcvit.bench.segment_peers import SmpSegmenter
+from gcvit.bench.peers import SmpSegmenter, SwinPyramid, swin
 from gcvit.data.settings import LabelReading
 from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.segment import SEGMENT, SceneAugmentConfig, SegmentConfig, UPerNetConfig

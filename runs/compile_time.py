@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from gcvit import create_model
-from gcvit.bench.machine import machine
+from gcvit.bench.report import machine
 from gcvit.cli.output import table
 from gcvit.files import write_json
 from gcvit.model.compiling import compile_blocks

@@ -16,7 +16,7 @@ from study import compare_from_scratch, costs, print_results, study_parser
 from torch import nn
 
 import gcvit
-from gcvit.bench.pyramids import SwinPyramid, TimmPyramid, swin
+from gcvit.bench.peers import SwinPyramid, TimmPyramid, swin
 from gcvit.model.gcvit import Images, Map
 from gcvit.tasks.detect import DETECT, HeadConfig
 from gcvit.tasks.detect.detector import Detector

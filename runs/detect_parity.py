@@ -22,7 +22,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from gcvit.bench.pyramids import SWIN_SIZES, SwinPyramid, swin
+from gcvit.bench.peers import SWIN_SIZES, SwinPyramid, swin
 from gcvit.tasks.detect import HeadConfig, matching
 from gcvit.tasks.detect.detector import Detector
 from gcvit.tasks.detect.mmdet import head_names

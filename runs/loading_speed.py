@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from timm.data import create_dataset, create_loader
 
-from gcvit.bench.machine import machine
+from gcvit.bench.report import machine
 from gcvit.data.augment import mend_posterize
 from gcvit.data.images import find_images, load_picture
 from gcvit.data.loading import EpochLoader

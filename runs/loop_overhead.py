@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
-from gcvit.bench.machine import machine
+from gcvit.bench.report import machine
 from gcvit.data.shapes import draw_built_in
 from gcvit.engine.log import RunLog
 from gcvit.engine.loop import train_epoch

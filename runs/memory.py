@@ -20,8 +20,8 @@ from typing import NamedTuple
 import torch
 
 import gcvit
-from gcvit.bench.machine import machine
 from gcvit.bench.peak import held
+from gcvit.bench.report import machine
 from gcvit.cli.output import facts, next_steps, say, table
 from gcvit.engine.device import autocast, resolve_device
 from gcvit.engine.settings import Precision

@@ -23,10 +23,9 @@ import torch
 
 import gcvit
 from gcvit.bench.cost import macs, parameters
-from gcvit.bench.machine import machine
 from gcvit.bench.peak import held
-from gcvit.bench.pyramids import SWIN_SIZES, SwinPyramid, swin
-from gcvit.bench.segment_peers import SmpSegmenter
+from gcvit.bench.peers import SWIN_SIZES, SmpSegmenter, SwinPyramid, swin
+from gcvit.bench.report import machine
 from gcvit.cli.output import facts, say, table
 from gcvit.engine.device import autocast, resolve_device
 from gcvit.engine.settings import Precision

@@ -12,8 +12,8 @@ from torch import nn
 
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.from_scratch import Result, build_fresh, train_once
-from gcvit.bench.markdown import markdown_table
-from gcvit.bench.rows import Rows
+from gcvit.bench.report import markdown_table
+from gcvit.bench.study import RESULTS, Rows
 from gcvit.cli.output import say, table
 from gcvit.engine.config import as_dict
 from gcvit.engine.loop import seed_everything
@@ -44,15 +44,14 @@ def run_study(
     Each result becomes a line of `folder`/results.jsonl, together with the budget: all settings that it depends on,
     in plain JSON types. Those that are there already are not run again. Raises UserError when they had another budget.
     """
-    rows = Rows(folder / "results.jsonl", budget, ("arm", "seed", "result"))
-    found = {(row["arm"], row["seed"]): Result(**row["result"]) for row in rows.rows}
-    left = [(arm, seed) for seed in range(seeds) for arm in arms if (arm, seed) not in found]
+    rows = Rows(folder / RESULTS, budget, ("arm", "seed", "result"))
     with rows.stoppable():
-        for number, (arm, seed) in enumerate(left, 1):
-            say(f"{arm}, seed {seed}: run {number} of {len(left)}")
-            result = found[arm, seed] = run(arm, seed)
+        for (arm, seed), said in rows.left(dict.fromkeys(((arm, seed) for seed in range(seeds) for arm in arms), 1)):
+            say(said)
+            result = run(arm, seed)
             rows.add({"arm": arm, "seed": seed, "result": asdict(result)})
             say(f"{arm}, seed {seed}: {result.score:.2%} after {result.seconds:.0f} s")
+    found = {(row["arm"], row["seed"]): Result(**row["result"]) for row in rows.rows}
     return {arm: [found[arm, seed] for seed in range(seeds)] for arm in arms}
 
 

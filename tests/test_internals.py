@@ -16,7 +16,7 @@ from torch import nn
 from torch.autograd import forward_ad
 
 import gcvit
-from gcvit.bench.paper_cost import paper_macs
+from gcvit.bench.cost import paper_macs
 from gcvit.data.images import load_picture
 from gcvit.data.sampling import Reseeded
 from gcvit.export.runtime import load

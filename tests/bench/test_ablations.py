@@ -12,10 +12,10 @@ import torch
 from gcvit.bench import ablations, published
 from gcvit.bench.ablation_rows import ABLATION_TABLES, OURS, PAPER, TableName, arms_of, check_arms
 from gcvit.bench.ablations import STUDIES, in_small, run_ablations, settings, steps_of
-from gcvit.bench.ablations_figure import draw
+from gcvit.bench.ablations_page import cells_of, draw, notes_of
 from gcvit.bench.cost import macs
-from gcvit.bench.rows import read_rows
 from gcvit.bench.settings import AblationBudget, TaskName
+from gcvit.bench.study import read_rows
 from gcvit.bench.tables import cost_of
 from gcvit.cli import bench_ablations
 from gcvit.data.shapes import write_class_folders
@@ -249,7 +249,7 @@ def test_no_step_has_no_direction() -> None:
     assert kv.step is not None
     assert 0 < kv.step.mean < 1e-9
     assert (kv.agrees, kv.step.p) == (None, 1)
-    assert bench_ablations.cells_of(kv)[6:9] == ["+0.00 ± 0.00", "1.000", "-0.9"]
+    assert cells_of(kv)[6:9] == ["+0.00 ± 0.00", "1.000", "-0.9"]
 
 
 @pytest.mark.parametrize(("task", "before"), [("classify", -1.1), ("segment", -2.8), ("detect", -2.8)])
@@ -258,7 +258,7 @@ def test_the_step_without_shifts_is_of_one_source(task: str, before: float) -> N
     assert steps_of(rows, ["4"])[1].published == before
     made = settings(task_named(task), AblationBudget(), None)
     rows[0]["budget"] = ablations.as_dict(made) | {"task": task, "deep": False, "dim": 16}
-    notes = " ".join(bench_ablations.notes_of(rows, STUDIES[task].score))
+    notes = " ".join(notes_of(rows, STUDIES[task].score))
     assert ("Swin's own ablation" in notes) == (task != "classify")
 
 

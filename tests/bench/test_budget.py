@@ -7,11 +7,10 @@ import torch
 
 from gcvit import create_model
 from gcvit.bench import budget
-from gcvit.bench.budget import Budget, Line, as_json, run
-from gcvit.bench.budget_files import facts_of, kinds_table, table, write
+from gcvit.bench.budget import Budget, Line, Rates, as_json, measure_rates, page, run
 from gcvit.bench.cost import macs
-from gcvit.bench.floors import Rates, measure_rates
 from gcvit.bench.profiling import KINDS, OTHER, kind_of, where_time_goes
+from gcvit.bench.report import write_results
 from gcvit.bench.settings import BudgetConfig
 from gcvit.bench.work import HEAD, STEM, Place, work
 
@@ -138,14 +137,16 @@ def test_files_and_tables(tmp_path):
         Line(HEAD, 1_000_000_000, 4_000_000_000, 10.0, 20.0, 35.0),
     )
     found = Budget("gcvit_pico", Rates(1e11, 2e11), 80.0, lines, {"products": 0.75, OTHER: 0.25})
-    _, rows = table(found)
+    shown = page(BRIEF, found)
+    parts, kinds = shown.tables
+    rows = parts.rows
     assert rows[0] == ["stem", "", "2.00", "3.0", "20.00", "0.30", "40.00", "50%"]
     assert rows[1] == ["stage 1", "windows, sums", "", "", "", "", "5.00", ""]
     assert rows[3] == ["whole", "", "3.00", "4003.0", "30.00", "20.30", "80.00", "50%"]
-    assert kinds_table(found)[1] == [["products", "75.0%", "60.0"], [OTHER, "25.0%", "20.0"]]
-    facts = dict(facts_of(BRIEF, found))
+    assert kinds.rows == [["products", "75.0%", "60.0"], [OTHER, "25.0%", "20.0"]]
+    facts = dict(shown.facts)
     assert facts["floors"] == "100 GMAC/s, 200 GB/s"
-    paths = write(tmp_path / "budget", BRIEF, found, ["gcvit", "bench", "budget"])
+    paths = write_results(tmp_path / "budget", "budget", as_json(BRIEF, found), shown, ["gcvit", "bench", "budget"])
     assert [path.name for path in paths] == ["budget.json", "budget.md"]
     assert json.loads(paths[0].read_text("utf8")) == json.loads(json.dumps(as_json(BRIEF, found)))
     assert json.loads(paths[0].read_text("utf8"))["budget"]["lines"][1]["place"]["part"] == "windows, sums"

@@ -7,11 +7,11 @@ from typing import get_args
 import pytest
 import torch
 
-from gcvit.bench import claims
+from gcvit.bench import claims, claims_page
 from gcvit.bench.claims import ARMS, Solver, lines, run_claims
 from gcvit.bench.puzzles import PUZZLES
-from gcvit.bench.rows import read_rows
 from gcvit.bench.settings import ArmName, PuzzleBudget, PuzzleName
+from gcvit.bench.study import read_rows
 from gcvit.cli import bench_claims
 from gcvit.errors import UserError
 
@@ -68,8 +68,7 @@ def test_the_command_trains_resumes_and_shows(
 def test_the_same_run_is_the_same() -> None:
     budget = PuzzleBudget(3, 2, dim=16, scenes=16)
     first, again, other = (
-        claims.one_run(PUZZLES["select"], ARMS["gcvit"], budget, seed, torch.device("cpu"), lambda n: None)
-        for seed in (0, 0, 1)
+        claims.one_run(PUZZLES["select"], ARMS["gcvit"], budget, seed, torch.device("cpu")) for seed in (0, 0, 1)
     )
     assert first["bits"] == again["bits"] != other["bits"]
 
@@ -78,8 +77,7 @@ def test_the_long_form_has_four_stages() -> None:
     budget = PuzzleBudget(1, 2, dim=16, scenes=16, long=True)
     one = PuzzleBudget(1, 2, dim=16, scenes=16)
     long, short = (
-        claims.one_run(PUZZLES["select"], ARMS["local"], each, 0, torch.device("cpu"), lambda n: None)
-        for each in (budget, one)
+        claims.one_run(PUZZLES["select"], ARMS["local"], each, 0, torch.device("cpu")) for each in (budget, one)
     )
     assert long["parameters"] > 20 * short["parameters"]
     assert long["macs"] > 16 * short["macs"]
@@ -91,7 +89,7 @@ def test_the_long_form_has_four_stages() -> None:
 def test_learning_finds_what_can_be_found() -> None:
     """In a few seconds: far values reach an empty window."""
     budget = PuzzleBudget(80, 4, lr=5e-3, dim=16, scenes=16)
-    found = claims.one_run(PUZZLES["copy_empty"], ARMS["kv"], budget, 0, torch.device("cpu"), lambda n: None)
+    found = claims.one_run(PUZZLES["copy_empty"], ARMS["kv"], budget, 0, torch.device("cpu"))
     assert min(found["accuracy"]) > 0.6
 
 
@@ -134,7 +132,7 @@ def test_a_stop_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_rounding_has_no_sign() -> None:
     found = lines([row("local", 0, [0.5] * 3) | {"bits": [-1e-5] * 3}])
-    assert bench_claims.rows_of(found, "select")[0][-1] == "0.00 0.00 0.00"
+    assert claims_page.rows_of(found, "select")[0][-1] == "0.00 0.00 0.00"
 
 
 @pytest.mark.parametrize(("setting", "value"), [("steps", 0), ("dim", 40), ("lr", 0.0), ("scenes", 15)])

@@ -13,13 +13,13 @@ from torch import nn
 
 from gcvit.bench import complexity, peak, tradeoff
 from gcvit.bench.complexity import Growth, stage_costs
-from gcvit.bench.complexity_figure import draw, ticks
+from gcvit.bench.complexity_page import draw, ticks
 from gcvit.bench.cost import macs
 from gcvit.bench.peak import Measuring, Spent
 from gcvit.bench.published import table_1
 from gcvit.bench.settings import ComplexityConfig
 from gcvit.bench.tradeoff import COSTS, Point, front
-from gcvit.bench.tradeoff_figure import draw as draw_points
+from gcvit.bench.tradeoff import draw as draw_points
 from gcvit.cli import bench_budget, bench_complexity, bench_figure1, bench_speed
 from gcvit.engine.figures import save_figure
 from gcvit.errors import UserError

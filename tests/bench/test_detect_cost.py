@@ -7,15 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from gcvit.bench import detect_cost
-from gcvit.bench.detect_cost import TABLE_2, PublishedDetector, rows
-from gcvit.bench.paper_cost import paper_macs
-from gcvit.bench.paper_table import Row
-from gcvit.bench.pyramids import SwinPyramid, swin
+from gcvit.bench import headed
+from gcvit.bench.cost import paper_macs
+from gcvit.bench.headed import Row, count
+from gcvit.bench.peers import SwinPyramid, swin
 from gcvit.cli.bench_cost import run
 from gcvit.tasks.detect.detector import Counted, Detector
 from gcvit.tasks.detect.roi_heads import RoIHeads
-from gcvit.tasks.detect.settings import HeadConfig
+from gcvit.tasks.detect.settings import HeadConfig, Kind
 
 # Counted independently, before this code was written: parameters in millions, GMACs, those as run.
 KNOWN = {
@@ -29,17 +28,17 @@ KNOWN = {
 
 
 def key(row: Row) -> tuple[str, str]:
-    assert isinstance(row.published, PublishedDetector)
     return row.published.model, row.published.heads
 
 
+TABLE_2 = headed.DETECT.lines
 # Of convolutional backbones the smallest are enough.
 LINES = [line for line in TABLE_2 if line.model not in ("convnext_small", "convnext_base", "resnext101_64x4d")]
 
 
 @pytest.fixture(scope="module")
 def found() -> list[Row]:
-    return list(rows(LINES))
+    return [count(line) for line in LINES]
 
 
 def test_every_line_of_the_table_is_within_a_percent_of_the_papers(found: list[Row]) -> None:
@@ -71,21 +70,21 @@ def test_padding_costs_only_gc_vit_something(found: list[Row]) -> None:
 
 def test_the_windows_matter() -> None:
     """With the published windows of classification the figures do not come out."""
-    (row,) = rows([replace(next(line for line in TABLE_2 if line.model == "gcvit_tiny"), windows=(7, 7, 14, 7))])
+    row = count(replace(next(line for line in TABLE_2 if line.model == "gcvit_tiny"), windows=(7, 7, 14, 7)))
     assert row.macs / 1e9 < 0.98 * (row.published.gmacs or 0)
 
 
 @pytest.mark.parametrize("kind", ["mask-rcnn", "cascade"])
-def test_the_heads_by_hand(kind: detect_cost.Kind) -> None:
+def test_the_heads_by_hand(kind: Kind) -> None:
     """Those of the boxes and masks, from their layers, and nothing for the pictures' proposals."""
     width, hidden, classes = 8, 16, 3
     with torch.device("meta"):
         backbone = SwinPyramid(swin(8, (1, 1, 1, 1), (1, 1, 1, 1), window=4))
         model = Detector(backbone, classes, HeadConfig(kind, channels=width, hidden=hidden)).eval()
-    whole = paper_macs(Counted(model, detect_cost.BOXES, detect_cost.MASKS), (64, 96))
+    whole = paper_macs(Counted(model, headed.BOXES, headed.MASKS), (64, 96))
     model.roi_heads = RoIHeads(classes, model.head_config)
     model.roi_heads.box_heads, model.roi_heads.mask_heads = nn.ModuleList(), nn.ModuleList()
-    heads = whole - paper_macs(Counted(model, detect_cost.BOXES, detect_cost.MASKS), (64, 96))
+    heads = whole - paper_macs(Counted(model, headed.BOXES, headed.MASKS), (64, 96))
     outputs = hidden * (classes + 1 + 4 * classes)
     if kind == "mask-rcnn":
         box = width * 49 * hidden + hidden + hidden * hidden + hidden + outputs  # products, ReLU
@@ -99,7 +98,9 @@ def test_the_heads_by_hand(kind: detect_cost.Kind) -> None:
 
 
 def test_the_command(found: list[Row], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("gcvit.bench.detect_cost.rows", lambda: iter(found))
+    counted = {row.published: row for row in found}
+    monkeypatch.setattr(headed, "DETECT", replace(headed.DETECT, lines=tuple(LINES)))
+    monkeypatch.setattr(headed, "count", lambda line: counted[line])
     run(["detect"])
     shown = capsys.readouterr()
     assert all(len(line) <= 80 for line in shown.out.splitlines())

@@ -5,8 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcvit.bench.cost import macs
-from gcvit.bench.paper_cost import padding_macs, paper_macs
+from gcvit.bench.cost import macs, padding_macs, paper_macs
 from gcvit.factory import create_model
 from gcvit.model import GCViT
 from gcvit.model.config import STAGES

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from gcvit.bench.paper_table import Row, table
-from gcvit.bench.segment_cost import NAMES, TABLE_3, rows
+from gcvit.bench import headed
+from gcvit.bench.headed import Row, count, page
 from gcvit.cli.bench_cost import run
 from gcvit.errors import UserError
 
@@ -22,12 +22,13 @@ KNOWN = {
 }
 
 
+TABLE_3 = headed.SEGMENT.lines
 LINES = [line for line in TABLE_3 if line.model not in ("twins_svt_base", "twins_svt_large")]
 
 
 @pytest.fixture(scope="module")
 def found() -> list[Row]:
-    return list(rows(LINES))
+    return [count(line) for line in LINES]
 
 
 def test_every_line_of_the_table_is_within_a_percent_of_the_papers(found: list[Row]) -> None:
@@ -58,12 +59,14 @@ def test_padding_costs_only_gc_vit_something(found: list[Row]) -> None:
 def test_the_windows_matter(found: list[Row]) -> None:
     """With the published windows of classification the figures of S and B do not come out."""
     other = replace(next(line for line in TABLE_3 if line.model == "gcvit_small"), windows=(7, 7, 14, 7))
-    (row,) = rows([other])
+    row = count(other)
     assert row.macs / 1e9 < 0.95 * (other.gmacs or 0)
 
 
 def test_the_command(found: list[Row], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("gcvit.bench.segment_cost.rows", lambda: iter(found))
+    counted = {row.published: row for row in found}
+    monkeypatch.setattr(headed, "SEGMENT", replace(headed.SEGMENT, lines=tuple(LINES)))
+    monkeypatch.setattr(headed, "count", lambda line: counted[line])
     run(["segment"])
     shown = capsys.readouterr()
     assert all(len(line) <= 80 for line in shown.out.splitlines())
@@ -77,5 +80,5 @@ def test_the_command(found: list[Row], monkeypatch: pytest.MonkeyPatch, capsys: 
     assert printed["size"] == [512, 2048]
     with pytest.raises(UserError, match="'detection' is none of 'detect', 'segment'"):
         run(["detection"])
-    headings, cells = table(found, NAMES)
+    ((_, headings, cells, _),) = page(headed.SEGMENT, found).tables
     assert len(headings) == len(cells[0])

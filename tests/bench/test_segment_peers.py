@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from gcvit.bench.cost import parameters
-from gcvit.bench.pyramids import SWIN_SIZES, SwinPyramid, TimmPyramid, backbone, pad_to, swin
-from gcvit.bench.segment_peers import SmpSegmenter
+from gcvit.bench.peers import SWIN_SIZES, SmpSegmenter, SwinPyramid, TimmPyramid, backbone, pad_to, swin
 from gcvit.model import GCViT
 from gcvit.tasks.segment.segmenter import SegmentationModel, Segmenter
 from gcvit.tasks.segment.settings import UPerNetConfig

@@ -8,8 +8,9 @@ import torch
 from gcvit.bench import detectors, peak, speed, timing
 from gcvit.bench.contenders import PEERS
 from gcvit.bench.forms import Conditions
+from gcvit.bench.report import machine
 from gcvit.bench.settings import SpeedConfig
-from gcvit.bench.speed import Prepared, contenders_of, describe, run
+from gcvit.bench.speed import Prepared, contenders_of, run
 from gcvit.tasks.detect.settings import HeadConfig
 
 BRIEF = {"size": 64, "batch_sizes": (2,), "rounds": 2, "turn_seconds": 0.01, "device": "cpu", "threads": 1}
@@ -191,7 +192,7 @@ def test_images_that_a_model_does_not_take():
 
 def test_the_default_models_suit_the_mode():
     assert "gcvit_tiny:folded" in [str(contender) for contender in contenders_of(SpeedConfig())]
-    assert describe(SpeedConfig(threads=1))["threads"] == "1"
+    assert machine(CPU, 1)["threads"] == "1"
     assert all(not contender.folded for contender in contenders_of(SpeedConfig(mode="train")))
 
 

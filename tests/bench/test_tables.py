@@ -12,13 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from gcvit.bench import published, tables
-from gcvit.bench.context import carriers
+from gcvit.bench.headed import Row as PaperRow
 from gcvit.bench.measured import Reached, measured_in, rows_of
-from gcvit.bench.paper_table import Row as PaperRow
 from gcvit.bench.published import EXPLAINED, Line, table_1, table_2, table_3
 from gcvit.bench.settings import TABLES
 from gcvit.bench.table_formats import as_csv, latex, markdown, wide
-from gcvit.bench.tables import APART, MAKERS, Cell, PaperTable, Row, build
+from gcvit.bench.tables import APART, MAKERS, Cell, PaperTable, Row, build, carriers
 from gcvit.cli.tables import NEXT, run
 from gcvit.engine.config import save_config
 from gcvit.engine.folder import CONFIG
@@ -165,8 +164,7 @@ def test_a_run_is_told_under_the_tables_that_show_it(some: list[PaperTable]) -> 
 @pytest.fixture
 def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "cost_of", lambda name: {"M params": 1.0})
-    for cost in (tables.detect_cost, tables.segment_cost):
-        monkeypatch.setattr(cost, "rows", lambda lines: (PaperRow(line, 1, 1, 1) for line in lines))
+    monkeypatch.setattr(tables.headed, "count", lambda line: PaperRow(line, 1, 1, 1))
 
 
 def test_where_runs_stand(uncounted: None) -> None:

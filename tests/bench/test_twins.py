@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from gcvit.bench.building import build
+from gcvit.bench.building import Twins, build, tolerance, twin_of
 from gcvit.bench.contenders import parse
-from gcvit.bench.twins import Twins, tolerance, twin_of
 from gcvit.model.gcvit import GCViT
 
 SIZE = (128, 128)  # the smallest at which timm's windows and ours are the same, several of them in the first stages

@@ -13,14 +13,14 @@ from gcvit.bench.ablation_rows import ABLATION_TABLES, OURS, PAPER, TableName, a
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.from_scratch import build_fresh, train_once
 from gcvit.bench.published import WITH_SHIFTS, Line
-from gcvit.bench.rows import Rows, made_on
+from gcvit.bench.report import Say
 from gcvit.bench.settings import AblationBudget
+from gcvit.bench.study import RESULTS, Rows, made_on
 from gcvit.data.images import ImageError
 from gcvit.data.shapes import draw_built_in
 from gcvit.engine.config import as_dict
 from gcvit.engine.device import resolve_device
 from gcvit.engine.loop import TrainingDiverged
-from gcvit.engine.pace import Pace
 from gcvit.errors import UserError
 from gcvit.files import require_folder
 from gcvit.metrics.significance import t_test
@@ -32,8 +32,7 @@ from gcvit.tasks.backbone import backbone_of
 from gcvit.tasks.config import ArchConfig, RunConfig
 from gcvit.tasks.task import Data, Task
 
-Say = Callable[[str], None]
-RESULTS, LOGS = "results.jsonl", "logs"
+LOGS = "logs"
 KEYS = ("arm", "seed", "parameters", "macs", "score", "bits")  # of a line
 BAD_IMAGE = "`{doctor}` finds all such images: with them mended the same command goes on, without them take a new --out"
 WARMUP = "10%"  # the recipes' own are made for runs of their length
@@ -151,19 +150,15 @@ def run_ablations(
     rows = Rows(folder / RESULTS, fixed, KEYS)
     require_folder(folder / LOGS)
     (folder / LOGS).mkdir(exist_ok=True)
-    done = {(row["arm"], row["seed"]) for row in rows.rows}
-    order = dict.fromkeys((arm, seed) for seed in range(seeds) for arm in (arms or arms_of(PAPER)))
-    left = [run for run in order if run not in done]
-    pace, opened = Pace(len(left)), dict[int, Data]()
+    opened = dict[int, Data]()
+    order = dict.fromkeys(((arm, seed) for seed in range(seeds) for arm in (arms or arms_of(PAPER))), 1)
     with rows.stoppable():
-        for number, (arm, seed) in enumerate(left):
+        for (arm, seed), said in rows.left(order):
             seeded = replace(config, seed=seed)
             divided = seed if found.divides(config) else 0  # by it the pictures are divided, where the data are not
             if divided not in opened:
                 opened = {divided: _open(found, seeded)}
-            pace.stepped(number)
-            remaining = pace.left()
-            progress(f"run {number + 1} of {len(left)}: {arm}, seed {seed}{remaining and f'; {remaining}'}")
+            progress(said)
             try:
                 row = one_run(found, arm, budget, seeded, opened[divided], folder / LOGS / f"{arm}-{seed}.jsonl")
             except TrainingDiverged as error:

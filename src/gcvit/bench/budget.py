@@ -3,24 +3,38 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
+from typing import NamedTuple
 
 import torch
 
 from gcvit.bench.building import build
 from gcvit.bench.contenders import RUNTIMES, Contender, parse
-from gcvit.bench.floors import Rates, measure_rates
 from gcvit.bench.forms import Conditions, prepare
-from gcvit.bench.machine import machine
 from gcvit.bench.profiling import Spent, where_time_goes
+from gcvit.bench.report import Grid, Page, Say, digits, machine
 from gcvit.bench.settings import BudgetConfig
-from gcvit.bench.timing import take_turn
+from gcvit.bench.timing import take_turn, threads_of
 from gcvit.bench.work import MLP, REST, Place, Work, work
 from gcvit.engine.device import resolve_device
 from gcvit.errors import UserError
 from gcvit.factory import create_model
 
 WARM_UP_STEPS = 3
+NOTES = (
+    "least MB: whole blocks fused, each map read and written once; arithmetic and",
+    "memory ms: the least at this machine's rates of large products and of large",
+    "copies; of floor: the larger of the two as a share of the time. Sums are of",
+    "parts one after another.",
+)
+REPEATS = 8  # of what rates are measured with
 NOT_BY_PART = {"compiled", "blocks", "cudagraph", *RUNTIMES}
+
+
+class Rates(NamedTuple):
+    """macs_per_second: of a large matrix product. bytes_per_second: of a large copy, read and written counted."""
+
+    macs_per_second: float
+    bytes_per_second: float
 
 
 @dataclass(frozen=True)
@@ -61,26 +75,21 @@ class Budget:
         return sum(line.floor_ms for line in self.lines)
 
 
-def run(model: str, config: BudgetConfig, progress: Callable[[str], None] | None = None) -> Budget:
+def run(model: str, config: BudgetConfig, say: Say = lambda text: None) -> Budget:
     """Measure `model`, one of ours written NAME[:FORM]….
 
     Raises UserError for another's model and a form that cannot run on the device.
     """
-    say = progress or (lambda text: None)
     contender, device = parse(model), resolve_device(config.device)
     if not contender.ours:
         raise UserError(f"{contender}: a budget is made of our models' parts; take {contender.architecture or 'ours'}")
     conditions = Conditions(device, config.precision)
     conditions.check(contender)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads or threads)
-    try:
+    with threads_of(config.threads):
         return _measure(contender, config, conditions, say)
-    finally:
-        torch.set_num_threads(threads)
 
 
-def _measure(contender: Contender, config: BudgetConfig, conditions: Conditions, say: Callable[[str], None]) -> Budget:
+def _measure(contender: Contender, config: BudgetConfig, conditions: Conditions, say: Say) -> Budget:
     device, dtype = conditions.device, torch.float32 if config.precision == "fp32" else torch.bfloat16
     say("measuring the machine's floors")
     rates = measure_rates(device, dtype, scale=config.scale)
@@ -107,6 +116,29 @@ def _measure(contender: Contender, config: BudgetConfig, conditions: Conditions,
     )
 
 
+def measure_rates(device: torch.device, dtype: torch.dtype, *, scale: int = 1) -> Rates:
+    """The best of some repeats, on random numbers, with the threads that torch has.
+
+    scale: divides the sides of the matrices and the length of the copy, for a first look; only large ones
+        leave the caches.
+    """
+    on_gpu = device.type == "cuda"
+    side = (8192 if on_gpu else 2048) // scale
+    length = (2**30 if on_gpu else 2**26) // scale
+    a, b = torch.randn(2, side, side, device=device).to(dtype)
+    product = torch.empty_like(a)
+    macs = side**3 / _seconds(lambda: torch.mm(a, b, out=product), device)
+    source = torch.randn(length, device=device)
+    target = torch.empty_like(source)
+    moved = 2 * source.nbytes / _seconds(lambda: target.copy_(source), device)
+    return Rates(macs, moved)
+
+
+def _seconds(step: Callable[[], object], device: torch.device) -> float:
+    take_turn(step, 2, device)
+    return min(take_turn(step, REPEATS, device).steps_ms) / 1e3
+
+
 def _lines(parts: Sequence[Work], spent: Spent, rates: Rates, step_ms: float, itemsize: int) -> list[Line]:
     """In the order of computing; what is not work of its own, such as cutting windows, after its stage's blocks."""
     order: dict[Place, Work] = {}
@@ -128,14 +160,46 @@ def _lines(parts: Sequence[Work], spent: Spent, rates: Rates, step_ms: float, it
     ]
 
 
-def describe(config: BudgetConfig) -> dict[str, str]:
-    """The machine that `config` runs on, name → value."""
-    found = machine(resolve_device(config.device))
-    return found if config.threads is None else found | {"threads": str(config.threads)}
-
-
 def as_json(config: BudgetConfig, budget: Budget) -> dict[str, object]:
     """The machine, the settings and the budget, as plain JSON types."""
     found = asdict(budget) | {"floor_ms": budget.floor_ms, "rates": budget.rates._asdict()}
     found["lines"] = [asdict(line) | {"place": line.place._asdict()} for line in budget.lines]
-    return {"machine": describe(config), "settings": asdict(config), "budget": found}
+    about = machine(resolve_device(config.device), config.threads)
+    return {"machine": about, "settings": asdict(config), "budget": found}
+
+
+def page(config: BudgetConfig, budget: Budget) -> Page:
+    """The parts, then the whole, without times where parts cannot be told apart; and kinds of operations, the longest
+    first."""
+    height, width = config.sides
+    rates, lines = budget.rates, budget.lines
+    facts = [
+        ("measured", f"{budget.model}, batch {config.batch_size}, {height}×{width} px, {config.precision}"),
+        *machine(resolve_device(config.device), config.threads).items(),
+        ("floors", f"{digits(rates.macs_per_second / 1e9)} GMAC/s, {digits(rates.bytes_per_second / 1e9)} GB/s"),
+        ("time", f"{digits(budget.ms)} ms, of which {_share(budget.floor_ms, budget.ms)} are the floors'"),
+    ]
+    macs, moved = sum(line.macs for line in lines), sum(line.bytes for line in lines)
+    floors = sum(line.arithmetic_ms for line in lines), sum(line.memory_ms for line in lines)
+    rows = [_cells(line, line.floor_ms) for line in lines]
+    rows.append(_cells(Line(Place("whole"), macs, moved, *floors, budget.ms), budget.floor_ms))
+    headings = ["where", "part", ">GMACs", ">least MB", ">arithmetic ms", ">memory ms", ">ms", ">of floor"]
+    kinds = [[kind, f"{share:.1%}", digits(share * budget.ms)] for kind, share in budget.kinds.items()]
+    tables = [Grid("", headings, rows), Grid("", ["operations", ">share", ">ms"], kinds)]
+    return Page(f"Budget of {budget.model}", tables if kinds else tables[:1], NOTES, facts)
+
+
+def _cells(line: Line, floor_ms: float) -> list[str]:
+    return [
+        *line.place,
+        f"{line.macs / 1e9:.2f}" if line.macs else "",
+        f"{line.bytes / 1e6:.1f}" if line.bytes else "",
+        f"{line.arithmetic_ms:.2f}" if line.macs else "",
+        f"{line.memory_ms:.2f}" if line.bytes else "",
+        "" if line.ms is None else f"{line.ms:.2f}",
+        "" if line.ms is None or not line.bytes else _share(floor_ms, line.ms),
+    ]
+
+
+def _share(floor: float, ms: float) -> str:
+    return f"{floor / ms:.0%}" if ms else ""

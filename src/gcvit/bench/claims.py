@@ -2,7 +2,7 @@
 whose answer lies in another window, all with the same budget, steps and recipe.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import log, log2
 from pathlib import Path
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.puzzles import DISTANCES, GRID, PATCH, PUZZLES, SIDE, WINDOW, Puzzle, Scenes, draw
-from gcvit.bench.rows import Rows, made_on
+from gcvit.bench.report import Say
 from gcvit.bench.settings import PuzzleBudget
+from gcvit.bench.study import RESULTS, Rows, made_on
 from gcvit.engine.device import resolve_device, threads_for
 from gcvit.engine.loop import seed_everything
-from gcvit.engine.pace import Pace
 from gcvit.engine.schedule import learning_rate
 from gcvit.errors import UserError
 from gcvit.metrics.significance import t_test
@@ -30,8 +30,6 @@ from gcvit.model.config import GCViTConfig
 from gcvit.model.gcvit import Stage
 from gcvit.model.windows import split
 
-Say = Callable[[str], None]
-RESULTS = "results.jsonl"
 KEYS = ("puzzle", "arm", "seed", "parameters", "macs", "accuracy", "bits")  # of a line
 TOKENS = WINDOW // PATCH  # a window's side
 LARGER = 4  # the long form's pictures, so that a window still has 2×2 tokens in its last stage
@@ -129,24 +127,17 @@ def run_claims(
     where = resolve_device(device)
     kept = {name: value for name, value in asdict(budget).items() if name != "long" or value}  # older files lack it
     rows = Rows(folder / RESULTS, kept, KEYS)
-    done = {(row["puzzle"], row["arm"], row["seed"]) for row in rows.rows}
     order = [(puzzle, arm, seed) for seed in range(seeds) for puzzle in puzzles for arm in arms]
-    left = [run for run in dict.fromkeys(order) if run not in done]
-    pace = Pace(sum(ARMS[arm].depth for _, arm, _ in left) * budget.steps)
     with rows.stoppable():
-        for number, (puzzle, arm, seed) in enumerate(left, 1):
-            remaining = pace.left()
-            progress(f"run {number} of {len(left)}: {puzzle}, {arm}, seed {seed}{remaining and f'; {remaining}'}")
-            before, depth = pace.step, ARMS[arm].depth
-            row = one_run(PUZZLES[puzzle], ARMS[arm], budget, seed, where, lambda n: pace.stepped(before + n * depth))  # noqa: B023
+        for (puzzle, arm, seed), said in rows.left({run: ARMS[run[1]].depth for run in order}):
+            progress(said)
+            row = one_run(PUZZLES[puzzle], ARMS[arm], budget, seed, where)
             rows.add({"puzzle": puzzle, "arm": arm, "seed": seed, **row, "machine": made_on(where)})
     return rows.rows
 
 
-def one_run(
-    puzzle: Puzzle, arm: Arm, budget: PuzzleBudget, seed: int, device: torch.device, stepped: Callable[[int], None]
-) -> dict[str, Any]:
-    """Train and measure. stepped: called with the number of steps that are done."""
+def one_run(puzzle: Puzzle, arm: Arm, budget: PuzzleBudget, seed: int, device: torch.device) -> dict[str, Any]:
+    """Train and measure."""
     start = perf_counter()
     seed_everything(seed)
     model = Solver(arm, budget.dim, puzzle.answers, long=budget.long).to(device)
@@ -163,7 +154,6 @@ def one_run(
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimiser.step()
-            stepped(step + 1)
         if not loss.isfinite():
             raise UserError(
                 f"the loss became {loss.item()} ({arm.does}); give another --out with --lr below {budget.lr:g}"

@@ -1,26 +1,25 @@
 """Appendix F: Eq. 7 against what is counted, and how GC ViT, Swin and a plain ViT grow with the size of the image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log, prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import timm
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from gcvit.bench.cost import macs
+from gcvit.bench.cost import macs, macs_by_module
 from gcvit.bench.peak import Measuring, Spent, measure
-from gcvit.bench.pyramids import SWIN_SIZES, swin
+from gcvit.bench.peers import SWIN_SIZES, swin
+from gcvit.bench.report import Say
 from gcvit.bench.settings import ComplexityConfig
 from gcvit.factory import create_model, variant
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.config import STAGES
 from gcvit.model.windows import grid
 
-Say = Callable[[str], None]
 WHOLE = 224  # pixels, a side of which no window is padded
 Name = Literal["gcvit", "gcvit, growing windows", "swin_tiny", "vit_small"]
 GROWING: Name = "gcvit, growing windows"
@@ -33,8 +32,7 @@ NAMES: dict[Name, str] = {
 PATCHES: dict[Name, int] = {"swin_tiny": 4, "vit_small": 16}  # timm's take whole ones only
 
 
-@dataclass(frozen=True)
-class StageCost:
+class StageCost(NamedTuple):
     """A stage's attention at one size, in multiply-adds, of whole windows. equation_7: of all blocks as the paper has
     it; by_kind: the same for local blocks, HW(3C² + 2hwC) for global ones; counted: by torch's counter."""
 
@@ -74,17 +72,18 @@ class Growth:
     @property
     def residual(self) -> float:
         """How far the farthest of the `fitted` sizes is from that line, as a share of its count."""
-        return max((gap for gap, own in zip(self._gaps, self.fitted, strict=True) if own), key=abs)
+        return self._farthest(among_fitted=True) or 0.0
 
     @property
     def elsewhere(self) -> float | None:
         """The same for the other sizes, where padding is counted."""
-        return max((gap for gap, own in zip(self._gaps, self.fitted, strict=True) if not own), key=abs, default=None)
+        return self._farthest(among_fitted=False)
 
-    @property
-    def _gaps(self) -> list[float]:
-        slope, start = self.line
-        return [1 - (slope * s * s + start) / m for s, m in zip(self.sizes, self.macs, strict=True)]
+    def _farthest(self, *, among_fitted: bool) -> float | None:
+        (slope, start), rows = self.line, zip(self.sizes, self.macs, self.fitted, strict=True)
+        return max(
+            (1 - (slope * s * s + start) / m for s, m, own in rows if own == among_fitted), key=abs, default=None
+        )
 
     @property
     def exponent(self) -> float:
@@ -99,7 +98,7 @@ def stage_costs(config: ComplexityConfig) -> list[StageCost]:
     """Every stage's attention at every size, with the windows of the model's own size."""
     row, found = variant(config.model), []
     with torch.device("meta"):
-        model = create_model(config.model).eval()
+        model = create_model(config.model)
     for size in sorted(set(config.sizes)):
         counted = _attention(model, size)
         at = replace(row, img_size=size, windows=row.stage_windows)  # type: ignore[arg-type]
@@ -119,13 +118,10 @@ def _formulas(config: GCViTConfig, stage: int) -> tuple[int, int]:
 
 def _attention(model: GCViT, size: int) -> list[int]:
     """Multiply-adds of each stage's attention modules, by torch's counter."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty(1, 3, size, size, device="meta"))
     counts = [0] * STAGES
-    for place, operations in counter.get_flop_counts().items():
-        words = place.split(".")
-        if words[-1] == "attention" and "stages" in words:
-            counts[int(words[words.index("stages") + 1])] += sum(operations.values()) // 2
+    for name, own in macs_by_module(model, size).items():
+        if name.endswith(".attention"):
+            counts[int(name.split(".")[1])] += own
     return counts
 
 
@@ -164,10 +160,4 @@ def _measured(name: Name, sizes: Sequence[int], config: ComplexityConfig, say: S
     if not chosen or name == GROWING:
         return []
     say(f"timing {name} up to {chosen[-1]} px")
-    return measure(_in_use, (name, config.model), chosen, Measuring(config.device, threads=config.threads))
-
-
-def _in_use(name: Name, model: str) -> nn.Module:
-    """Ours is folded, as it is used."""
-    built = build(name, model)
-    return built.fold() if isinstance(built, GCViT) else built
+    return measure(build, (name, config.model), chosen, Measuring(config.device, threads=config.threads))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 
 from gcvit.bench.contenders import SWIN, TORCHVISION
-from gcvit.bench.detect_cost import BOXES, CLASSES, IMG_SIZE, MASKS
-from gcvit.bench.pyramids import backbone
+from gcvit.bench.headed import BOXES, COCO, IMG_SIZE, MASKS
+from gcvit.bench.peers import backbone
 from gcvit.model.config import Pair, Windows
 from gcvit.model.gcvit import Images
 from gcvit.tasks.detect.detector import Counted, Detector
@@ -29,7 +29,7 @@ class TorchvisionDetector(nn.Module):
         self.model = maskrcnn_resnet50_fpn_v2(
             weights=None,
             weights_backbone=None,
-            num_classes=CLASSES + 1,
+            num_classes=COCO + 1,
             trainable_backbone_layers=5,
             rpn_post_nms_top_n_test=head.proposals,
             box_detections_per_img=head.detections,
@@ -84,11 +84,11 @@ def build_detector(name: str, kind: Kind, size: Pair, windows: Windows | None, d
         model = TorchvisionDetector(size, head)
         layers = [model.model.roi_heads.box_predictor.cls_score]
     else:
-        model = Detector(backbone(SWIN.get(name, name), IMG_SIZE, windows, drop_path), CLASSES, head)
+        model = Detector(backbone(SWIN.get(name, name), IMG_SIZE, windows, drop_path), COCO, head)
         layers = [box_head.classifier for box_head in model.roi_heads.box_heads]
     for layer in layers:
         with torch.no_grad():
-            layer.bias.copy_(2 * torch.randn(CLASSES + 1, generator=torch.Generator().manual_seed(0)))
+            layer.bias.copy_(2 * torch.randn(COCO + 1, generator=torch.Generator().manual_seed(0)))
     return model.eval()
 
 
@@ -110,7 +110,7 @@ def objects(pictures: int, size: Pair, device: torch.device) -> list[Targets]:
         y, x = (torch.arange(side) + 0.5 for side in size)
         left, top, right, below = (edge[:, None] for edge in boxes.unbind(1))
         rows, columns = (y >= top) & (y < below), (x >= left) & (x < (left + right) / 2)
-        labels = torch.randint(CLASSES, (OBJECTS,), generator=generator)
+        labels = torch.randint(COCO, (OBJECTS,), generator=generator)
         masks = rows[:, :, None] & columns[:, None]
         found.append(Targets(boxes.to(device), labels.to(device), masks.to(device), number))
     return found

@@ -41,12 +41,8 @@ class Result:
 def result_of(task: Task, metrics: Mapping[str, float | None], seconds: float, log: Path) -> Result:
     """The result of a run with these metrics and this log."""
     figures = {name: value for name, value in metrics.items() if value is not None}
-    return Result(figures.get(task.score, 0.0), figures.get("loss"), seconds, _training_speed(log), figures)
-
-
-def _training_speed(log: Path) -> float:
-    """Median images per second over the reported stretches of training, from a run's log.jsonl."""
-    return median(event["images_per_second"] for event in read_log(log) if event["event"] == "steps")
+    speed = median(event["images_per_second"] for event in read_log(log) if event["event"] == "steps")
+    return Result(figures.get(task.score, 0.0), figures.get("loss"), seconds, speed, figures)
 
 
 def build_fresh(task: Task, config: RunConfig, data: Data) -> Opened:

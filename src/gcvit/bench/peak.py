@@ -17,6 +17,7 @@ from torch import nn
 
 from gcvit.bench.timing import Step, take_turn
 from gcvit.engine.device import resolve_device
+from gcvit.model import GCViT
 
 STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
 
@@ -57,13 +58,14 @@ def _measure(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = resolve_device(config.device)
-    model = build(*arguments).eval().to(device)
+    model = build(*arguments)
+    model = (model.fold() if isinstance(model, GCViT) else model.eval()).to(device)  # ours as it is used
     found = []
-    forgotten, before = _forget_the_most(device), held(device)
+    before = _forget_the_most(device)
     for size in sizes:
         images = torch.randn(config.batch, 3, size, size, device=device)
         steps = take_turn(lambda images=images: model(images), config.steps + 1, device).steps_ms  # type: ignore[misc]
-        found.append(Spent(size, min(steps[1:]), _beyond(before, device) if forgotten else None))
+        found.append(Spent(size, min(steps[1:]), _beyond(before, device)))
     return found
 
 
@@ -73,11 +75,11 @@ def beyond(step: Step, device: torch.device) -> int | None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     gc.collect()
-    forgotten, before = _forget_the_most(device), held(device)
+    before = _forget_the_most(device)
     step()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return _beyond(before, device) if forgotten else None
+    return _beyond(before, device)
 
 
 def _beyond(before: int | None, device: torch.device) -> int | None:
@@ -86,17 +88,18 @@ def _beyond(before: int | None, device: torch.device) -> int | None:
     return None if most is None or before is None else most - before
 
 
-def _forget_the_most(device: torch.device) -> bool:
-    """Making a model takes more than it holds, and what it has given back would be used again unseen. Returns whether
-    that could be done: glibc alone gives free memory back to the system, and not everywhere may a peak be reset."""
+def _forget_the_most(device: torch.device) -> int | None:
+    """Making a model takes more than it holds, and what it has given back would be used again unseen. Returns the bytes
+    that are held from here on, None where that cannot be done: glibc alone gives free memory back to the system, and
+    not everywhere may a peak be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return True
+        return held(device)
     with suppress(OSError, AttributeError, TypeError):  # what is raised without glibc, and without Linux
         ctypes.CDLL(None).malloc_trim(0)
         REFERENCES.write_text("5")
-        return True
-    return False
+        return held(device)
+    return None
 
 
 def held(device: torch.device, *, at_most: bool = False) -> int | None:

@@ -115,19 +115,7 @@ class ComplexityConfig:
 
     model: str = "gcvit_tiny"
     """one of ours (`gcvit info` lists them)"""
-    sizes: Annotated[tuple[int, ...], Range(SMALLEST_SIDE, LARGEST_SIDE)] = (
-        112,
-        224,
-        448,
-        672,
-        896,
-        1120,
-        1344,
-        1568,
-        1792,
-        2016,
-        2048,
-    )
+    sizes: Annotated[tuple[int, ...], Range(SMALLEST_SIDE, LARGEST_SIDE)] = (112, *range(224, 2017, 224), 2048)
     """sides of square images in pixels, at least three; counted"""
     measured_up_to: Annotated[int, Range(0, LARGEST_SIDE)] = 0
     """the largest side at which time and memory are measured too; 0: none. A GPU takes all, two cores 1,120"""

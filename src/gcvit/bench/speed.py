@@ -1,6 +1,6 @@
 """The speed of models side by side: they run in turns, so that what disturbs the machine disturbs all alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from statistics import median
@@ -10,23 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gcvit.bench.building import build
+from gcvit.bench.building import Twins, build, tolerance
 from gcvit.bench.contenders import DETECTORS, PEERS, TORCHVISION, Contender, parse
 from gcvit.bench.cost import macs, parameters
 from gcvit.bench.detectors import Learning, counted, objects
 from gcvit.bench.forms import Conditions, Forward, prepare
-from gcvit.bench.machine import machine
 from gcvit.bench.peak import beyond
+from gcvit.bench.report import Say
 from gcvit.bench.settings import SpeedConfig
-from gcvit.bench.timing import Step, Turn, energy_meter, take_turn
-from gcvit.bench.twins import Twins, tolerance
+from gcvit.bench.timing import Step, Turn, energy_meter, take_turn, threads_of
 from gcvit.engine.device import resolve_device
 from gcvit.errors import UserError, require
 from gcvit.model.config import Pair
 
 WARM_UP_STEPS = 3
 DETECTOR_FORMS = {"folded", "channels_last", "sdpa"}
-Say = Callable[[str], None]
 
 
 def contenders_of(config: SpeedConfig) -> list[Contender]:
@@ -85,28 +83,17 @@ class Row:
     macs: int
 
 
-def run(config: SpeedConfig, progress: Say | None = None) -> list[Row]:
+def run(config: SpeedConfig, say: Say = lambda text: None) -> list[Row]:
     """Measure every model at every batch size; rows in the order of batch sizes, then of models.
 
     Each model warms up and is compared with the first of its weights, then all take turns, A B C, C B A, A B C …, of
-    whole steps. A model that no longer fits the GPU's memory raises torch's error. progress: told what is going on.
+    whole steps. A model that no longer fits the GPU's memory raises torch's error. say: told what is going on.
     Raises UserError as `check` does, and when models of the same weights do not agree.
     """
     check(config)
-    say: Say = progress or (lambda text: None)
     device = resolve_device(config.device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads or threads)
-    try:
+    with threads_of(config.threads):
         return [row for batch_size in config.batch_sizes for row in _compare(config, batch_size, device, say)]
-    finally:
-        torch.set_num_threads(threads)
-
-
-def describe(config: SpeedConfig) -> dict[str, str]:
-    """The machine that `config` runs on, name → value."""
-    found = machine(resolve_device(config.device))
-    return found if config.threads is None else found | {"threads": str(config.threads)}
 
 
 def _compare(config: SpeedConfig, batch_size: int, device: torch.device, say: Say) -> list[Row]:

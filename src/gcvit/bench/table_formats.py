@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from io import StringIO
 from string import ascii_lowercase
 
-from gcvit.bench.markdown import markdown_table
 from gcvit.bench.published import Source
+from gcvit.bench.report import markdown_table
 from gcvit.bench.tables import APART, Cell, PaperTable
 
 CSV_HEADING = ["table", "method", "model", "column", "published", "counted", "apart", "explained", "measured"]

@@ -1,26 +1,27 @@
 """The paper's tables: as published, each figure with its source, as counted here, and as measured in runs of ours."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import timm
 import torch
 from torch import nn
 
-from gcvit.bench import detect_cost, published, segment_cost
+from gcvit.bench import headed, published
 from gcvit.bench.ablation_rows import ABLATION_TABLES, TableName, ablation_lines, heading
 from gcvit.bench.contenders import TIMM
-from gcvit.bench.context import carriers
 from gcvit.bench.cost import macs, parameters
+from gcvit.bench.headed import DETECT, SEGMENT, Headed
 from gcvit.bench.measured import Reached
 from gcvit.bench.published import EXPLAINED, SCORES, TABLE_S1, TABLE_S3, Line, Source
+from gcvit.bench.report import Say
 from gcvit.factory import create_model
-from gcvit.model import VARIANTS, GCViT
+from gcvit.model import VARIANTS, GCViT, GCViTConfig
 from gcvit.model.config import Pair
+from gcvit.model.windows import grid
 from gcvit.tasks.ablations import ABLATIONS
 
-Say = Callable[[str], None]
 Runs = Sequence[Reached]
 COUNTED = ("M params", "GFLOPs")
 APART = 0.01  # from which on a difference is to be explained
@@ -105,7 +106,8 @@ def _classifiers(number: str, lines: Iterator[Line], runs: Runs, say: Say) -> Pa
         counted = {} if line.model is None else cost_of(line.model)
         config = VARIANTS.get(line.model or "")
         context = "" if config is None else f"{carriers(config)} of {sum(config.depths)}"
-        texts = {"timm": "yes" if _in_timm(line.model) else "–", "beyond": context}
+        in_timm = line.model is not None and timm.is_model(line.model.removeprefix(TIMM))
+        texts = {"timm": "yes" if in_timm else "–", "beyond": context}
         rows.append(Row(line.method, line.model, texts, _cells("1", line, counted, runs)))
     remarks = [
         "timm: whether it has the model; what it does not have, or not of this size, is not counted.",
@@ -115,28 +117,17 @@ def _classifiers(number: str, lines: Iterator[Line], runs: Runs, say: Say) -> Pa
     return PaperTable(number, "ImageNet-1K at 224 px", rows, remarks)
 
 
-def _detectors(runs: Runs, say: Say) -> PaperTable:
-    rows, lines = [], {(line.model, str(line.heads)): line for line in detect_cost.TABLE_2}
-    for line in published.table_2():
-        counted = {}
-        if (known := lines.get((line.model or "", line.heads))) is not None:
-            say(f"counting {line.heads} {line.method}")
-            (row,) = detect_cost.rows([known])
-            counted = {"M params": row.parameters / 1e6, "GFLOPs": row.macs / 1e9}
-        rows.append(Row(line.method, line.model, {"heads": line.heads}, _cells("2", line, counted, runs)))
-    return PaperTable("2", "COCO, Mask R-CNN and Cascade, 3× schedule", rows, [detect_cost.COUNTED, DEIT])
-
-
-def _segmenters(runs: Runs, say: Say) -> PaperTable:
-    rows, lines = [], {line.model: line for line in segment_cost.TABLE_3}
-    for line in published.table_3():
+def _headed(number: str, title: str, table: Headed, lines: Iterator[Line], runs: Runs, say: Say) -> PaperTable:
+    rows = []
+    for line in lines:
         counted = {}
         if line.model is not None:
-            say(f"counting UPerNet {line.method}")
-            (row,) = segment_cost.rows([lines[line.model]])
+            say(f"counting {line.heads or 'UPerNet'} {line.method}")
+            row = headed.count(headed.published(line))
             counted = {"M params": row.parameters / 1e6, "GFLOPs": row.macs / 1e9}
-        rows.append(Row(line.method, line.model, {}, _cells("3", line, counted, runs)))
-    return PaperTable("3", "ADE20K, UPerNet, crops of 512 px", rows, [segment_cost.COUNTED, DEIT])
+        texts = {"heads": line.heads} if line.heads else {}
+        rows.append(Row(line.method, line.model, texts, _cells(number, line, counted, runs)))
+    return PaperTable(number, title, rows, [table.counted, DEIT])
 
 
 def _table_s1() -> PaperTable:
@@ -178,6 +169,21 @@ def _context() -> PaperTable:
     return PaperTable("context", "where anything goes from window to window", rows, remarks)
 
 
+def carriers(config: GCViTConfig, size: Pair | None = None, *, same_windows: bool = False) -> int:
+    """How many blocks attend beyond their own window at images of `size` (height, width) in pixels, None for the
+    model's own. In a stage whose map is one window there is nothing beyond it, and a local block never does.
+
+    same_windows: keep the windows of the model's own size, as a detector does; otherwise they grow with the image.
+    """
+    at = config if size is None else replace(config, img_size=size)
+    windows = config.stage_windows if same_windows else at.stage_windows
+    return sum(
+        sum(kind != "local" for kind in kinds)
+        for kinds, sides, window in zip(config.block_kinds, at.map_sizes, windows, strict=True)
+        if grid(sides, window) != (1, 1)
+    )
+
+
 def _ablations(table: TableName, runs: Runs, say: Say) -> PaperTable:
     rows = []
     for line in ablation_lines(table):
@@ -213,23 +219,21 @@ def _cells(table: str, line: Line, counted: Mapping[str, float], runs: Runs) -> 
 def cost_of(name: str) -> dict[str, float]:
     """Millions of parameters and 1e9 multiply-adds of a classifier, on the meta device."""
     with torch.device("meta"):
-        model: nn.Module
-        if name.startswith(TIMM):
-            model, size = timm.create_model(name.removeprefix(TIMM)), CROSSVIT.get(name, 224)
-        else:
-            model = GCViT(ABLATIONS[name].config()) if name in ABLATIONS else create_model(name)
-            size = 224
-    return {"M params": parameters(model) / 1e6, "GFLOPs": macs(model, size) / 1e9}
+        model = classifier(name)
+    return {"M params": parameters(model) / 1e6, "GFLOPs": macs(model, CROSSVIT.get(name, 224)) / 1e9}
 
 
-def _in_timm(model: str | None) -> bool:
-    return model is not None and timm.is_model(model.removeprefix(TIMM))
+def classifier(name: str) -> nn.Module:
+    """A model of the tables, by the name that it has there."""
+    if name.startswith(TIMM):
+        return timm.create_model(name.removeprefix(TIMM))
+    return GCViT(ABLATIONS[name].config()) if name in ABLATIONS else create_model(name)
 
 
 MAKERS: dict[str, Callable[[Runs, Say], PaperTable]] = {
     "1": lambda r, s: _classifiers("1", published.table_1(), r, s),
-    "2": _detectors,
-    "3": _segmenters,
+    "2": lambda r, s: _headed("2", "COCO, Mask R-CNN and Cascade, 3× schedule", DETECT, published.table_2(), r, s),
+    "3": lambda r, s: _headed("3", "ADE20K, UPerNet, crops of 512 px", SEGMENT, published.table_3(), r, s),
     "S.1": lambda r, s: _table_s1(),
     "S.3": lambda r, s: _table_s3(r),
     "S.4": lambda r, s: _classifiers("S.4", published.table_1(whole=True), r, s),

@@ -1,6 +1,7 @@
 """Lengths of single steps, and what they cost in energy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
@@ -27,6 +28,17 @@ class Turn:
     def mean_ms(self) -> float:
         """Of a step."""
         return sum(self.steps_ms) / len(self.steps_ms)
+
+
+@contextmanager
+def threads_of(number: int | None) -> Iterator[None]:
+    """While it lasts, torch computes with so many threads of the CPU, None for as many as it has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def take_turn(step: Step, count: int, device: torch.device, energy: Energy | None = None) -> Turn:

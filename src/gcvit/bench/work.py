@@ -2,16 +2,18 @@
 
 A block reads its tokens once and writes them once: queries, keys, values, attention weights and hidden numbers stay on
 the chip, as its windows do not depend on each other. So do a downsampler, the stem, a query generator and the head.
-Weights are read once for the whole batch. Numbers per token are those of the picture; the arithmetic counts padding.
+Weights are read once for the whole batch. Numbers per token are those of the picture; the arithmetic is torch's count,
+padding included.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from math import ceil, prod
 from typing import NamedTuple
 
-from gcvit.model.config import GCViTConfig, Pair
+from gcvit.bench.cost import macs_by_module
+from gcvit.model.config import STAGES, GCViTConfig, Pair
 from gcvit.model.gcvit import GCViT
-from gcvit.model.windows import grid
 
 QUERY, LINEARS, ATTENTION, MLP, REST, DOWNSAMPLE = (
     "query generator",
@@ -68,71 +70,47 @@ def work(model: GCViT, size: Pair, batch: int) -> list[Work]:
 
     model: plain, not folded; folding leaves a few weights out. Its windows are its configuration's, whatever the size.
     """
-    weights: dict[Place, int] = {}
+    weights = Counter[Place]()
     for name, parameter in model.named_parameters():
-        place = place_of(name)
-        weights[place] = weights.get(place, 0) + parameter.numel()
+        weights[place_of(name)] += parameter.numel()
+    macs = _macs(model, size, batch)
     return [
-        Work(place, batch * macs, batch * numbers + weights.get(place, 0))
-        for place, macs, numbers in _per_image(model.config, size)
+        Work(place, macs[place], batch * numbers + weights[place]) for place, numbers in _numbers(model.config, size)
     ]
 
 
-def _per_image(config: GCViTConfig, size: Pair) -> Iterator[Work]:
-    half, sizes = _half(size), _maps(size)
-    yield Work(
-        STEM,
-        9 * config.in_chans * config.dim * prod(half) + _downsample(config.dim, config.dim, half),
-        config.in_chans * prod(size) + config.dim * prod(sizes[0]),
-    )
-    for stage, (channels, sides, window) in enumerate(zip(config.channels, sizes, config.stage_windows, strict=True)):
-        where, depth = f"stage {stage + 1}", config.depths[stage]
-        numbers, tokens = channels * prod(sides), prod(window)
-        padded = prod(grid(sides, window)) * tokens
-        query = channels * tokens
-        yield Work(
-            Place(where, QUERY),
-            _query(channels, sides, config.query_mbconvs[stage], config.poolings[stage]),
-            numbers + query,
-        )
-        projections = 4 * ceil(depth / 2) + 3 * (depth // 2)  # q, k, v or k, v, then out
-        yield Work(Place(where, LINEARS), projections * channels**2 * padded, depth * numbers)
-        yield Work(Place(where, ATTENTION), depth * 2 * tokens * channels * padded, depth // 2 * query)
-        hidden = int(channels * config.mlp_ratio)
-        yield Work(Place(where, MLP), depth * 2 * channels * hidden * padded, depth * numbers)
-        if stage + 1 < len(sizes):
-            outs = 2 * channels
-            yield Work(
-                Place(where, DOWNSAMPLE), _downsample(channels, outs, sides), numbers + outs * prod(sizes[stage + 1])
-            )
+def _macs(model: GCViT, size: Pair, batch: int) -> Counter[Place]:
+    """Of the outermost modules of each place; attention calls linear layers, which are a place of their own."""
+    counts = macs_by_module(model, size, batch)
+    found = Counter({HEAD: counts.get("head", 0)})
+    for name, macs in counts.items():
+        place, around = place_of(name), place_of(name.rpartition(".")[0])
+        if place not in (around, HEAD) and place.part != REST:
+            found[place] += macs
+            if around.part == ATTENTION:
+                found[around] -= macs
+    return found
+
+
+def _numbers(config: GCViTConfig, size: Pair) -> Iterator[tuple[Place, int]]:
+    """Of activations, for one image."""
+    half = _half(size)
+    maps = [_half(half)]
+    while len(maps) < STAGES:
+        maps.append(_half(maps[-1]))
+    whole = [channels * prod(sides) for channels, sides in zip(config.channels, maps, strict=True)]
+    yield STEM, config.in_chans * prod(size) + whole[0]
+    for stage, (numbers, depth) in enumerate(zip(whole, config.depths, strict=True)):
+        where, query = f"stage {stage + 1}", config.channels[stage] * prod(config.stage_windows[stage])
+        yield Place(where, QUERY), numbers + query
+        yield Place(where, LINEARS), depth * numbers
+        yield Place(where, ATTENTION), depth // 2 * query
+        yield Place(where, MLP), depth * numbers
+        if stage + 1 < STAGES:
+            yield Place(where, DOWNSAMPLE), numbers + whole[stage + 1]
     if config.head:
-        last = config.channels[-1]
-        yield Work(HEAD, last * config.num_classes, last * prod(sizes[-1]) + (config.num_classes or last))
+        yield HEAD, whole[-1] + (config.num_classes or config.channels[-1])
 
 
 def _half(size: Pair) -> Pair:
     return ceil(size[0] / 2), ceil(size[1] / 2)
-
-
-def _maps(size: Pair) -> list[Pair]:
-    maps = [_half(_half(size))]
-    for _ in range(3):
-        maps.append(_half(maps[-1]))
-    return maps
-
-
-def _mbconv(channels: int, sides: Pair) -> int:
-    """Depthwise 3×3 and 1×1 at every position, squeeze and excite once."""
-    return (9 * channels + channels**2) * prod(sides) + 2 * channels * max(channels // 4, 1)
-
-
-def _downsample(channels: int, outs: int, sides: Pair) -> int:
-    return _mbconv(channels, sides) + 9 * channels * outs * prod(_half(sides))
-
-
-def _query(channels: int, sides: Pair, mbconvs: int, poolings: int) -> int:
-    macs = 0
-    for layer in range(mbconvs):
-        macs += _mbconv(channels, sides)
-        sides = _half(sides) if layer < poolings else sides
-    return macs

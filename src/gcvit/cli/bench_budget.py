@@ -9,7 +9,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from gcvit.bench.settings import BudgetConfig
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import facts, next_steps, say, status, table
+from gcvit.cli.output import next_steps, say, show, status
 from gcvit.files import require_folder
 
 
@@ -29,26 +29,21 @@ class Arguments:
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Arguments, "bench budget", argv)
-    from gcvit.bench import budget, budget_files
+    from gcvit.bench import budget
+    from gcvit.bench.report import write_results
 
-    settings, written = arguments.settings, []
-    again = ["gcvit", "bench", "budget"]
+    settings, written = arguments.settings, list[Path]()
     if arguments.out is not None:
         require_folder(arguments.out)
     with status() as progress:
         found = budget.run(arguments.model, settings, progress)
+    content, page = budget.as_json(settings, found), budget.page(settings, found)
     if arguments.out is not None:
-        written = budget_files.write(arguments.out, settings, found, [*again, *argv])
+        written = write_results(arguments.out, "budget", content, page, ["gcvit", "bench", "budget", *argv])
     if arguments.json:
-        say(json.dumps(budget.as_json(settings, found)))
+        say(json.dumps(content))
         return
-    facts(budget_files.facts_of(settings, found))
-    table(*budget_files.table(found))
-    if found.kinds:
-        table(*budget_files.kinds_table(found))
-    say("\nleast MB: whole blocks fused, each map read and written once; arithmetic and")
-    say("memory ms: the least at this machine's rates of products and of copies;")
-    say("of floor: the larger of the two as a share of the time")
+    show(page)
     for path in written:
         say(f"written: {path}")
     name = arguments.model.split(":")[0]

@@ -8,7 +8,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import next_steps, say, say_lines, status, table
+from gcvit.cli.output import next_steps, say, show, status
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,16 @@ class Cost:
 def run(argv: Sequence[str]) -> None:
     """Count and show."""
     arguments = parse(Cost, "bench cost", argv)
-    from gcvit.bench import detect_cost, paper_table, segment_cost
+    from gcvit.bench import headed
 
-    costs = {"detect": detect_cost, "segment": segment_cost}[arguments.task]
+    counted = {"detect": headed.DETECT, "segment": headed.SEGMENT}[arguments.task]
     with status() as progress:
         found = []
-        for row in costs.rows():
-            progress(f"counted {row.published.model}")
-            found.append(row)
+        for line in counted.lines:
+            found.append(headed.count(line))
+            progress(f"counted {line.model}")
     if arguments.json:
-        say(json.dumps({"size": costs.SIZE, "rows": [asdict(row) for row in found]}))
+        say(json.dumps({"size": counted.size, "rows": [asdict(row) for row in found]}))
         return
-    say(costs.TITLE)
-    table(*paper_table.table(found, costs.NAMES))
-    say()
-    say_lines(costs.NOTE)
-    say("M: millions of parameters;")
-    say("GMACs: in the papers' counter: products, norms, ReLU, pooling, but no GELU;")
-    say("as run: with the norms and MLPs of padding, which the published code leaves out")
+    show(headed.page(counted, found))
     next_steps(["gcvit", "train", arguments.task, "--list"])

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from gcvit.cli.arguments import ReadsPictures, parse
-from gcvit.cli.output import counter, facts, next_steps, say, table
+from gcvit.cli.output import counter, next_steps, say, show
 from gcvit.engine.fields import Range
 
 
@@ -39,6 +39,7 @@ def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Queries, "bench queries", argv)
     from gcvit.bench.queries import KINDS, kinds_in, measure_queries
+    from gcvit.bench.report import Grid, Page
     from gcvit.opening import open as open_model
     from gcvit.tasks.backbone import backbone_of
     from gcvit.tasks.runs import hold_out, run_of
@@ -57,14 +58,12 @@ def run(argv: Sequence[str]) -> None:
             say(json.dumps(asdict(row)))
         return
     name = opened.task.curves[opened.task.score]
-    facts(
-        [("model", arguments.model), ("data", held_out.described), (name, f"{100 * found[0].whole:.1f}%, with its own")]
-    )
+    whole = f"{100 * found[0].whole:.1f}%, with its own"
+    about = [("model", arguments.model), ("data", held_out.described), (name, whole)]
     columns = list(dict.fromkeys(row.stages for row in found))
     headings = [f">stage {stages[0] + 1}" if len(stages) == 1 else ">all" for stages in columns]
     rows = [[kind, *(f"{100 * row.score:.1f}%" for row in found if row.kind == kind)] for kind in KINDS]
-    table(["queries", *headings], rows)
-    say("")
-    facts(kinds_in(backbone_of(opened.folded).config).items())
+    meanings = list(kinds_in(backbone_of(opened.folded).config).items())
+    show(Page("", [Grid("", ["queries", *headings], rows)], facts=about, meanings=meanings))
     model = Path(arguments.model)
     next_steps(["gcvit", "predict", model, "photo.jpg"], ["gcvit", "info", model])

@@ -9,7 +9,7 @@ from tyro.conf import OmitArgPrefixes
 
 from gcvit.bench.settings import SpeedConfig
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import facts, next_steps, say, status, table
+from gcvit.cli.output import next_steps, say, show, status
 from gcvit.files import require_folder
 
 
@@ -27,7 +27,7 @@ class Speed:
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Speed, "bench speed", argv)
-    from gcvit.bench import speed, speed_files
+    from gcvit.bench import speed, speed_page
 
     settings, written = arguments.settings, []
     again = ["gcvit", "bench", "speed"]
@@ -36,16 +36,11 @@ def run(argv: Sequence[str]) -> None:
     with status() as progress:
         rows = speed.run(settings, progress)
     if arguments.out is not None:
-        written = speed_files.write(arguments.out, settings, rows, [*again, *argv])
+        written = speed_page.write(arguments.out, settings, rows, [*again, *argv])
     if arguments.json:
-        say(json.dumps(speed_files.as_json(settings, rows)))
+        say(json.dumps(speed_page.as_json(settings, rows)))
         return
-    facts([("measured", speed_files.measured(settings)), *speed.describe(settings).items()])
-    table(*speed_files.table(rows))
-    say("\nms: a batch's median time; p50, p90, p99: of single batches; ×: how many")
-    say("times as fast as the first model; paired: the same within rounds, less")
-    say("touched by what else the machine does; MiB: peak memory of weights, optimiser,")
-    say("images and a step; Δ: distance from the first's outputs")
+    show(speed_page.page(settings, rows))
     for path in written:
         say(f"written: {path}")
     next_steps([*again, "--peers", "--out", "speed"], [*again, "--mode", "train"], ["gcvit", "bench", "budget"])

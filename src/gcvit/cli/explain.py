@@ -149,9 +149,8 @@ def beside(opened: Opened, names: Sequence[str], files: Sequence[Path]) -> dict[
 
     Raises UserError for other models that cannot be given what the model sees in these files.
     """
-    from gcvit.bench.building import build
+    from gcvit.bench.building import build, fill
     from gcvit.bench.contenders import parse as contender
-    from gcvit.bench.twins import fill
     from gcvit.tasks.backbone import backbone_of
 
     backbone = backbone_of(opened.model)

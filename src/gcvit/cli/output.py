@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
 
+    from gcvit.bench.report import Page
     from gcvit.tasks.evaluation import Table
 
 Item = TypeVar("Item")
+Study = TypeVar("Study", bound=Any)  # a command's arguments, with a folder `out` and a `budget` of steps
 WORST = 10  # classes that are shown of many
 
 
@@ -150,6 +152,22 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
         say(f"{name:{width}}  {value}")
 
 
+def show(page: "Page") -> None:
+    """Print results: what was measured, the tables, how they are to be read, and what their names mean."""
+    if page.facts:
+        facts(page.facts)
+    for title, columns, rows, shown in page.tables:
+        if shown:
+            if title:
+                say(f"\n{title}")
+            table(columns, rows)
+    say()
+    for note in page.notes:
+        say(note)
+    if page.meanings:
+        facts(page.meanings)
+
+
 def write_figure(figure: "Figure", stem: Path) -> None:
     """Write a figure for print as STEM.png and STEM.svg, and say so."""
     from gcvit.engine.figures import save_figure  # a table alone needs no matplotlib
@@ -160,15 +178,21 @@ def write_figure(figure: "Figure", stem: Path) -> None:
 
 
 def write_data(content: object, path: Path) -> None:
-    """Write JSON, and say so."""
+    """Write JSON into a folder, which is made, and say so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
     say(f"written: {path}")
 
 
-def write_page(parts: Sequence[str], path: Path) -> None:
-    """Write paragraphs and tables in Markdown, and say so."""
-    write_atomically(path, ("\n\n".join(parts) + "\n").encode())
+def show_study(page: "Page", figure: "Figure | None", folder: Path, name: str) -> None:
+    """Print a study's results, and write its page, NAME.md, and its figure beside their file in a folder."""
+    show(page)
+    path = folder / f"{name}.md"
+    write_atomically(path, page.markdown().encode())
     say(f"written: {path}")
+    if figure is not None:
+        write_figure(figure, folder / name)
+    say(f"written: {folder / 'results.jsonl'}")
 
 
 def flags_of(settings: Any, usual: Any, **fields_of: str) -> list[object]:
@@ -190,11 +214,13 @@ def flags_of(settings: Any, usual: Any, **fields_of: str) -> list[object]:
     return words
 
 
-def longer(out: Path, before: int, steps: int) -> Path:
-    """A folder beside `out`, whose runs have `before` steps, for the same with more of them: ablations-2000 beside
-    ablations, and ablations-8000 beside that."""
+def longer(arguments: Study, before: int) -> Study:
+    """The same study, whose runs had `before` steps, with four times as many, in a folder beside its own:
+    ablations-2000 beside ablations, and ablations-8000 beside that."""
+    out, steps = arguments.out, 4 * before
     named = out if out.name else out.absolute()  # the folder that one is in has none
-    return Path(f"{str(named).removesuffix(f'-{before}')}-{steps}")
+    beside = Path(f"{str(named).removesuffix(f'-{before}')}-{steps}")
+    return replace(arguments, out=beside, budget=replace(arguments.budget, steps=steps))
 
 
 def next_steps(*commands: Sequence[object]) -> None:

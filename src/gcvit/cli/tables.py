@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from gcvit.bench.settings import TABLES
 from gcvit.cli.arguments import parse
-from gcvit.cli.output import complain, next_steps, say, say_lines, status, table
+from gcvit.cli.output import complain, next_steps, say_lines, show, status
 from gcvit.errors import UserError
 
 KNOWN = {name.lower(): name for name in TABLES}
@@ -47,6 +47,7 @@ def run(argv: Sequence[str]) -> None:
     """Count and show."""
     arguments = parse(Tables, "tables", argv)
     from gcvit.bench.measured import measured_in
+    from gcvit.bench.report import Grid, Page
     from gcvit.bench.table_formats import FORMATS, wide
     from gcvit.bench.tables import build
 
@@ -63,11 +64,8 @@ def run(argv: Sequence[str]) -> None:
     if arguments.format != "terminal":
         say_lines(FORMATS[arguments.format](found))
         return
-    for shown in found:
-        headings, rows, notes = wide(shown)
-        say(f"\n{shown.name}: {shown.title}")
-        table(headings, rows)
-        for note in notes:
-            say(note)
+    for paper in found:
+        headings, rows, notes = wide(paper)
+        show(Page("", [Grid(f"{paper.name}: {paper.title}", headings, rows)], notes))
     given = ["--runs", *arguments.runs] if runs else []
     next_steps(["gcvit", "tables", *asked, *given, "--format", "markdown"], ["gcvit", *NEXT[found[0].number]])

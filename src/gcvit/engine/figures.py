@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -31,6 +31,23 @@ MARKS = (
 LEAST_SPAN = 0.01  # of an axis: smaller differences are no differences
 
 
+def sheet(width: float, height: float, title: str = "") -> Figure:
+    """A figure of so many inches, whose parts make room for each other."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=11, parse_math=False)  # a folder's name may hold dollars
+    return figure
+
+
+def tidy(axes: Axes, grid: Literal["both", "x"] | None = None) -> None:
+    """Without a frame, and with faint lines behind what is drawn; where these are across bars alone, without the line
+    that the bars begin at."""
+    axes.spines[["top", "right", *(["left"] if grid == "x" else [])]].set_visible(False)
+    if grid is not None:
+        axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+        axes.set_axisbelow(True)
+
+
 def save_figure(figure: Figure, path: Path, *, dpi: int = 160) -> None:
     """Write a figure as PNG, PDF or SVG, by the path's suffix, atomically; the same figure is the same file."""
     content, kind = BytesIO(), path.suffix.removeprefix(".")
@@ -46,8 +63,7 @@ def draw_curves(events: Sequence[dict[str, Any]], *, scores: dict[str, str], tit
     scores: metric (a share of one) -> its name in the legend, in the order in which to draw them. unit: what the run is
     counted in, "epoch" or "step".
     """
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    figure.suptitle(title, fontsize=11, parse_math=False)  # a folder's name may hold dollars
+    figure = sheet(10, 4, title)
     loss_axes, score_axes = figure.subplots(1, 2)
     _loss(loss_axes, events, unit)
     _scores(score_axes, events, scores, unit)
@@ -56,7 +72,7 @@ def draw_curves(events: Sequence[dict[str, Any]], *, scores: dict[str, str], tit
 
 def draw_each_curve(events: Sequence[dict[str, Any]], *, scores: dict[str, str], unit: str = "epoch") -> list[Figure]:
     """The two halves of `draw_curves`, a figure each, for where there is no room for both in a row."""
-    figures = [Figure(figsize=(5, 3.6), layout="constrained") for _ in range(2)]
+    figures = [sheet(5, 3.6) for _ in range(2)]
     _loss(figures[0].subplots(), events, unit)
     _scores(figures[1].subplots(), events, scores, unit)
     return figures
@@ -74,14 +90,8 @@ def _loss(axes: Axes, events: Sequence[dict[str, Any]], unit: str) -> None:
         axes.plot(places, _values(steps, part), linestyle=style, linewidth=0.8, label=name, **look)
     if any(event.get("loss") is not None for event in held_out):
         losses = _values(held_out, "loss")
-        axes.plot(
-            [event[unit] for event in held_out],
-            losses,
-            color=HELD_OUT_COLOUR,
-            marker="o",
-            markersize=4,
-            label="held-out",
-        )
+        epochs = [event[unit] for event in held_out]
+        axes.plot(epochs, losses, color=HELD_OUT_COLOUR, marker="o", markersize=4, label="held-out")
     axes.set_ylabel("loss")
     _finish(axes, unit)
 
@@ -111,9 +121,7 @@ def _finish(axes: Axes, unit: str) -> None:
     low, high = axes.dataLim.intervaly
     if 0 <= high - low < LEAST_SPAN:  # below 0 where nothing is drawn
         axes.set_ylim(high - 0.9 * LEAST_SPAN, high + 0.1 * LEAST_SPAN)
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, "both")
     axes.legend(frameon=False, loc="best")
 
 

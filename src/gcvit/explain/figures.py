@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gcvit.engine.figures import FAINT, GREY, MARKS
+from gcvit.engine.figures import FAINT, GREY, MARKS, sheet, tidy
 from gcvit.explain.reach import Reach
 from gcvit.model.config import STAGES
 
@@ -92,7 +92,7 @@ def draw_reach(found: Sequence[Reach]) -> Figure:
     each beside what an even spread would be. Each stage has the same width; its blocks are spread over it. The first
     model also by values alone, and its global blocks filled."""
     first = found[0]
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = sheet(10, 3.6)
     far, outside, attention = figure.subplots(1, 3)
     for axes, what, scale in ((far, "reach", 1), (outside, "outside", 100)):
         axes.plot(_depth(first), scale * first.numbers[f"even {what}"], ":", color=GREY, label="an even field")
@@ -114,7 +114,7 @@ def draw_reach(found: Sequence[Reach]) -> Figure:
         axes.set_xlim(0, STAGES)
         axes.set_ylim(0, None)
         axes.vlines(np.arange(1, STAGES), 0, 1, transform=axes.get_xaxis_transform(), color=FAINT, linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     far.plot([], [], "o", color=GREY, markersize=4, label="filled: a global block")
     handles, labels = far.get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, fontsize=SMALL, loc="outside lower center", ncols=4)
@@ -175,9 +175,7 @@ def _marks(axes: Axes, row: Row) -> None:
     for colour, width in (("black", 3.0), ("white", 1.2)):
         if row.point is not None:
             x, y = row.point
-            axes.plot(
-                x - 0.5, y - 0.5, "o", markersize=7, fillstyle="none", markeredgecolor=colour, markeredgewidth=width
-            )
+            axes.plot(x - 0.5, y - 0.5, "o", color=colour, markersize=7, fillstyle="none", markeredgewidth=width)
         if row.box is not None:
             left, top, right, bottom = row.box
             axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=colour, linewidth=width)

@@ -1,13 +1,18 @@
-"""A table of which classes are taken for which, drawn."""
+"""Which classes are taken for which, drawn: as a table, or the most confused pairs as bars."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from gcvit.engine.figures import sheet, tidy
+
 LABELLED = 25  # classes whose cells still hold a legible number
+PAIRS = 20
+RIGHT, WRONG = "#1a7f37", "#c1121f"  # as in page.py
 
 
 def draw_table(matrix: Tensor, columns: Sequence[str], rows: Sequence[str], *, what: str) -> Figure:
@@ -21,7 +26,7 @@ def draw_table(matrix: Tensor, columns: Sequence[str], rows: Sequence[str], *, w
     grounds = np.where(right, colormaps["Blues"](shares), colormaps["Oranges"](shares))[..., :3]
     grounds[shares == 0] = 1
     side = 2.0 + 0.34 * max(count, 4)
-    figure = Figure(figsize=(side + 0.3, side), layout="constrained")
+    figure = sheet(side + 0.3, side)
     axes = figure.subplots()
     axes.imshow(grounds)
     for row, column in matrix.nonzero().tolist():
@@ -37,6 +42,17 @@ def draw_table(matrix: Tensor, columns: Sequence[str], rows: Sequence[str], *, w
     axes.set_xlabel("taken for, in per cent of the row")
     axes.set_ylabel(what)
     return figure
+
+
+def draw_pairs(axes: Axes, names: Sequence[str], lengths: Sequence[float], texts: Sequence[str]) -> None:
+    """At most `PAIRS` bars, the longest on top, each with a text at its end."""
+    axes.barh(range(len(names)), lengths, color=WRONG, height=0.7)
+    axes.set_ylim(PAIRS - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
+    for row, (length, text) in enumerate(zip(lengths, texts, strict=True)):
+        axes.text(length, row, f" {text}", va="center", fontsize=8, color="#555555")
+    axes.set_xlim(0, 1.45 * max(lengths, default=1))
+    tidy(axes)
 
 
 # Where black and white stand out as much, by WCAG 2's measure of contrast.

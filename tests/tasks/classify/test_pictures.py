@@ -6,9 +6,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from gcvit.data.shapes import ShapesDataset
-from gcvit.tasks.classify.charts import RIGHT, WRONG
 from gcvit.tasks.classify.evaluation import ClassifyEvaluation
 from gcvit.tasks.classify.pictures import MISTAKES, SAMPLES, draw_predictions, surest
+from gcvit.tasks.confusion import RIGHT, WRONG
 from tasks.evaluations import classified
 
 IMAGES = ShapesDataset("val", 60, 32)

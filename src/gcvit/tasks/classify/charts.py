@@ -7,14 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
-from gcvit.engine.figures import FAINT, HELD_OUT_COLOUR, TRAIN_COLOUR
+from gcvit.engine.figures import FAINT, HELD_OUT_COLOUR, TRAIN_COLOUR, sheet, tidy
 from gcvit.metrics import Calibration, confusion_matrix, most_confused
 from gcvit.tasks.classify.names import short
-from gcvit.tasks.confusion import LABELLED, draw_table
+from gcvit.tasks.confusion import LABELLED, PAIRS, WRONG, draw_pairs, draw_table
 
-PAIRS = 20
 CELLS = 250  # of the heat map's side; more classes share cells
-RIGHT, WRONG = "#1a7f37", "#c1121f"  # as in page.py
 
 
 def draw_confusion(labels: Tensor, predicted: Tensor, names: Sequence[str], *, title: str) -> Figure:
@@ -33,8 +31,7 @@ def draw_confusion(labels: Tensor, predicted: Tensor, names: Sequence[str], *, t
 
 def draw_reliability(calibration: Calibration, *, title: str) -> Figure:
     """Share right against confidence, bin by bin, over the number of images in each."""
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    figure = sheet(5, 5, title)
     upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
     bins = len(calibration.images)
     left = torch.arange(bins) / bins
@@ -52,7 +49,7 @@ def draw_reliability(calibration: Calibration, *, title: str) -> Figure:
     lower.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     for axes in (upper, lower):
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
     return figure
 
 
@@ -69,10 +66,11 @@ def _overview(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure
     count = len(names)
     pairs = most_confused(labels, predicted, PAIRS)
     images = torch.bincount(labels, minlength=count).tolist()
-    figure = Figure(figsize=(5.7, 10.5), layout="constrained")
+    figure = sheet(5.7, 10.5)
     heat_axes, bars = figure.subplots(2, 1, height_ratios=[1, 1.15])
     cells = min(count, CELLS)
-    shares = _by_row(confusion_matrix(labels * cells // count, predicted * cells // count, cells))
+    matrix = confusion_matrix(labels * cells // count, predicted * cells // count, cells)
+    shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)  # of a row without images none
     heat = heat_axes.imshow(
         shares.sqrt().numpy(), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", extent=(0, count, count, 0)
     )
@@ -82,19 +80,9 @@ def _overview(labels: Tensor, predicted: Tensor, names: Sequence[str]) -> Figure
     heat_axes.set(xlabel="taken for", ylabel=f"class, {count:,} in all{together}")
 
     bars.set_title("most confused pairs" if pairs else "no mistakes", fontsize=11)
-    bars.barh(range(len(pairs)), [n for *_, n in pairs], color=WRONG, height=0.7)
-    bars.set_ylim(PAIRS - 0.5, -0.5)
     shown = [f"{short(names[truth], 16)} → {short(names[guess], 16)}" for truth, guess, _ in pairs]
-    bars.set_yticks(range(len(pairs)), shown, fontsize=9, parse_math=False)
-    for row, (truth, _, n) in enumerate(pairs):
-        bars.text(n, row, f" {n:,}, {n / images[truth]:.0%} of the class", va="center", fontsize=8, color="#555555")
-    bars.set_xlim(0, 1.45 * max((n for *_, n in pairs), default=1))
+    texts = [f"{n:,}, {n / images[truth]:.0%} of the class" for truth, _, n in pairs]
+    draw_pairs(bars, shown, [n for *_, n in pairs], texts)
     bars.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     bars.set_xlabel("images")
-    bars.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _by_row(matrix: Tensor) -> Tensor:
-    """Each row as shares of its sum; a row without images stays empty."""
-    return matrix / matrix.sum(1, keepdim=True).clamp(min=1)

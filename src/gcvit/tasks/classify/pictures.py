@@ -7,8 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gcvit.tasks.classify.charts import RIGHT, WRONG
 from gcvit.tasks.classify.names import short
+from gcvit.tasks.confusion import RIGHT, WRONG
 from gcvit.tasks.pictures import thumbnail
 from gcvit.wording import percent
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from gcvit.data.pixels import as_rgb
-from gcvit.engine.figures import FAINT, HELD_OUT_COLOUR, TRAIN_COLOUR
+from gcvit.engine.figures import HELD_OUT_COLOUR, TRAIN_COLOUR, sheet, tidy
 from gcvit.metrics.detection import SURE, DetectionFigures, Result
 from gcvit.tasks.detect.pictures import Marked, mark, marked
 from gcvit.wording import harmless
@@ -31,8 +31,7 @@ MEANINGS = {
 
 def draw_sheet(evaluation: "DetectEvaluation", shown: Sequence[tuple[str, Result]], *, title: str) -> Figure:
     """Truth on the left and the answer on the right, of the surest detections; shown: (what is said of it, result)."""
-    figure = Figure(figsize=(9, 0.5 + 2.7 * max(1, -(-len(shown) // 2))), layout="constrained")
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    figure = sheet(9, 0.5 + 2.7 * max(1, -(-len(shown) // 2)), title)
     if not shown:
         return figure
     rows_of = figure.subplots(-(-len(shown) // 2), 4, squeeze=False)
@@ -75,7 +74,7 @@ def _marked(
 
 def draw_curves(kinds: Mapping[str, DetectionFigures], *, title: str) -> Figure:
     """Precision over recall, mean over classes, at IoU .5 and .75."""
-    figure = Figure(figsize=(5.7, 4.2), layout="constrained")
+    figure = sheet(5.7, 4.2, title)
     axes = figure.subplots()
     recall = np.linspace(0, 1, 101)
     for name, found in kinds.items():
@@ -86,17 +85,15 @@ def draw_curves(kinds: Mapping[str, DetectionFigures], *, title: str) -> Figure:
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, "both")
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, loc="lower left")
-    figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 
 def draw_errors(kinds: Mapping[str, DetectionFigures], *, title: str) -> Figure:
     """How much higher AP50 would be without each kind of error (Bolya et al., 2020)."""
-    figure = Figure(figsize=(5.7, 3.6), layout="constrained")
+    figure = sheet(5.7, 3.6, title)
     axes = figure.subplots()
     height = 0.8 / len(kinds)
     names = list(MEANINGS)
@@ -112,8 +109,7 @@ def draw_errors(kinds: Mapping[str, DetectionFigures], *, title: str) -> Figure:
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axes.set_xlabel("AP50 that they cost; beside the bars their number")
     axes.margins(x=0.12)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes)
     if len(kinds) > 1:
         axes.legend(frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=11, parse_math=False)
     return figure

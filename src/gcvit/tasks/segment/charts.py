@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from gcvit.engine.figures import FAINT, HELD_OUT_COLOUR, TRAIN_COLOUR
+from gcvit.engine.figures import HELD_OUT_COLOUR, TRAIN_COLOUR, sheet, tidy
 from gcvit.metrics import SegmentationCounts
-from gcvit.tasks.confusion import LABELLED, draw_table
+from gcvit.tasks.confusion import LABELLED, PAIRS, WRONG, draw_pairs, draw_table
 from gcvit.tasks.segment.pictures import cut
 
 BARS = 50  # classes with a name; of more, the worst and the best
-PAIRS = 20
-WRONG = "#c1121f"  # as in page.py
 
 
 def draw_ious(counts: SegmentationCounts, classes: Sequence[str], *, title: str) -> Figure:
@@ -20,8 +18,7 @@ def draw_ious(counts: SegmentationCounts, classes: Sequence[str], *, title: str)
     found = zip(classes, counts.per_class_iou, counts.per_class_boundary_iou, strict=True)
     rows = sorted(((iou, edges or 0.0, name) for name, iou, edges in found if iou is not None), reverse=True)
     shown = rows if len(rows) <= 1.1 * BARS else [*rows[: BARS // 2], *rows[-BARS // 2 :]]
-    figure = Figure(figsize=(5.7, 1.3 + 0.24 * len(shown)), layout="constrained")
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    figure = sheet(5.7, 1.3 + 0.24 * len(shown), title)
     axes = figure.subplots()
     places = range(len(shown))
     axes.barh(places, [iou for iou, *_ in shown], color=HELD_OUT_COLOUR, height=0.7, label="IoU")
@@ -34,9 +31,7 @@ def draw_ious(counts: SegmentationCounts, classes: Sequence[str], *, title: str)
     axes.set_yticks(places, [cut(name) for *_, name in shown], fontsize=9, parse_math=False)
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(axis="x", color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    tidy(axes, "x")
     axes.tick_params(axis="y", length=0)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=9)
     return figure
@@ -69,17 +64,14 @@ def most_confused(counts: SegmentationCounts, count: int) -> list[tuple[int, int
 def _pairs(counts: SegmentationCounts, classes: Sequence[str]) -> Figure:
     pairs, pixels = most_confused(counts, PAIRS), counts.confusion.sum(1).clamp(min=1)
     shares = [number / counts.pixels for *_, number in pairs]
-    figure = Figure(figsize=(5.7, 6), layout="constrained")
+    figure = sheet(5.7, 6)
     axes = figure.subplots()
-    axes.barh(range(len(pairs)), shares, color=WRONG, height=0.7)
-    axes.set_ylim(PAIRS - 0.5, -0.5)
     names = [f"{cut(classes[truth])} → {cut(classes[guess])}" for truth, guess, _ in pairs]
-    axes.set_yticks(range(len(pairs)), names, fontsize=9, parse_math=False)
-    for row, ((truth, _, number), share) in enumerate(zip(pairs, shares, strict=True)):
-        text = f" {share:.2%}, {number / int(pixels[truth]):.0%} of the class"
-        axes.text(share, row, text, va="center", fontsize=8, color="#555555")
-    axes.set_xlim(0, 1.45 * max(shares, default=1.0))
+    texts = [
+        f"{share:.2%}, {number / int(pixels[truth]):.0%} of the class"
+        for (truth, _, number), share in zip(pairs, shares, strict=True)
+    ]
+    draw_pairs(axes, names, shares, texts)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axes.set_xlabel("share of all pixels; the most confused pairs")
-    axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,24 +1,28 @@
-"""A file of results, a line a run, that survives a stop: what is in it is not run again."""
+"""A study: runs whose results become lines of a file. It survives a stop: what is in the file is not run again."""
 
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from gcvit.bench.machine import machine
+from gcvit.bench.report import machine
 from gcvit.engine.config import differences
+from gcvit.engine.pace import Pace
 from gcvit.errors import UserError
 from gcvit.files import require_folder, write_atomically
 from gcvit.wording import plural
 
+RESULTS = "results.jsonl"  # in a study's folder
+Run = TypeVar("Run", bound=tuple)
+
 
 class Rows:
     """The lines of `path`, each an object with these `keys` and the `budget` that it depends on: all settings, in plain
-    JSON types. The folder is made.
+    JSON types. The folder is made. The first keys say which run it is, the last of these being the seed.
 
     Raises UserError when lines that are there have another budget or are no such lines, and for a folder that cannot be
     written to.
@@ -43,6 +47,20 @@ class Rows:
         rows = [*self.rows, {**row, "budget": self.budget}]
         write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         self.rows = rows
+
+    def left(self, runs: Mapping[Run, int]) -> Iterator[tuple[Run, str]]:
+        """The runs that have no line yet, in their order, each to be added before the next; and what to say of it, with
+        the time left. runs: the first keys' values; and how long each takes beside the others."""
+        names = self.keys[: len(next(iter(runs), ()))]
+        done = {tuple(row[name] for name in names) for row in self.rows}
+        left = {run: length for run, length in runs.items() if run not in done}
+        pace, before = Pace(sum(left.values())), 0
+        for number, (run, length) in enumerate(left.items(), 1):
+            *arm, seed = run
+            pace.stepped(before)
+            remaining = pace.left()
+            yield run, f"run {number} of {len(left)}: {', '.join(arm)}, seed {seed}{remaining and f'; {remaining}'}"
+            before += length
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:

@@ -1,18 +1,35 @@
 """A comparison of speeds for people and for programs: table, JSON, Markdown and a picture."""
 
-import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from gcvit.bench.markdown import markdown_facts, markdown_table
+from gcvit.bench.report import Grid, Page, digits, machine, write_results
 from gcvit.bench.settings import SpeedConfig
-from gcvit.bench.speed import Row, contenders_of, describe
-from gcvit.engine.figures import FAINT, HELD_OUT_COLOUR, TRAIN_COLOUR, save_figure
-from gcvit.files import write_atomically
+from gcvit.bench.speed import Row, contenders_of
+from gcvit.engine.device import resolve_device
+from gcvit.engine.figures import HELD_OUT_COLOUR, TRAIN_COLOUR, save_figure, sheet, tidy
+
+NOTES = (
+    "ms: the median over the turns of a batch's time; p50, p90, p99: percentiles of",
+    "single batches, where there are enough of them; ×: the first model's median over",
+    "this one's; paired: the median of that ratio within each round, which what else",
+    "the machine does hardly touches; MiB: peak memory of weights, optimiser, images",
+    "and a step, a GPU's or the process's; J/image: the card's own meter; Δ: distance",
+    "from the outputs of the first model of the same weights, ‖Δ‖ / ‖first‖",
+)
+
+
+def page(config: SpeedConfig, rows: Sequence[Row]) -> Page:
+    """The table with what it was measured on."""
+    facts = [("measured", measured(config)), *_machine(config).items()]
+    return Page(f"Speed: {measured(config)}", [Grid("", *table(rows))], NOTES, facts)
+
+
+def _machine(config: SpeedConfig) -> dict[str, str]:
+    return machine(resolve_device(config.device), config.threads)
 
 
 def table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
@@ -48,40 +65,16 @@ def as_json(config: SpeedConfig, rows: Sequence[Row]) -> dict[str, object]:
     """The machine, the settings and every row, as plain JSON types."""
     settings = {field.name: getattr(config, field.name) for field in fields(SpeedConfig)}
     settings["models"] = [str(contender) for contender in contenders_of(config)]
-    return {"machine": describe(config), "settings": settings, "rows": [asdict(row) for row in rows]}
+    return {"machine": _machine(config), "settings": settings, "rows": [asdict(row) for row in rows]}
 
 
 def write(folder: Path, config: SpeedConfig, rows: Sequence[Row], command: Sequence[str]) -> list[Path]:
-    """Write results.json, results.md and speed.png into `folder`, which is made; returns their paths.
-
-    command: what was typed, to be printed beside the numbers.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    json_file, markdown_file, picture = (folder / name for name in ("results.json", "results.md", "speed.png"))
-    write_atomically(json_file, json.dumps(as_json(config, rows), indent=1).encode())
-    write_atomically(markdown_file, markdown(config, rows, command).encode())
+    """Write results.json, results.md and speed.png into `folder`, which is made; returns their paths. command: what was
+    typed."""
+    written = write_results(folder, "results", as_json(config, rows), page(config, rows), command)
+    picture = folder / "speed.png"
     save_figure(draw(config, rows), picture, dpi=150)
-    return [json_file, markdown_file, picture]
-
-
-def markdown(config: SpeedConfig, rows: Sequence[Row], command: Sequence[str]) -> str:
-    """The table with what it was measured on and the command that measures it again."""
-    return "\n".join(
-        [
-            f"# Speed: {measured(config)}\n",
-            markdown_table(*table(rows)),
-            "",
-            "ms: the median over the turns of a batch's time. p50, p90, p99: percentiles of the single batches, where "
-            "there are enough of them. ×: the first model's median over this one's; paired: the median of that ratio "
-            "within each round, which what else the machine does hardly touches. MiB: peak memory of weights, "
-            "optimiser, images and a step, a GPU's or the process's. J/image: the card's own meter. Δ: "
-            "distance from the outputs of the first model of the same weights, ‖Δ‖ / ‖first‖.\n",
-            markdown_facts(describe(config).items()),
-            "",
-            f"    {shlex.join(command)}",
-            "",
-        ]
-    )
+    return [*written, picture]
 
 
 def draw(config: SpeedConfig, rows: Sequence[Row]) -> Figure:
@@ -90,7 +83,7 @@ def draw(config: SpeedConfig, rows: Sequence[Row]) -> Figure:
     batches = sorted({row.batch_size for row in rows})
     models = [row.model for row in rows if row.batch_size == batches[0]]
     height = 1.25 + 0.36 * len(models)
-    figure = Figure(figsize=(4.2 + 3.6 * len(batches), height), layout="constrained")
+    figure = sheet(4.2 + 3.6 * len(batches), height)
     figure.suptitle(measured(config), fontsize=10, x=0.01, horizontalalignment="left")
     panels = figure.subplots(1, len(batches), sharey=True, squeeze=False)[0]
     for axes, batch in zip(panels, batches, strict=True):
@@ -110,18 +103,6 @@ def draw(config: SpeedConfig, rows: Sequence[Row]) -> Figure:
         axes.set_xlim(0, 1.34 * max(rates))
         axes.set_yticks(range(len(models)), models, fontsize=8)
         axes.tick_params(labelsize=8, length=0)
-        axes.grid(axis="x", color=FAINT, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
+        tidy(axes, "x")
     panels[0].invert_yaxis()
     return figure
-
-
-def digits(value: float | None) -> str:
-    """Three digits or more, as measurements deserve no more; nothing for None."""
-    if value is None:
-        return ""
-    for decimals, least in ((0, 100), (1, 10), (2, 1)):
-        if value >= least:
-            return f"{value:.{decimals}f}"
-    return f"{value:.3f}"

@@ -6,9 +6,10 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from gcvit.bench.report import digits
 from gcvit.bench.settings import SpeedConfig
 from gcvit.bench.speed import Row
-from gcvit.bench.speed_files import as_json, digits, draw, markdown, table, write
+from gcvit.bench.speed_page import as_json, draw, page, table, write
 
 A, B = "timm/test_vit", "gcvit_pico:folded"
 CONFIG = SpeedConfig((A, B), batch_sizes=(1, 8), device="cpu", threads=1, size="64x96", rounds=3)
@@ -43,7 +44,7 @@ def test_json_is_whole():
 
 
 def test_markdown_has_machine_and_command():
-    text = markdown(CONFIG, ROWS, ["gcvit", "bench", "speed", "--models", A, B])
+    text = page(CONFIG, ROWS).markdown(["gcvit", "bench", "speed", "--models", A, B])
     assert "# Speed: inference at 64×96 px, fp32, 3 turns each" in text
     assert "| 8 | gcvit_pico:folded | 35.0 |" in text
     assert "- processor: " in text

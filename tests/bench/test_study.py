@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gcvit.bench.rows import Rows, machines, made_on, read_rows
+from gcvit.bench.study import Rows, machines, made_on, read_rows
 from gcvit.errors import UserError
 
 ROW = {"arm": "local", "seed": 0, "budget": {}}
