@@ -90,10 +90,10 @@ def test_what_is_huge_or_endless_is_refused_at_once(tmp_path, what):
     if "GB" in what or "behind" in what:
         os.truncate(archive, 7 * GIB)  # a sparse file: it takes no room
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(UserError, match=r"a\.tar: ") as caught:
         scan(archive)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()
     assert len(str(caught.value)) < 1000
@@ -306,9 +306,9 @@ def test_an_index_is_no_larger_than_its_archive_allows(tmp_path):
         assert read(archive, whole[: whole.index(b'"sha256"')] + f'"sha256":"{digest}",'.encode() + body) != ""
         assert isinstance(read(archive, path.read_bytes()), str)
     os.truncate(path, 5 * GIB)
-    start = time.perf_counter()
+    start = time.process_time()
     assert "damaged" in tar_index.read(archive, archive.stat().st_size, archive.stat().st_mtime_ns)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_the_doctor_compares_an_index_with_the_headers(tmp_path):

@@ -89,6 +89,6 @@ def test_a_hundred_masks_in_a_large_picture_are_as_by_sampling_the_whole_of_it()
 def test_only_the_box_is_computed() -> None:
     part, top, left = paste_part(torch.ones(28, 28), torch.tensor([100.2, 50.5, 140.0, 71.0]), (10_000, 10_000))
     assert (part.shape, top, left) == ((21, 40), 50, 100)
-    start = time.perf_counter()
+    start = time.process_time()
     paste_part(torch.ones(28, 28), torch.tensor([0.0, 0, 30, 30]), (10**9, 10**9))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
