@@ -45,13 +45,13 @@ def run_study(
     in plain JSON types. Those that are there already are not run again. Raises UserError when they had another budget.
     """
     rows = Rows(folder / RESULTS, budget, ("arm", "seed", "result"))
+    found = {(row["arm"], row["seed"]): Result(**row["result"]) for row in rows.rows}
     with rows.stoppable():
         for (arm, seed), said in rows.left(dict.fromkeys(((arm, seed) for seed in range(seeds) for arm in arms), 1)):
             say(said)
-            result = run(arm, seed)
+            result = found[arm, seed] = run(arm, seed)
             rows.add({"arm": arm, "seed": seed, "result": asdict(result)})
             say(f"{arm}, seed {seed}: {result.score:.2%} after {result.seconds:.0f} s")
-    found = {(row["arm"], row["seed"]): Result(**row["result"]) for row in rows.rows}
     return {arm: [found[arm, seed] for seed in range(seeds)] for arm in arms}
 
 

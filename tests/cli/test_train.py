@@ -95,6 +95,16 @@ def test_the_config_of_another_task_is_told_as_such(gcvit: Command, example: Exa
         assert result.err.strip().endswith(hint) == (task.name != example.task), result.err
 
 
+def test_a_config_that_is_wrong_for_its_own_task_is_not_called_another_ones(gcvit: Command, tmp_path: Path) -> None:
+    for task in TASKS:
+        usual = next(iter(task.recipes.values())).config()
+        path = tmp_path / f"{task.name}.toml"
+        path.write_text("steps = 100" if usual.steps is None else "epochs = 3")
+        result = gcvit("train", task.name, "--config", path)
+        assert "a run is counted in epochs or in steps" in result.err
+        assert "fits" not in result.err
+
+
 def test_the_config_of_a_run_repeats_it_in_a_folder_of_its_own(gcvit: Command, example: Example) -> None:
     result = gcvit("train", example.task, "--config", example.run / "train.json")
     assert result.code == 0, result.err

@@ -46,7 +46,9 @@ class Measuring:
 def measure(
     build: Callable[..., nn.Module], arguments: Sequence[Any], sizes: Sequence[int], config: Measuring
 ) -> list[Spent]:
-    """For the model that `build(*arguments)` makes, inference on square images. build: a function of a module."""
+    """For the model that `build(*arguments)` makes, inference on square images; ours folded, as it is used.
+
+    build: a function of a module."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
         return own.submit(_measure, build, tuple(arguments), sorted(sizes), config).result()
 

@@ -57,7 +57,7 @@ class SpeedConfig:
         """Raises UserError, naming the setting, for a value out of range."""
         check_fields(self)
         require(len(self.batch_sizes) > 0, "batch_sizes", self.batch_sizes, "one or more")
-        require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
+        assert self.sides  # refuses what cannot be
         if self.heads is not None and self.precision == "pure-bf16":
             raise UserError("detectors compute losses and boxes in fp32: --precision fp32 or bf16")
         if self.mode == "train" and (self.part == "backbone" or self.precision == "pure-bf16"):
@@ -101,7 +101,7 @@ class BudgetConfig:
     def __post_init__(self) -> None:
         """Raises UserError, naming the setting, for a value out of range."""
         check_fields(self)
-        require(min(self.sides) >= SMALLEST_SIDE, "size", self.size, f"at least {SMALLEST_SIDE} pixels")
+        assert self.sides  # refuses what cannot be
 
     @property
     def sides(self) -> Pair:

@@ -15,9 +15,9 @@ from gcvit.cli.arguments import ReadsPictures, checked, given, leading, parse, r
 from gcvit.cli.output import complain, counter, facts, next_steps, say, table, worst
 from gcvit.engine.fields import Range
 from gcvit.engine.settings import Precision
-from gcvit.errors import UserError, require
+from gcvit.errors import UserError
 from gcvit.files import write_json
-from gcvit.model.config import SMALLEST_SIDE, sides
+from gcvit.model.config import sides
 from gcvit.tasks.config import BadImages, Share
 from gcvit.weights.resolve import resolve
 from gcvit.wording import by, listed
@@ -147,8 +147,6 @@ def _check(arguments: Any, task: Task) -> list[Any]:
     if arguments.out is not None:
         check_results_folder(arguments.out)
     sizes = [sides(size) for size in arguments.size]
-    for size, words in zip(sizes, arguments.size, strict=True):
-        require(min(size) >= SMALLEST_SIDE, "--size", words, f"at least {SMALLEST_SIDE} pixels a side")
     if sizes and not task.sized:
         raise UserError(f"--size: a model for the task {task.name} sees pictures at their own size; leave it out")
     return sizes

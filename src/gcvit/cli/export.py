@@ -17,7 +17,7 @@ from gcvit.engine.fields import Range
 from gcvit.errors import UserError
 from gcvit.export.formats import CODE, Format, Part
 from gcvit.files import require_folder
-from gcvit.model.config import Pair, check_sides, sides
+from gcvit.model.config import Pair, sides
 from gcvit.wording import percent
 
 if TYPE_CHECKING:
@@ -93,8 +93,6 @@ def run(argv: Sequence[str]) -> int:
 def _check(arguments: ExportModel) -> list[Pair]:
     """The sizes. Raises UserError for what cannot be, before anything is opened."""
     sizes = list(dict.fromkeys(sides(size) for size in arguments.size))
-    for size in sizes:
-        check_sides(*size)
     if arguments.int8 and arguments.calibration is None:
         raise UserError("--int8 needs --calibration FOLDER: pictures like those that the model will see")
     if arguments.calibration is not None and not arguments.int8:

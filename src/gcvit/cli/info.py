@@ -13,7 +13,7 @@ from gcvit.cli.arguments import parse
 from gcvit.cli.output import facts, next_steps, say, table
 from gcvit.errors import UserError
 from gcvit.export.formats import BACKBONE, CODE
-from gcvit.model.config import STAGES, GCViTConfig, Pair, check_sides, sides
+from gcvit.model.config import STAGES, GCViTConfig, Pair, sides
 from gcvit.model.variants import VARIANTS
 from gcvit.tasks.classify import CLASSIFY
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
@@ -44,8 +44,6 @@ def run(argv: Sequence[str]) -> None:
     """Print the list or the description."""
     arguments = parse(Info, "info", argv)
     source, size = arguments.model, None if arguments.size is None else sides(arguments.size)
-    if size is not None:
-        check_sides(*size)
     if source is None:
         _list(size)
     elif not Path(source).exists() and source in (*CATALOGUE, *VARIANTS):

@@ -170,7 +170,7 @@ def show(page: "Page") -> None:
 
 def write_figure(figure: "Figure", stem: Path) -> None:
     """Write a figure for print as STEM.png and STEM.svg, and say so."""
-    from gcvit.engine.figures import save_figure  # a table alone needs no matplotlib
+    from gcvit.engine.figures import save_figure
 
     for path in (stem.with_suffix(".png"), stem.with_suffix(".svg")):
         save_figure(figure, path, dpi=220)
@@ -186,13 +186,15 @@ def write_data(content: object, path: Path) -> None:
 
 def show_study(page: "Page", figure: "Figure | None", folder: Path, name: str) -> None:
     """Print a study's results, and write its page, NAME.md, and its figure beside their file in a folder."""
+    from gcvit.bench.study import RESULTS
+
     show(page)
     path = folder / f"{name}.md"
     write_atomically(path, page.markdown().encode())
     say(f"written: {path}")
     if figure is not None:
         write_figure(figure, folder / name)
-    say(f"written: {folder / 'results.jsonl'}")
+    say(f"written: {folder / RESULTS}")
 
 
 def flags_of(settings: Any, usual: Any, **fields_of: str) -> list[object]:

@@ -13,7 +13,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from gcvit.cli.arguments import ReadsPictures, given, parse, whole, with_parts
 from gcvit.cli.output import facts, next_steps, say, say_lines, table, worst
-from gcvit.engine.config import load_config
+from gcvit.engine.config import UnknownKey, load_config
 from gcvit.errors import UserError
 from gcvit.shell import as_typed, typed
 from gcvit.tasks import TASKS, task_named
@@ -93,7 +93,7 @@ def _parse(task: Task, argv: Sequence[str]) -> tuple[Train, Any]:
     if argv[:1] == [name] and {"-h", "--help"} & set(argv):
         say_lines(f"{as_typed(recipe.help)}\n")
     if file is not None:
-        settings = _laid_over(task, settings, file)
+        settings = _laid_over(settings, file)
     kind = with_parts(Train, keep=("arch",), settings=settings)
     start = kind(recipe=name, config=file)
     arguments = parse(kind, f"train {task.name}", argv, default=start)
@@ -108,14 +108,13 @@ def _parse(task: Task, argv: Sequence[str]) -> tuple[Train, Any]:
     return arguments, settings
 
 
-def _laid_over(task: Task, settings: Any, file: Path) -> Any:
+def _laid_over(settings: Any, file: Path) -> Any:
     """The settings with those of a file. Raises UserError for one that does not fit; another task's is told as such."""
     try:
         return load_config(settings, file)
-    except UserError as error:
-        fits = [other for other in TASKS if _fits(other, file)]
-        whose = " or ".join(f"gcvit train {other.name}" for other in fits) if task not in fits else ""
-        raise UserError(f"{error}{whose and f'; the file fits {whose}'}") from error
+    except UnknownKey as error:
+        fits = " or ".join(f"gcvit train {other.name}" for other in TASKS if _fits(other, file))
+        raise UserError(f"{error}{fits and f'; the file fits {fits}'}") from error
 
 
 def _fits(task: Task, file: Path) -> bool:

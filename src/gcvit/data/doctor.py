@@ -159,8 +159,8 @@ def look_through(
 ) -> list[What]:
     """What `look`, which can be pickled, sees at each place, in their order.
 
-    workers: processes that read. progress: called with how many are done, and of all. Raises LoadingFailed where a
-    worker dies or hangs.
+    A place that is a tuple begins with what it is called. workers: processes that read. progress: called with how many
+    are done, and of all. Raises LoadingFailed where a worker dies or hangs.
     """
     reads, seen = _Looks(places, look), list[What]()
     loader = Loader(
@@ -233,7 +233,7 @@ def in_common(
         "sides": dict(zip(("width", "height"), sides, strict=False)),
         "mean": list(mean),
         "std": list(std),
-        "faults": [*_about_most_passed_over(remarks, files), *faults, *_about_numbers(looked, pixels)],
+        "faults": [*faults, *_about_most_passed_over(remarks, files), *_about_numbers(looked, pixels)],
         "notes": [*_about_remarks(remarks), *notes, *_about_files(looked, pixels)],
     }
 

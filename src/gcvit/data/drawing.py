@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy import abs, maximum, minimum, ndarray, sqrt
+from numpy import maximum, minimum, ndarray, sqrt
 
 from gcvit.errors import UserError
 
@@ -236,15 +236,15 @@ def disc(x: ndarray, y: ndarray) -> ndarray:
 
 
 def ring(x: ndarray, y: ndarray) -> ndarray:
-    return abs(sqrt(x * x + y * y) - 0.7) - 0.19
+    return np.abs(sqrt(x * x + y * y) - 0.7) - 0.19
 
 
 def square(x: ndarray, y: ndarray) -> ndarray:
-    return maximum(abs(x), abs(y)) - 0.7
+    return maximum(np.abs(x), np.abs(y)) - 0.7
 
 
 def triangle(x: ndarray, y: ndarray) -> ndarray:
-    return maximum(y - 0.5, 0.866025404 * abs(x) - 0.5 * y - 0.5)
+    return maximum(y - 0.5, 0.866025404 * np.abs(x) - 0.5 * y - 0.5)
 
 
 def star(x: ndarray, y: ndarray) -> ndarray:
@@ -254,7 +254,7 @@ def star(x: ndarray, y: ndarray) -> ndarray:
 
 
 def cross(x: ndarray, y: ndarray) -> ndarray:
-    x, y = abs(x), abs(y)
+    x, y = np.abs(x), np.abs(y)
     return minimum(maximum(x - 0.93, y - 0.31), maximum(x - 0.31, y - 0.93))
 
 
@@ -265,21 +265,21 @@ def crescent(x: ndarray, y: ndarray) -> ndarray:
 
 def heart(x: ndarray, y: ndarray) -> ndarray:
     """A square on its corner and a disc on each of its upper sides."""
-    x = abs(x)
+    x = np.abs(x)
     side, rise = x - 0.35, y + 0.35
-    return minimum((x + abs(y) - 0.7) * 0.707106781, sqrt(side * side + rise * rise) - 0.494974747)
+    return minimum((x + np.abs(y) - 0.7) * 0.707106781, sqrt(side * side + rise * rise) - 0.494974747)
 
 
 def arrow(x: ndarray, y: ndarray) -> ndarray:
-    x = abs(x)
+    x = np.abs(x)
     head = maximum(y + 0.05, 0.768221280 * x - 0.640184400 * (y + 0.95))
     shaft = maximum(x - 0.25, maximum(y - 0.93, -0.1 - y))
     return minimum(head, shaft)
 
 
 def hourglass(x: ndarray, y: ndarray) -> ndarray:
-    y = abs(y)
-    return maximum(y - 0.8, (abs(x) - 0.7 * y - 0.06) * 0.819231921)
+    y = np.abs(y)
+    return maximum(y - 0.8, (np.abs(x) - 0.7 * y - 0.06) * 0.819231921)
 
 
 OUTLINES: dict[str, Callable[[ndarray, ndarray], ndarray]] = {

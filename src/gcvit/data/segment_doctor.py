@@ -131,7 +131,7 @@ def examine_scenes(
         *_about_untrained_classes(layout, counted, seen, mapping),
         *doctor.about_repeats(looked, CONTRADICTION, lambda number: seen[number].labels.digest or None, "labels"),
     ]
-    notes += _about_what_is_not_used(layout, seen, counted, mapping)
+    notes += _worth_knowing(layout, seen, counted, mapping)
     return SceneHealth(
         root=str(root),
         pictures={name: len(part.pairs) for name, part in layout.parts.items()},
@@ -223,7 +223,7 @@ def _about_unknown_labels(seen: Sequence[SeenScene], mapping: LabelMapping) -> I
         yield Finding("unknown label", files[value], detail)
 
 
-def _about_what_is_not_used(
+def _worth_knowing(
     layout: Layout, seen: Sequence[SeenScene], pixels: Mapping[str, Mapping[str, int]], mapping: LabelMapping
 ) -> Iterator[Finding]:
     for part in layout.parts.values():

@@ -24,6 +24,10 @@ MOST_DOTS = 1000  # on a line; for a dotted key Python takes memory as the squar
 LONGEST_KEY = 100  # characters that are compared with the known ones
 
 
+class UnknownKey(UserError):
+    """A setting that the configuration does not have."""
+
+
 def load_config(base: Config, path: str | Path) -> Config:
     """`base` with the values of a `.toml` or `.json` file laid over it; what the file leaves out stays.
 
@@ -52,13 +56,13 @@ def load_config(base: Config, path: str | Path) -> Config:
     try:
         return override(base, renewed(values))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 def override(base: Config, values: Mapping[str, Any]) -> Config:
     """`base`, a dataclass instance, with `values` laid over it; nested dataclasses take nested mappings.
 
-    Raises UserError for unknown keys (with the nearest known one) and for values of the wrong type.
+    Raises UnknownKey (with the nearest known one), and UserError for values of the wrong type.
     """
     return _override(base, values, root=base, prefix="")
 
@@ -108,7 +112,7 @@ def _override(base: Config, values: Mapping[str, Any], *, root: Any, prefix: str
     for name, value in values.items():
         key = prefix + name
         if name not in hints:
-            raise UserError(f"unknown key {shown(key)}{_suggestion(key[:LONGEST_KEY], root)}")
+            raise UnknownKey(f"unknown key {shown(key)}{_suggestion(key[:LONGEST_KEY], root)}")
         current = getattr(base, name)
         if not dataclasses.is_dataclass(current):
             changes[name] = convert(value, hints[name], repr(key))

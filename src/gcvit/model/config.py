@@ -215,10 +215,14 @@ def check_sides(height: int, width: int) -> None:
 
 
 def sides(size: int | str) -> Pair:
-    """(height, width) in pixels of "224" or "800x1344". Raises UserError for anything else, and above LARGEST_SIDE."""
+    """(height, width) in pixels of "224" or "800x1344". Raises UserError for anything else, and for a side below
+    SMALLEST_SIDE or above LARGEST_SIDE."""
     words = str(size).split("x")
-    fits = len(words) <= 2 and all(word.isdecimal() and len(word) < 10 and int(word) <= LARGEST_SIDE for word in words)
-    require(fits, "size", size, f"a side in pixels or HEIGHTxWIDTH, such as 800x1344, at most {LARGEST_SIDE:,} a side")
+    fits = len(words) <= 2 and all(
+        word.isdecimal() and len(word) < 10 and SMALLEST_SIDE <= int(word) <= LARGEST_SIDE for word in words
+    )
+    expected = f"a side in pixels or HEIGHTxWIDTH, such as 800x1344, from {SMALLEST_SIDE} to {LARGEST_SIDE:,} a side"
+    require(fits, "size", size, expected)
     return int(words[0]), int(words[-1])
 
 
