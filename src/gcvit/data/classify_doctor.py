@@ -66,12 +66,13 @@ def examine(
     remarks = Remarks.joined(found.remarks(), *(images.remarks for images in splits.values()))
     faults = [
         *_about_indexes(found.archives),
+        *doctor.about_most_passed_over(remarks, len(looked)),
         *_about_classes(splits),
         *doctor.about_unreadable(looked, "unreadable"),
         *_about_tiny(looked),
         *doctor.about_repeats(looked, CONTRADICTION, lambda number: kinds[places.labels[number]][1]),
     ]
-    common = doctor.in_common(looked, pixels, remarks, len(looked), faults, _about_balance(counts))
+    common = doctor.in_common(looked, pixels, remarks, faults, _about_balance(counts))
     return ImageHealth(root=str(root), counts=counts, **common)
 
 

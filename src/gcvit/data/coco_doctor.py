@@ -132,6 +132,7 @@ def examine_coco(
     looked = [Looked(part.name, str(place), one) for (part, _, place), one in zip(places, seen, strict=True)]
     objects = {part.name: dict(zip(part.file.class_names, part.file.counts(), strict=True)) for part in parts}
     wrong_sizes, notes_on_sizes = _about_sizes(places, looked, reading)
+    faults += doctor.about_most_passed_over(remarks, len(looked))
     for part in parts:
         faults += [*_about_problems(part), *_about_missing(part), *_about_boxes(part), *_about_masks(part)]
         faults += _about_near_repeats(part)
@@ -150,7 +151,7 @@ def examine_coco(
         objects=objects,
         boxes=_box_statistics(parts),
         areas={part.name: _by_area(part.file) for part in parts},
-        **doctor.in_common(looked, pixels, remarks, len(looked), faults, notes),
+        **doctor.in_common(looked, pixels, remarks, faults, notes),
     )
 
 

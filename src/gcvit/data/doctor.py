@@ -214,14 +214,10 @@ def in_common(
     looked: Sequence[Looked],
     pixels: PixelFormat,
     remarks: Remarks,
-    files: int,
     faults: Iterable[Finding],
     notes: Iterable[Finding],
 ) -> dict[str, Any]:
-    """What a `Health` says of pictures whatever the task: its fields but for `root`, with the task's own findings.
-
-    files: that are read, label files among them.
-    """
+    """What a `Health` says of pictures whatever the task: its fields but for `root`, with the task's own findings."""
     mean, std = mean_std(one.seen.moments for one in looked if one.seen.moments and not is_held_out(one.part))
     sizes = np.array([(seen.width, seen.height) for _, _, seen in looked if not seen.reason])
     sides = (
@@ -233,7 +229,7 @@ def in_common(
         "sides": dict(zip(("width", "height"), sides, strict=False)),
         "mean": list(mean),
         "std": list(std),
-        "faults": [*faults, *_about_most_passed_over(remarks, files), *_about_numbers(looked, pixels)],
+        "faults": [*faults, *_about_numbers(looked, pixels)],
         "notes": [*_about_remarks(remarks), *notes, *_about_files(looked, pixels)],
     }
 
@@ -246,11 +242,11 @@ def _about_remarks(remarks: Remarks) -> Iterator[Finding]:
         yield Finding(PASSED_OVER, [remarks.examples[suffix]], f"{number:,} {suffix or 'without suffix'}")
 
 
-def _about_most_passed_over(remarks: Remarks, images: int) -> Iterator[Finding]:
-    """Where fewer files are images than are not."""
+def about_most_passed_over(remarks: Remarks, files: int) -> Iterator[Finding]:
+    """Where fewer files are read than are not. files: that are, label files among them."""
     passed_over = remarks.passed_over.total()
-    if passed_over > images:
-        detail = f"{passed_over:,} of {passed_over + images:,}: {remarks.kinds()}"
+    if passed_over > files:
+        detail = f"{passed_over:,} of {passed_over + files:,}: {remarks.kinds()}"
         yield Finding("most files are not read", [*remarks.examples.values()], detail)
 
 

@@ -122,7 +122,9 @@ def examine_scenes(
         notes.append(Finding("classes without names", [], f"{len(names)} were counted; {CLASSES} would name them"))
     mapping = LabelMapping(len(names), ignore_label, zero)
     counted, ignored = _count(layout, seen, names, mapping)
+    remarks = layout.all_remarks()
     faults = [
+        *doctor.about_most_passed_over(remarks, 2 * len(places)),
         *_about_partners(layout),
         *doctor.about_unreadable(looked, "unreadable picture"),
         *_about_label_maps(seen),
@@ -137,7 +139,7 @@ def examine_scenes(
         pictures={name: len(part.pairs) for name, part in layout.parts.items()},
         pixels=counted,
         ignored=ignored,
-        **doctor.in_common(looked, pixels, layout.all_remarks(), 2 * len(places), faults, notes),
+        **doctor.in_common(looked, pixels, remarks, faults, notes),
     )
 
 
