@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from gcvit.data.coco import CocoFile, read_coco
+from gcvit.data.coco import CocoFile
+from gcvit.data.coco_reading import read_coco
 
 IMAGES, ANNOTATIONS, CATEGORIES, CORNERS = 118_287, 860_001, 80, 23
 

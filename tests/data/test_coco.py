@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gcvit.data import coco
 from gcvit.data import masks as mask
-from gcvit.data.coco import read_coco
+from gcvit.data.coco_reading import read_coco
 from gcvit.errors import UserError
 
 from .coco_sets import annotation, content, write

@@ -17,7 +17,9 @@ from gcvit.tasks.detect.detector import Counted, Detector
 from gcvit.tasks.detect.settings import HeadConfig, Kind
 from gcvit.tasks.segment.segmenter import Segmenter
 from gcvit.tasks.segment.settings import UPerNetConfig
+from gcvit.wording import by
 
+DETECTED, SEGMENTED = (1280, 800), (512, 2048)  # (height, width) in pixels of the pictures that are counted
 IMG_SIZE = 512  # pixels, of the recipes and their crops; the queries' poolings follow from it
 COCO, ADE20K = 80, 150  # classes
 BOXES, MASKS = 1000, 100  # that go through each box head and each mask head
@@ -78,21 +80,21 @@ def published(line: Line) -> Published:
 
 
 DETECT = Headed(
-    (1280, 800),
+    DETECTED,
     tuple(published(line) for line in table_2() if line.model),
-    f"Mask R-CNN and Cascade at 1280×800 px, {COCO} classes, beside Table 2 of the paper",
+    f"Mask R-CNN and Cascade at {by(DETECTED)} px, {COCO} classes, beside Table 2 of the paper",
     [
         f"with windows of {DETECTOR_WINDOW} tokens a side in every stage (Swin: {SWIN_WINDOW}),",
         f"{BOXES:,} boxes through each box head and {MASKS} through each mask head;",
     ],
 )
 SEGMENT = Headed(
-    (512, 2048),
+    SEGMENTED,
     tuple(published(line) for line in table_3() if line.model),
-    f"UPerNet at 512×2048 px, {ADE20K} classes, beside Table 3 of the paper",
+    f"UPerNet at {by(SEGMENTED)} px, {ADE20K} classes, beside Table 3 of the paper",
     [
-        f"with windows of 7, 7, 14, 7 tokens a side in GC ViT-T (Swin: {SWIN_WINDOW})",
-        "and of 32 in S and B, whose figures come out with these;",
+        f"with windows of {', '.join(map(str, WINDOWS['gcvit_tiny']))} tokens a side in GC ViT-T (Swin: {SWIN_WINDOW})",
+        f"and of {WINDOWS['gcvit_small'][0]} in S and B, whose figures come out with these;",
     ],
 )
 
@@ -104,10 +106,10 @@ def count(line: Published) -> Row:
     with torch.device("meta"):
         body = backbone(line.model, IMG_SIZE, line.windows)
         if line.heads == UPERNET:
-            model, size = Segmenter(body, ADE20K, UPerNetConfig()), SEGMENT.size
+            model, size = Segmenter(body, ADE20K, UPerNetConfig()), SEGMENTED
             forward = model
         else:
-            model, size = Detector(body, COCO, HeadConfig(cast(Kind, line.heads))), DETECT.size
+            model, size = Detector(body, COCO, HeadConfig(cast(Kind, line.heads))), DETECTED
             forward = Counted(model, BOXES, MASKS)
     run = paper_macs(forward.eval(), size)
     padding = padding_macs(body.config, size) if isinstance(body, GCViT) else 0

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gcvit.bench.report import Grid, Page
 from gcvit.errors import UserError
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.config import WITHOUT_QUERY
@@ -120,3 +121,14 @@ def measure_queries(
             with other_queries(backbone, chosen, kind):
                 found.append(Replaced(kind, chosen, score(1 + len(found)), whole))
     return found
+
+
+def page(name: str, opened: Opened, held_out: HeldOut, found: Sequence[Replaced]) -> Page:
+    """A row for each kind of other query, a column for each stage and one for all. name: of the model, for a person."""
+    whole = f"{100 * found[0].whole:.1f}%, with its own"
+    facts = [("model", name), ("data", held_out.described), (opened.task.curves[opened.task.score], whole)]
+    columns = list(dict.fromkeys(row.stages for row in found))
+    headings = [f">stage {stages[0] + 1}" if len(stages) == 1 else ">all" for stages in columns]
+    rows = [[kind, *(f"{100 * row.score:.1f}%" for row in found if row.kind == kind)] for kind in KINDS]
+    meanings = list(kinds_in(backbone_of(opened.folded).config).items())
+    return Page("", [Grid("", ["queries", *headings], rows)], facts=facts, meanings=meanings)

@@ -6,7 +6,7 @@ from io import StringIO
 from string import ascii_lowercase
 
 from gcvit.bench.published import Source
-from gcvit.bench.report import markdown_table
+from gcvit.bench.report import Grid, Page, markdown_table
 from gcvit.bench.tables import APART, Cell, PaperTable
 
 CSV_HEADING = ["table", "method", "model", "column", "published", "counted", "apart", "explained", "measured"]
@@ -59,6 +59,12 @@ def wide(table: PaperTable) -> tuple[list[str], list[list[str]], list[str]]:
     if any(text.endswith("*") for line in rows for text in line):
         notes.append(f"*: more than {APART:.0%} apart")
     return headings, rows, [*notes, *table.remarks, *(f"ours: {run}" for run in table.runs)]
+
+
+def page(table: PaperTable) -> Page:
+    """A table for a terminal."""
+    headings, rows, notes = wide(table)
+    return Page("", [Grid(f"{table.name}: {table.title}", headings, rows)], notes)
 
 
 def _counted(cell: Cell) -> str:

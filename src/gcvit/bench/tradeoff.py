@@ -1,7 +1,7 @@
 """Figure 1: accuracy against what it costs, in arithmetic and parameters, or in time and memory on this machine."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import ceil
 
 from matplotlib.axes import Axes
@@ -85,6 +85,11 @@ def page(found: Sequence[Point], machine: Sequence[tuple[str, str]]) -> Page:
             figures.append(f"{point.costs[cost]:,.1f}{marks}" if cost in point.costs else "")
         rows.append([point.method, f"{point.top1:.1f}", *figures])
     return Page("", [Grid("", ["", ">top-1", *(f">{cost}" for cost in costs)], rows)], NOTES, machine)
+
+
+def as_json(machine: Mapping[str, str], measuring: Measuring, found: Sequence[Point]) -> dict[str, object]:
+    """All of it, as plain JSON types."""
+    return {"machine": machine, "measuring": asdict(measuring), "points": [asdict(point) for point in found]}
 
 
 def known_costs(found: Sequence[Point]) -> list[str]:

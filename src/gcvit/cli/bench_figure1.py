@@ -1,7 +1,7 @@
 """`gcvit bench figure1`: accuracy against cost, as counted and as measured on this machine."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> None:
     arguments = parse(Figure1, "bench figure1", argv)
     from gcvit.bench.peak import Measuring
     from gcvit.bench.report import machine
-    from gcvit.bench.tradeoff import draw, page, points
+    from gcvit.bench.tradeoff import as_json, draw, page, points
     from gcvit.engine.device import resolve_device
 
     device, out = resolve_device(arguments.device), arguments.out
@@ -42,7 +42,6 @@ def run(argv: Sequence[str]) -> None:
         found = points(progress, measuring if arguments.measure else None)
     about = machine(device)
     show(page(found, [*about.items()] if arguments.measure else []))
-    content = {"machine": about, "measuring": asdict(measuring), "points": [asdict(point) for point in found]}
-    write_data(content, out / "figure1.json")
+    write_data(as_json(about, measuring, found), out / "figure1.json")
     write_figure(draw(found), out / "figure1")
     next_steps(["gcvit", "bench", "figure1", "--measure"], ["gcvit", "tables", "1"])

@@ -38,10 +38,8 @@ class Queries(ReadsPictures):
 def run(argv: Sequence[str]) -> None:
     """Measure and show."""
     arguments = parse(Queries, "bench queries", argv)
-    from gcvit.bench.queries import KINDS, kinds_in, measure_queries
-    from gcvit.bench.report import Grid, Page
+    from gcvit.bench.queries import measure_queries, page
     from gcvit.opening import open as open_model
-    from gcvit.tasks.backbone import backbone_of
     from gcvit.tasks.runs import hold_out, run_of
 
     opened = open_model(arguments.model)
@@ -57,13 +55,6 @@ def run(argv: Sequence[str]) -> None:
         for row in found:
             say(json.dumps(asdict(row)))
         return
-    name = opened.task.curves[opened.task.score]
-    whole = f"{100 * found[0].whole:.1f}%, with its own"
-    about = [("model", arguments.model), ("data", held_out.described), (name, whole)]
-    columns = list(dict.fromkeys(row.stages for row in found))
-    headings = [f">stage {stages[0] + 1}" if len(stages) == 1 else ">all" for stages in columns]
-    rows = [[kind, *(f"{100 * row.score:.1f}%" for row in found if row.kind == kind)] for kind in KINDS]
-    meanings = list(kinds_in(backbone_of(opened.folded).config).items())
-    show(Page("", [Grid("", ["queries", *headings], rows)], facts=about, meanings=meanings))
+    show(page(arguments.model, opened, held_out, found))
     model = Path(arguments.model)
     next_steps(["gcvit", "predict", model, "photo.jpg"], ["gcvit", "info", model])

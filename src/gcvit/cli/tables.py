@@ -47,8 +47,7 @@ def run(argv: Sequence[str]) -> None:
     """Count and show."""
     arguments = parse(Tables, "tables", argv)
     from gcvit.bench.measured import measured_in
-    from gcvit.bench.report import Grid, Page
-    from gcvit.bench.table_formats import FORMATS, wide
+    from gcvit.bench.table_formats import FORMATS, page
     from gcvit.bench.tables import build
 
     asked = list(dict.fromkeys(KNOWN[name.lower()] for name in arguments.names))
@@ -64,8 +63,7 @@ def run(argv: Sequence[str]) -> None:
     if arguments.format != "terminal":
         say_lines(FORMATS[arguments.format](found))
         return
-    for paper in found:
-        headings, rows, notes = wide(paper)
-        show(Page("", [Grid(f"{paper.name}: {paper.title}", headings, rows)], notes))
+    for shown in found:
+        show(page(shown))
     given = ["--runs", *arguments.runs] if runs else []
     next_steps(["gcvit", "tables", *asked, *given, "--format", "markdown"], ["gcvit", *NEXT[found[0].number]])

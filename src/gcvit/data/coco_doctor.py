@@ -13,10 +13,11 @@ import torch
 
 from gcvit.data import doctor
 from gcvit.data import masks as mask
-from gcvit.data.coco import NO_AREA, CocoFile, read_coco
+from gcvit.data.coco import NO_AREA, CocoFile
 from gcvit.data.coco_checks import CORNERS, look_like_corners, look_like_shares, near_repeats
 from gcvit.data.coco_folders import Layout, PictureFiles, find_coco
 from gcvit.data.coco_pictures import AS_USUAL, frame_of
+from gcvit.data.coco_reading import read_coco
 from gcvit.data.doctor import Finding, Health, Looked
 from gcvit.data.pixels import SMALLEST
 from gcvit.data.remarks import Remarks

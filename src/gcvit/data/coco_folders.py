@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from gcvit.data.coco_reading import file_looks_like
 from gcvit.data.folders import DiskFolder
 from gcvit.data.images import find_images
-from gcvit.data.json_lists import file_looks_like
 from gcvit.data.parts import Parts
 from gcvit.data.remarks import Remarks, is_seen
 from gcvit.data.split_names import WHOLE, is_held_out, split_name, splits_among

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gcvit.data.coco import CocoFile, Id, read_coco, remarks_on
+from gcvit.data.coco import CocoFile, Id, remarks_on
 from gcvit.data.coco_checks import CORNERS, look_like_corners
 from gcvit.data.coco_folders import Layout, PictureFiles, find_coco
+from gcvit.data.coco_reading import read_coco
 from gcvit.data.formats.decoding import Head
 from gcvit.data.images import ImageError, Source, head_of, load_picture
 from gcvit.data.label_maps import default_palette

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from gcvit.data import masks as mask
-from gcvit.data.coco import box_of, brief, entry, file_name_of, is_size, key_of, read_coco, size_of
+from gcvit.data.coco import brief
 from gcvit.data.coco_checks import look_like_corners, near_repeats
 from gcvit.data.coco_folders import PictureFiles, find_coco
+from gcvit.data.coco_reading import LISTS, box_of, entry, file_name_of, is_size, key_of, read_coco, size_of
 from gcvit.data.images import ImageError, head_of
-from gcvit.data.json_lists import LISTS, reading
+from gcvit.data.json_lists import reading
 from gcvit.data.remarks import Remarks
 from gcvit.data.split_names import WHOLE, split_name
 from gcvit.errors import UserError

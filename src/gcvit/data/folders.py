@@ -57,7 +57,11 @@ class DiskFolder:
         return [DiskFolder(self.path / entry.name) for entry in self._entries() if entry.is_dir()]
 
     def holds_images(self) -> bool:
-        return any(True for _ in self.images(Remarks()))
+        others, visited = Remarks(), set[str]()
+        return any(
+            any(walk(self.path / entry.name, others, visited)) if entry.is_dir() else is_image_name(entry.name)
+            for entry in self._entries()
+        )
 
     def images(self, remarks: Remarks) -> Iterator[Located]:
         start, last, folders = len(self.path.parts), "", Names()

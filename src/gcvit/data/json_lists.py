@@ -1,12 +1,9 @@
-"""JSON files of any size, read one element of their lists at a time: half a gigabyte takes a few megabytes.
-
-And what files are that hold annotations, but not COCO's of objects; and what to do with them."""
+"""JSON files of any size, read one element of their lists at a time: half a gigabyte takes a few megabytes."""
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,31 +11,6 @@ from gcvit.errors import UserError
 from gcvit.wording import harmless
 
 PIECE = 2**21  # characters that are read at once; one element may be longer
-
-Kinds = Mapping[tuple[str, ...], str]
-LISTS = ("images", "annotations", "categories")  # of COCO's annotation files
-
-_CONVERT = "convert it to COCO's format first"
-ELEMENTS: Kinds = {  # by keys of the first element of a list
-    ("image_id", "score"): "COCO's results, what a model has found; give the annotations that they are measured by",
-    ("image_id", "caption"): "captions; give COCO's annotations of objects (instances_….json)",
-    ("image", "annotations"): f"CreateML's; {_CONVERT}",
-    ("data", "annotations"): "Label Studio's; export it as COCO",
-    ("data", "completions"): "Label Studio's; export it as COCO",
-    ("name", "labels"): f"BDD100K's; {_CONVERT}",
-}
-OBJECTS: Kinds = {  # by keys of the object
-    ("shapes",): f"a labelme file, one for each picture; {_CONVERT}",
-    ("_via_img_metadata",): "a VIA project; export its annotations as COCO",
-    ("labels",): f"YOLO's or Label Studio's; {_CONVERT}",
-    ("frames",): f"a file of videos; {_CONVERT}",
-}
-ANNOTATIONS: Kinds = {  # by keys of the first annotation
-    ("caption",): "captions; give the annotations of objects (instances_….json)",
-    ("segments_info",): "panoptic segments, whose masks lie in PNG files; panopticapi converts them to annotations of "
-    "objects (panoptic2detection_coco_format.py)",
-    ("keypoints",): "keypoints without boxes; detection learns from annotations that have a bbox",
-}
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = "0123456789.+-eE"  # and "", the end of the window
@@ -71,17 +43,6 @@ def reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: not readable as JSON (it is no valid text, UTF-8)") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({harmless(str(error), keep=''):.200})") from error
-
-
-def looks_like(kinds: Kinds, keys: Iterable[str]) -> str | None:
-    """What a file is, by one of the tables ELEMENTS, OBJECTS and ANNOTATIONS; None for nothing known."""
-    found = set(keys)
-    return next((kind for some, kind in kinds.items() if found.issuperset(some)), None)
-
-
-def file_looks_like(path: Path) -> str | None:
-    """What a file is, by its keys up to those that COCO's have. Raises UserError for one that cannot be read."""
-    return looks_like(OBJECTS, takewhile(lambda key: key not in LISTS, (key for key, _ in read_lists(path))))
 
 
 class NoObject(UserError):
