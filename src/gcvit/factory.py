@@ -1,33 +1,19 @@
 """From a name, a directory or a file to a model with its weights."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from gcvit.errors import UserError
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
-from gcvit.model.attention import table_window
-from gcvit.model.config import SMALLEST_SIDE, STAGES, Pair, Windows
+from gcvit.model.config import Pair, Windows
 from gcvit.model.variants import nearest_variant
+from gcvit.weights.architecture import configuration
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
-from gcvit.weights.hub import labels_of, model_config, preprocessing_of, states_windows
-from gcvit.weights.loading import (
-    MAP_NORMS,
-    TABLE,
-    Weights,
-    check_described,
-    check_named,
-    classes_in,
-    find,
-    load_weights,
-    ours,
-)
-from gcvit.weights.names import shapes_of
+from gcvit.weights.fetching import Weights, find
+from gcvit.weights.hub import labels_of, preprocessing_of
+from gcvit.weights.loading import load_weights
 from gcvit.weights.preprocessing import Preprocessing
-from gcvit.weights.reading import Checkpoint
 from gcvit.weights.resolve import Source
 from gcvit.wording import instead
 
@@ -129,68 +115,6 @@ def open_model(source: Weights) -> OpenedModel:
     load_weights(model.to_empty(device="cpu"), checkpoint)
     name = entry.model if entry else nearest_variant(config)[0]
     return OpenedModel(model.eval(), name, preprocessing, labels, origin, entry)
-
-
-def configuration(checkpoint: Checkpoint) -> GCViTConfig:
-    """What model a checkpoint holds, by its config.json or its shapes alone; no values are read, nothing is built.
-
-    Raises UserError when it is no GC ViT, and when config.json and the shapes of the weights disagree.
-    """
-    if checkpoint.hub_config is None:
-        return read_off(checkpoint)
-    config, origin = model_config(checkpoint.hub_config, checkpoint.origin), checkpoint.origin
-    _, state = ours(checkpoint)
-    if config.head and (found := classes_in(state)) != config.num_classes:
-        raise UserError(f"{origin}: {found} classes in the weights, but {config.num_classes} in its config.json")
-    if not states_windows(checkpoint.hub_config) and (windows := _square_windows(state)):
-        config = config if config.stage_windows == windows else _checked(config, origin, windows=windows)
-    check_described(shapes_of(config), state, origin)
-    return config
-
-
-def read_off(checkpoint: Checkpoint, *, head: bool = True) -> GCViTConfig:
-    """The configuration of a bare state dict, from its names and shapes. head: whether it is a classifier's, or a
-    backbone's, with norms of its maps or without. Raises UserError when no variant fits."""
-    origin = checkpoint.origin
-    _, state = ours(checkpoint)
-    if not head:
-        state = {name: tensor for name, tensor in state.items() if name not in MAP_NORMS}
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    windows, stem = _square_windows(state), shapes["stem.conv.weight"]
-    for row in (replace(row, head=head) for row in VARIANTS.values()):
-        if len(stem) != 4 or stem[0] != row.dim or shapes.keys() != shapes_of(row).keys():
-            continue
-        config = _checked(row, origin, num_classes=classes_in(state), in_chans=stem[1])
-        expected = shapes_of(config)
-        if any(shapes[name] != expected[name] for name in shapes if not name.endswith(TABLE)):
-            continue
-        if windows is None:
-            raise UserError(
-                f"{origin}: its windows are not square, and a bare file does not say what they are; "
-                f"build the model with create_model(img_size=…) and use load_weights"
-            )
-        side = SMALLEST_SIDE * windows[-1][0]
-        published, square = config, _checked(config, origin, img_size=(side, side))
-        fitting = (sized for sized in (published, square) if sized.stage_windows == windows)
-        config = next(fitting, None) or _checked(square, origin, windows=windows)
-        check_named(shapes_of(config), state, f"{origin}: a GC ViT whose blocks have different windows")
-        return config
-    raise UserError(f"{origin}: a GC ViT, but of none of the sizes we know; use load_weights on a model of its size")
-
-
-def _checked(config: GCViTConfig, origin: str, **changes: Any) -> GCViTConfig:
-    """The configuration with changes. Raises UserError, naming the origin, for what cannot be."""
-    try:
-        return replace(config, **changes)
-    except UserError as error:
-        raise UserError(f"{origin}: {error}") from error
-
-
-def _square_windows(state: Mapping[str, Tensor]) -> tuple[Pair, ...] | None:
-    """The windows that the bias tables of a state with our names belong to, if all are square."""
-    tables = [state.get(f"stages.{stage}.blocks.0{TABLE}") for stage in range(STAGES)]
-    windows = [None if rows is None or rows.ndim != 2 else table_window(len(rows)) for rows in tables]
-    return None if None in windows else tuple(window for window in windows if window is not None)
 
 
 def _entry(name: str, pretrained: bool | str) -> CatalogueEntry | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from gcvit.export.opening import open_exported
 from gcvit.tasks import open_checkpoint
 from gcvit.tasks.opened import Opened
-from gcvit.weights.loading import find
+from gcvit.weights.fetching import find
 from gcvit.weights.resolve import Source, resolve
 
 

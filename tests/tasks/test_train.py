@@ -24,7 +24,7 @@ from gcvit.tasks.evaluate import evaluate
 from gcvit.tasks.segment import SEGMENT, SegmentConfig
 from gcvit.tasks.task import Task
 from gcvit.tasks.train import TrainingObjective, TrainResult, make_plan, train
-from gcvit.weights import loading
+from gcvit.weights import fetching
 from tasks.evaluation_worker import counted
 from tasks.tiny import TASKS, TINY, TINY_SCENES, every_task
 from tasks.toy_task import Locate, LocateConfig
@@ -200,13 +200,13 @@ def test_the_weights_that_a_run_starts_from_are_read_once(
     tiny_run: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though they also say which model and which size it is."""
-    read, original = [], loading.read_checkpoint
+    read, original = [], fetching.read_checkpoint
 
     def counted(path: Path, *, ema: bool = False) -> Any:
         read.append(Path(path))
         return original(path, ema=ema)
 
-    monkeypatch.setattr(loading, "read_checkpoint", counted)
+    monkeypatch.setattr(fetching, "read_checkpoint", counted)
     start = replace(TINY, model="auto", img_size=None, weights=str(tiny_run.last), epochs=1, accumulate=1)
     result = train(CLASSIFY, start, tmp_path / "run")
     assert result.config.model == TINY.model

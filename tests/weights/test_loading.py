@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 import gcvit
-from gcvit.factory import configuration, open_model, read_off
+from gcvit.factory import open_model
 from gcvit.model import VARIANTS, GCViT
+from gcvit.weights.architecture import configuration, read_off
+from gcvit.weights.fetching import find
 from gcvit.weights.hub import save_hub
-from gcvit.weights.loading import adapt_channels, find
+from gcvit.weights.loading import adapt_channels
 from gcvit.weights.reading import Checkpoint
 from gcvit.weights.resolve import resolve
 from weights.models import PREPROCESSING, pico, renamed, same

@@ -42,6 +42,14 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def claim_device(name: str) -> torch.device:
+    """This process's device, made the current one. Raises UserError for one that is not here."""
+    device = resolve_device(name)
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    return device
+
+
 def device_name(device: torch.device) -> str:
     """What a person calls it: the GPU's own name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import torch
 from torch import nn
 
 from gcvit import distributed
@@ -16,7 +15,6 @@ from gcvit.data.images import ImageError
 from gcvit.data.loading import LoadingFailed, why_loading_failed
 from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
 from gcvit.engine.config import save_config
-from gcvit.engine.device import resolve_device
 from gcvit.engine.folder import LOG, RUNS, Resume, RunFolder, check_folder, open_run
 from gcvit.engine.log import RunLog, is_drawable, read_log
 from gcvit.engine.loop import Plan, fit
@@ -61,14 +59,6 @@ class Settings(Protocol):
 
     @property
     def workers(self) -> int: ...
-
-
-def claim_device(name: str) -> torch.device:
-    """This process's device, made the current one. Raises UserError for one that is not here."""
-    device = resolve_device(name)
-    if device.index is not None:
-        torch.cuda.set_device(device)
-    return device
 
 
 class Run:

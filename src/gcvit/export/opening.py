@@ -12,7 +12,7 @@ from gcvit.export.runtime import load
 from gcvit.export.sidecar import read_sidecar
 from gcvit.tasks import task_named
 from gcvit.tasks.opened import Opened
-from gcvit.weights.values import check_answers
+from gcvit.weights.checks import check_answers
 
 
 def open_exported(path: str | Path, *, trust_code: bool = False) -> Opened:

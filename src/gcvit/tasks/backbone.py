@@ -7,16 +7,16 @@ from torch import nn
 
 from gcvit.engine.optim import Layers
 from gcvit.errors import UserError
-from gcvit.factory import read_off, variant
+from gcvit.factory import variant
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.config import DESIGN, Pair
 from gcvit.model.layers import DropPath
 from gcvit.model.variants import nearest_variant
 from gcvit.tasks.ablations import ablation
 from gcvit.tasks.config import RunConfig
+from gcvit.weights.architecture import read_off
+from gcvit.weights.fetching import find
 from gcvit.weights.hub import model_config
-from gcvit.weights.loading import backbone_of as backbone_in
-from gcvit.weights.loading import find
 from gcvit.weights.reading import Checkpoint
 
 
@@ -55,7 +55,7 @@ def starting_weights(config: RunConfig) -> Checkpoint | None:
 def check_same_model(config: RunConfig, ours: GCViTConfig, checkpoint: Checkpoint, advice: str = "") -> None:
     """Raise UserError for the weights of another variant than ours, naming theirs and saying to take it, with `advice`
     to follow. Weights that do not say what they are, are left to `load_weights`."""
-    checkpoint = backbone_in(checkpoint)
+    checkpoint = checkpoint.gcvit
     if checkpoint.hub_config is not None:
         theirs = model_config(checkpoint.hub_config, checkpoint.origin)
     else:

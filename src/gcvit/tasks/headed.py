@@ -21,13 +21,12 @@ from gcvit.tasks.classes import rows_by_name, rows_note, with_rows
 from gcvit.tasks.config import RunConfig
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Task
+from gcvit.weights.checks import check_named, check_values
 from gcvit.weights.hub import check_not_folded, hub_config, model_config, object_in, preprocessing_of, write_model
-from gcvit.weights.loading import backbone_of as backbone_in
-from gcvit.weights.loading import check_named, check_state, fill, load_weights
+from gcvit.weights.loading import fill, load_weights
+from gcvit.weights.names import State
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
-from gcvit.weights.unwrapping import State
-from gcvit.weights.values import check_values
 from gcvit.wording import composed, is_harmless
 
 BACKBONE = "backbone."
@@ -83,7 +82,6 @@ def open_headed(task: Task, checkpoint: Checkpoint, make: Make, head: Any) -> Op
     backbone = replace(model_config(described(checkpoint, "backbone"), origin), head=False)
     with torch.device("meta"):  # what does not fit costs neither time nor memory
         model = make(GCViT(backbone), len(classes), settings_in(checkpoint, "head", head))
-    check_state(model, checkpoint)
     fill(model, checkpoint)
     name, _ = nearest_variant(backbone)
     return Opened(task, model.eval(), name, preprocessing, classes, palette=palette, source=origin)
@@ -122,7 +120,7 @@ def start_from(
         found[name] = adapted
     shapes = {name: tuple(weight.shape) for name, weight in target.items()}
     check_named(shapes, found, f"{origin}: its heads are not those of this model")
-    report = load_weights(backbone, replace(backbone_in(checkpoint), beside={}))  # the heads are taken, too
+    report = load_weights(backbone, replace(checkpoint.gcvit, beside={}))  # the heads are taken, too
     model.load_state_dict(model.state_dict() | found)
     return [*report.lines(), *notes, rows_note(classes, [classes[row] for row in rows.values()], len(known))]
 

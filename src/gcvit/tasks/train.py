@@ -17,13 +17,13 @@ from gcvit.data.loading import EpochLoader, to_device
 from gcvit.data.quarantine import Quarantine
 from gcvit.data.sampling import Alike, Share
 from gcvit.data.shapes import draw_built_in
-from gcvit.engine.device import resolve_precision, threads_for
+from gcvit.engine.device import claim_device, resolve_precision, threads_for
 from gcvit.engine.folder import Resume
 from gcvit.engine.loop import Plan, seed_everything
 from gcvit.engine.objective import Loss
 from gcvit.engine.optim import check_parts
 from gcvit.engine.record import record_of
-from gcvit.engine.run import Run, check_out, claim_device
+from gcvit.engine.run import Run, check_out
 from gcvit.errors import UserError
 from gcvit.model.compiling import compile_blocks
 from gcvit.shell import typed
@@ -34,7 +34,7 @@ from gcvit.tasks.evaluation import Evaluation
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.results import save_curves, save_outputs
 from gcvit.tasks.task import Data, HeldOut, Pictures, Shaped, Task
-from gcvit.weights.loading import find
+from gcvit.weights.fetching import find
 from gcvit.wording import plural
 
 BAD_IMAGE = "`{doctor}` finds all such images, --bad-images skip trains without them"
@@ -139,7 +139,6 @@ def _start(task: Task, config: RunConfig, device: torch.device, check: Callable[
     check: see `check_out`.
     """
     checkpoint = starting_weights(config)
-    checkpoint = checkpoint and task.adopted(checkpoint)
     config = task.settled(config, checkpoint)
     resume = check(config)
     data = task.open_data(config)

@@ -12,18 +12,17 @@ from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cf
 from torch import nn
 
 from gcvit.errors import UserError
-from gcvit.factory import configuration
 from gcvit.model import VARIANTS, GCViTConfig
 from gcvit.model.attention import resize_table, table_window
 from gcvit.model.config import SMALLEST_SIDE, STAGES
 from gcvit.timm_models.classifier import GCViT
+from gcvit.weights.architecture import configuration
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
+from gcvit.weights.checks import check_values
 from gcvit.weights.hub import TIMM_FIELDS, timm_name
-from gcvit.weights.loading import TABLE, ours
+from gcvit.weights.names import TABLE, State
 from gcvit.weights.preprocessing import Preprocessing
-from gcvit.weights.reading import Checkpoint, read_checkpoint
-from gcvit.weights.unwrapping import State, unwrap
-from gcvit.weights.values import check_values
+from gcvit.weights.reading import Checkpoint, checkpoint_of, read_checkpoint
 
 # timm's wrappers that fit, and the format of their maps: a hook sees a stage's own output.
 FEATURE_FORMATS = {"getter": "NCHW", "hook": "NHWC"}
@@ -35,10 +34,9 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: GCViT) -> State:
 
     Raises UserError when it is no GC ViT's.
     """
-    state, _ = unwrap(state_dict, "the checkpoint")
-    _, filtered = ours(Checkpoint(state, "the checkpoint"))
-    target = model.state_dict()
-    check_values({name: x for name, x in filtered.items() if name in target}, "the checkpoint", target)
+    origin, target = "the checkpoint", model.state_dict()
+    filtered = dict(checkpoint_of(state_dict, origin, Checkpoint({}, origin)).gcvit.state)
+    check_values({name: x for name, x in filtered.items() if name in target}, origin, target)
     saved = {k: v for k, v in model.pretrained_model_args.items() if k in ("img_size", "windows")}
     stated = replace(model.config, **{"windows": None, **saved}).stage_windows if saved else ()
     for name, tensor in filtered.items():

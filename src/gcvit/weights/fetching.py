@@ -1,6 +1,9 @@
-"""Getting what is not on the disk yet, through the hub client with its cache, pinned as far as is known."""
+"""From what a person calls weights to their checkpoint: what it means, what is not on the disk yet fetched through the
+hub client with its cache, pinned as far as is known, and read."""
 
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -11,8 +14,17 @@ from torch.hub import download_url_to_file, get_dir
 
 from gcvit.errors import UserError
 from gcvit.files import sha256_of
-from gcvit.weights.catalogue import CatalogueEntry
-from gcvit.weights.resolve import CONFIG_FILE, PICKLED_FILE, WEIGHTS_FILE, Source
+from gcvit.meta import check_result
+from gcvit.model.variants import VARIANTS
+from gcvit.weights.catalogue import CatalogueEntry, tell_licence
+from gcvit.weights.checks import check_named
+from gcvit.weights.names import shapes_of
+from gcvit.weights.reading import Checkpoint, checkpoint_of, read_checkpoint
+from gcvit.weights.resolve import CONFIG_FILE, PICKLED_FILE, WEIGHTS_FILE, Source, resolve
+
+Weights = str | Path | Source | Mapping[str, object] | Checkpoint
+
+GIVEN = "the given dict"
 
 # The client's HTTP error derives from the base of all errors of the network library that it uses, which depends on its
 # release; a release's download may also end with a wrong hash (RuntimeError).
@@ -20,6 +32,34 @@ FAILURES: tuple[type[Exception], ...] = (
     *(base for base in HfHubHTTPError.__mro__ if base not in (Exception, BaseException, object)),
     *(HFValidationError, OSError, RuntimeError),
 )
+
+
+def find(source: Weights, *, ema: bool = False) -> Checkpoint:
+    """Read what `source` names (see `load_weights`), fetching it if need be; says its licence if that restricts.
+
+    A checkpoint that was read already comes back as it is, so that whoever opens a model in steps reads it once.
+    Raises UserError as `resolve` and `read_checkpoint` do, for weights that are not what their run has saved
+    (`check_result`), and for exported files, whose weights cannot be taken out.
+    """
+    if isinstance(source, Checkpoint):
+        return source
+    if isinstance(source, Mapping):
+        return checkpoint_of(source, GIVEN, Checkpoint({}, GIVEN), ema=ema)
+    source = resolve(source)
+    if source.kind == "exported file":
+        raise UserError(f"{source.name} is an exported file, which only runs; give the checkpoint that it came from")
+    if source.path is not None:
+        is_file = source.kind == "file"
+        check_result(source.path.parent if is_file else source.path, [source.path.name] if is_file else None)
+    checkpoint = read_checkpoint(fetch(source), ema=ema)
+    if source.entry is None:
+        return checkpoint
+    tell_licence(source.entry)
+    shapes, state = shapes_of(VARIANTS[source.entry.model]), checkpoint.gcvit.state
+    if source.kind == "file" and shapes != {name: tuple(tensor.shape) for name, tensor in state.items()}:
+        return checkpoint  # others may give this name to files of their own
+    check_named(shapes, state, f"{checkpoint.origin} is not the published {source.entry.name}")
+    return replace(checkpoint, entry=source.entry)
 
 
 def fetch(source: Source) -> Path:

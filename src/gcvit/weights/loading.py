@@ -1,35 +1,20 @@
 """Strict loading of any known format into a GC ViT, with a report of everything that was changed on the way."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from gcvit.errors import UserError
-from gcvit.meta import check_result
-from gcvit.model import VARIANTS, GCViT
+from gcvit.model import GCViT
 from gcvit.model.attention import resize_table, table_window
 from gcvit.model.config import Pair
-from gcvit.weights.catalogue import tell_licence
-from gcvit.weights.fetching import fetch
-from gcvit.weights.hub import object_in, windows_of
-from gcvit.weights.names import DERIVED, Layout, Shape, layout_of, renaming, shapes_of
-from gcvit.weights.reading import Checkpoint, read_checkpoint
-from gcvit.weights.resolve import CONFIG_FILE, Source, resolve
-from gcvit.weights.unwrapping import State, unwrap
-from gcvit.weights.values import check_values
+from gcvit.weights.checks import SHOWN, check_described, check_named, check_values
+from gcvit.weights.fetching import Weights, find
+from gcvit.weights.hub import windows_of
+from gcvit.weights.names import HEAD, MAP_NORMS, NORM, TABLE, Layout, State, classes_in
+from gcvit.weights.reading import Checkpoint
 from gcvit.wording import by, harmless, listed
-
-Weights = str | Path | Source | Mapping[str, object] | Checkpoint
-HEAD = ("head.weight", "head.bias")
-NORM = ("norm.weight", "norm.bias")
-# Of the maps, in the published code for detection and segmentation: norms that belong to heads, not to the backbone.
-MAP_NORMS = tuple(f"norm{stage}.{kind}" for stage in range(4) for kind in ("weight", "bias"))
-TABLE = ".attention.bias.table"
-BACKBONE = "backbone"
-SHOWN = 8  # names in a message
 
 
 @dataclass
@@ -67,36 +52,6 @@ class LoadReport:
         return [first, *(f"  {line}" for line in others)]
 
 
-def find(source: Weights, *, ema: bool = False) -> Checkpoint:
-    """Read what `source` names (see `load_weights`), fetching it if need be; says its licence if that restricts.
-
-    A checkpoint that was read already comes back as it is, so that whoever opens a model in steps reads it once.
-    Raises UserError as `resolve` and `read_checkpoint` do, for weights that are not what their run has saved
-    (`check_result`), and for exported files, whose weights cannot be taken out.
-    """
-    if isinstance(source, Checkpoint):
-        return source
-    if isinstance(source, Mapping):
-        state, beside = unwrap(source, "the given dict", ema=ema)
-        return Checkpoint(state, "the given dict", beside=beside)
-    source = resolve(source)
-    if source.kind == "exported file":
-        raise UserError(f"{source.name} is an exported file, which only runs; give the checkpoint that it came from")
-    if source.path is not None:
-        is_file = source.kind == "file"
-        check_result(source.path.parent if is_file else source.path, [source.path.name] if is_file else None)
-    checkpoint = read_checkpoint(fetch(source), ema=ema)
-    if source.entry is None:
-        return checkpoint
-    tell_licence(source.entry)
-    _, state = ours(checkpoint)
-    shapes = shapes_of(VARIANTS[source.entry.model])
-    if source.kind == "file" and shapes != {name: tuple(tensor.shape) for name, tensor in state.items()}:
-        return checkpoint  # others may give this name to files of their own
-    check_named(shapes, state, f"{checkpoint.origin} is not the published {source.entry.name}")
-    return replace(checkpoint, entry=source.entry)
-
-
 def load_weights(model: GCViT, source: Weights, *, ema: bool = False, replace_head: bool = False) -> LoadReport:
     """Load weights into a model, strictly; the model is changed only when everything fits.
 
@@ -111,9 +66,10 @@ def load_weights(model: GCViT, source: Weights, *, ema: bool = False, replace_he
     says so. A backbone, or a model with `num_classes=0`, drops the head. Raises UserError, listing the names, when
     parameters are missing, left over, of another shape, no floating-point numbers or not finite; and as `find` does.
     """
-    checkpoint = backbone_of(find(source, ema=ema))
-    layout, state = ours(checkpoint)
-    report = LoadReport(checkpoint.origin, layout, dropped=list(checkpoint.beside))
+    checkpoint = find(source, ema=ema).gcvit
+    state = dict(checkpoint.state)
+    assert checkpoint.layout is not None
+    report = LoadReport(checkpoint.origin, checkpoint.layout, dropped=list(checkpoint.beside))
     target = model.state_dict()
     _settle_head(state, target, replace_head, report)
     expected = dict.fromkeys(name for name in target if name not in report.replaced)
@@ -127,73 +83,14 @@ def load_weights(model: GCViT, source: Weights, *, ema: bool = False, replace_he
 
 
 def fill(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Give a model that was made on the meta device, and for which `check_state` was asked, a checkpoint's weights.
+    """Give a model that was made on the meta device a checkpoint's weights.
 
-    Raises UserError as `check_values` does; nothing was allocated then.
+    Raises UserError as `check_described` and `check_values` do; nothing was allocated then.
     """
-    check_values(checkpoint.state, checkpoint.origin, model.state_dict())
-    model.to_empty(device="cpu").load_state_dict(checkpoint.state)
-
-
-def check_state(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Raise UserError, listing the names, for weights that are missing, left over or of another shape."""
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     check_described(shapes, checkpoint.state, checkpoint.origin)
-
-
-def check_described(shapes: Mapping[str, Shape], state: Mapping[str, Tensor], origin: str) -> None:
-    """The same for a model of which only the shapes are known, by name."""
-    check_named(shapes, state, f"{origin}: the weights are not those of the model that {CONFIG_FILE} describes")
-
-
-def check_named(shapes: Mapping[str, Shape | None], state: Mapping[str, Tensor], complaint: str) -> None:
-    """Raise UserError with a complaint and the names that are missing, left over or of another shape; None is any."""
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wrong = {
-        "missing": [name for name in shapes if name not in found],
-        "left over": [name for name in found if name not in shapes],
-        "of another shape": [
-            f"{name} {found[name]} for {shape}"
-            for name, shape in shapes.items()
-            if shape is not None and found.get(name, shape) != shape
-        ],
-    }
-    told = [f"{what} ({len(names)}): {listed(names, SHOWN)}" for what, names in wrong.items() if names]
-    if told:
-        raise UserError(f"{complaint}; {'; '.join(told)}")
-
-
-def backbone_of(checkpoint: Checkpoint) -> Checkpoint:
-    """The backbone in a checkpoint of another task than classification; a GC ViT's own is itself."""
-    if checkpoint.task is None:
-        return checkpoint
-    prefix = f"{BACKBONE}."
-    state = {name.removeprefix(prefix): x for name, x in checkpoint.state.items() if name.startswith(prefix)}
-    if not state:
-        raise UserError(
-            f"{checkpoint.origin}: a model for {checkpoint.task}, but none of its weights' names begins with {prefix}, "
-            f"as those of its GC ViT do; its first are {listed(checkpoint.state, 4)}"
-        )
-    beside = {name: x for name, x in checkpoint.state.items() if not name.startswith(prefix)}
-    config = object_in(checkpoint.hub_config, BACKBONE, checkpoint.origin)
-    return replace(checkpoint, state=state, hub_config=config, beside=beside)
-
-
-def ours(checkpoint: Checkpoint) -> tuple[Layout, State]:
-    """Whose names a GC ViT's checkpoint has, and its state with our names where the table knows them; others stay, to
-    be listed as left over. Raises UserError when it is no GC ViT's, or two names are one in ours."""
-    layout = layout_of(checkpoint.state)
-    if layout is None:
-        raise UserError(f"{checkpoint.origin}: not a GC ViT; its first names are {listed(checkpoint.state, 4)}")
-    names, state = renaming(layout), dict[str, Tensor]()
-    for name, tensor in checkpoint.state.items():
-        if name.endswith(DERIVED):
-            continue
-        if (mine := names.get(name, name)) in state:
-            raise UserError(f"{checkpoint.origin}: two tensors in it stand for {mine}")
-        # timm's squeeze-and-excite are 1×1 convolutions.
-        state[mine] = tensor.flatten(1) if ".squeeze_excite." in mine and tensor.ndim == 4 else tensor
-    return layout, state
+    check_values(checkpoint.state, checkpoint.origin, model.state_dict())
+    model.to_empty(device="cpu").load_state_dict(checkpoint.state)
 
 
 def _settle_head(state: State, target: State, replace: bool, report: LoadReport) -> None:
@@ -216,11 +113,6 @@ def _settle_head(state: State, target: State, replace: bool, report: LoadReport)
             f"{report.origin}: {_classes(theirs)} in the head, but the model has {mine}. "
             f"Pass replace_head=True to train a fresh head on these weights"
         )
-
-
-def classes_in(state: Mapping[str, Tensor]) -> int:
-    """Outputs of the head in a state with our names; 0 where there is none."""
-    return next((len(state[name]) for name in HEAD if name in state and state[name].ndim), 0)
 
 
 def _fit(

@@ -1,7 +1,7 @@
 """Every parameter of a GC ViT: its name in our state dict and in the two published ones, and its shape; and the names
 that timm's Swin has for what an ablation shares with it.
 
-Pure data: no weight is touched here.
+Names and shapes alone: no weight's values are touched here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,13 +10,16 @@ from functools import cache
 from typing import Literal
 
 import torch
+from torch import Tensor
 
+from gcvit.errors import UserError
 from gcvit.model.ablations import ATTENTION
 from gcvit.model.config import MOST_BLOCKS, MOST_MBCONVS, STAGES, GCViTConfig, Kind
 from gcvit.model.gcvit import GCViT
 
 Layout = Literal["gcvit", "nvlabs", "timm", "swin"]
 Shape = tuple[int, ...]
+State = dict[str, Tensor]
 # A name that only this layout has tells which one a state dict follows.
 MARKS: dict[Layout, str] = {
     "gcvit": "stem.conv.weight",
@@ -26,6 +29,12 @@ MARKS: dict[Layout, str] = {
 }
 # Buffers that follow from the window's size.
 DERIVED = ("relative_position_index",)
+# Ours, of parameters that a model may have or not.
+HEAD = ("head.weight", "head.bias")
+NORM = ("norm.weight", "norm.bias")
+# Of the maps, in the published code for detection and segmentation: norms that belong to heads, not to the backbone.
+MAP_NORMS = tuple(f"norm{stage}.{kind}" for stage in range(4) for kind in ("weight", "bias"))
+TABLE = ".attention.bias.table"
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,25 @@ class Row:
 def layout_of(state: Iterable[str]) -> Layout | None:
     """The layout whose names a state dict has, None when it is no GC ViT's."""
     return next((layout for layout, mark in MARKS.items() if mark in state), None)
+
+
+def renamed(state: Mapping[str, Tensor], layout: Layout, origin: str) -> State:
+    """The state of a GC ViT with our names where the table knows them; others stay, and what follows from the windows
+    is left out. Raises UserError, naming `origin`, when two names are one in ours."""
+    names, found = renaming(layout), State()
+    for name, tensor in state.items():
+        if name.endswith(DERIVED):
+            continue
+        if (mine := names.get(name, name)) in found:
+            raise UserError(f"{origin}: two tensors in it stand for {mine}")
+        # timm's squeeze-and-excite are 1×1 convolutions.
+        found[mine] = tensor.flatten(1) if ".squeeze_excite." in mine and tensor.ndim == 4 else tensor
+    return found
+
+
+def classes_in(state: Mapping[str, Tensor]) -> int:
+    """Outputs of the head in a state with our names; 0 where there is none."""
+    return next((len(state[name]) for name in HEAD if name in state and state[name].ndim), 0)
 
 
 def table(config: GCViTConfig) -> list[Row]:

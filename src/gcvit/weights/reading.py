@@ -6,6 +6,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,9 +16,14 @@ from safetensors.torch import load_file
 from gcvit.errors import UserError
 from gcvit.files import parse_json, read_json
 from gcvit.weights.catalogue import CatalogueEntry
+from gcvit.weights.checks import check_dense
+from gcvit.weights.hub import object_in
+from gcvit.weights.names import Layout, State, layout_of, renamed
 from gcvit.weights.resolve import CONFIG_FILE, WANTED, WEIGHTS_FILE, weights_in
-from gcvit.weights.unwrapping import State, unwrap
-from gcvit.weights.values import check_dense
+from gcvit.weights.unwrapping import unwrap
+from gcvit.wording import listed
+
+BACKBONE = "backbone"  # before the names of a GC ViT's weights in a model that stands on it
 
 # What the libraries raise for a damaged file depends on where the damage is.
 DAMAGE = (
@@ -47,7 +53,8 @@ class Checkpoint:
         Of a GC ViT's file its weights alone; of a hub folder of another task than classification all that is in it.
     origin: the file or folder. hub_config: the content of its config.json, if it has one: typed by nothing yet.
     beside: what is in the file beside the state, by name. meta: what other programs say of their files.
-    entry: its row in the catalogue of published checkpoints.
+    entry: its row in the catalogue of published checkpoints. layout: whose names the weights had in the file, where
+        `state` has ours.
     """
 
     state: State
@@ -56,6 +63,7 @@ class Checkpoint:
     beside: Mapping[str, object] = field(default_factory=dict)
     meta: object = None
     entry: CatalogueEntry | None = None
+    layout: Layout | None = None
 
     @property
     def task(self) -> str | None:
@@ -65,6 +73,32 @@ class Checkpoint:
             raise UserError(f"{self.origin}: task in its {CONFIG_FILE} should be a name, not {found!r:.80}")
         return found
 
+    @cached_property
+    def gcvit(self) -> "Checkpoint":
+        """The GC ViT in it, which is all of it or its backbone, with our names where they are known; others stay, to be
+        listed as left over.
+
+        Raises UserError when there is none, and when two names are one in ours.
+        """
+        if self.layout is not None:
+            return self
+        alone = self if self.task is None else self._backbone()
+        layout = layout_of(alone.state)
+        if layout is None:
+            raise UserError(f"{self.origin}: not a GC ViT; its first names are {listed(alone.state, 4)}")
+        return replace(alone, layout=layout, state=renamed(alone.state, layout, self.origin))
+
+    def _backbone(self) -> "Checkpoint":
+        prefix = f"{BACKBONE}."
+        state = {name.removeprefix(prefix): x for name, x in self.state.items() if name.startswith(prefix)}
+        if not state:
+            raise UserError(
+                f"{self.origin}: a model for {self.task}, but none of its weights' names begins with {prefix}, as "
+                f"those of its GC ViT do; its first are {listed(self.state, 4)}"
+            )
+        beside = {name: x for name, x in self.state.items() if not name.startswith(prefix)}
+        return replace(self, state=state, hub_config=object_in(self.hub_config, BACKBONE, self.origin), beside=beside)
+
 
 def read_checkpoint(path: Path, *, ema: bool = False) -> Checkpoint:
     """Read a checkpoint file (`.safetensors`, or any torch format) or a hub folder (config.json and weights).
@@ -72,13 +106,31 @@ def read_checkpoint(path: Path, *, ema: bool = False) -> Checkpoint:
     ema: take the averaged weights that lie beside the others.
     Raises UserError, naming the file, when it is missing, damaged, no checkpoint, or would run code.
     """
+    config, file = None, path
     if path.is_dir():
-        return _read_folder(path, ema)
-    if not path.exists():
+        config, found = read_hub_config(path), weights_in(path)
+        if found is None:
+            raise UserError(f"{path}: no {WEIGHTS_FILE} in it")
+        file = found
+    elif not path.exists():
         raise UserError(f"{path}: no such file or directory")
-    content = _content(path)
-    state, beside = unwrap(content, str(path), ema=ema)
-    return Checkpoint(state, str(path), beside=beside, meta=content.get("meta") if isinstance(content, dict) else None)
+    return checkpoint_of(_content(file), str(file), Checkpoint({}, str(path), config), ema=ema)
+
+
+def checkpoint_of(content: object, file: str, described: Checkpoint, *, ema: bool = False) -> Checkpoint:
+    """A checkpoint that is described but for its weights, with those that were read.
+
+    content: what was read; file: what to call it. Raises UserError as `unwrap` does, and for a folder of another task
+    than classification whose file holds more than ordinary tensors.
+    """
+    if described.task is None:
+        state, beside = unwrap(content, file, ema=ema)
+        meta = content.get("meta") if isinstance(content, Mapping) else None
+        return replace(described, state=state, beside=beside, meta=meta)
+    if not isinstance(content, dict) or not all(isinstance(x, torch.Tensor) for x in content.values()):
+        raise UserError(f"{file}: holds more than a state dict")
+    check_dense(content, file)
+    return replace(described, state=content)
 
 
 def read_hub_config(directory: Path) -> dict:
@@ -87,21 +139,6 @@ def read_hub_config(directory: Path) -> dict:
     if not file.is_file():
         raise UserError(f"{directory}: no {CONFIG_FILE} in it, so it is no model's folder; give {WANTED}")
     return read_json(file)
-
-
-def _read_folder(folder: Path, ema: bool) -> Checkpoint:
-    config = read_hub_config(folder)
-    file = weights_in(folder)
-    if file is None:
-        raise UserError(f"{folder}: no {WEIGHTS_FILE} in it")
-    described, content = Checkpoint({}, str(folder), config), _content(file)
-    if described.task is None:
-        state, beside = unwrap(content, str(file), ema=ema)
-        return replace(described, state=state, beside=beside)
-    if not isinstance(content, dict) or not all(isinstance(x, torch.Tensor) for x in content.values()):
-        raise UserError(f"{file}: holds more than a state dict")
-    check_dense(content, str(file))
-    return replace(described, state=content)
 
 
 def _content(path: Path) -> object:

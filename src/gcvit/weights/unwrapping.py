@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gcvit.errors import UserError
-from gcvit.weights.names import MARKS, layout_of, renaming
-from gcvit.weights.values import check_dense
+from gcvit.weights.checks import check_dense
+from gcvit.weights.names import MARKS, State, layout_of, renaming
 from gcvit.wording import listed
-
-State = dict[str, Tensor]
 
 # Where the weights of a training run are looked for before anywhere else.
 USUAL = ("", "state_dict", "model", "state_dict_ema", "model_ema")

@@ -16,7 +16,7 @@ from gcvit.model import GCViT
 from gcvit.tasks.segment.config import SceneAugmentConfig, SegmentConfig
 from gcvit.tasks.segment.segmenter import Segmenter
 from gcvit.tasks.segment.settings import UPerNetConfig
-from gcvit.weights import values
+from gcvit.weights import checks
 from gcvit.weights.hub import save_hub
 from gcvit.weights.loading import load_weights
 from gcvit.weights.preprocessing import Preprocessing
@@ -203,7 +203,7 @@ def test_batch_norm_goes_over_all_gpus_together(
 
 def test_every_weight_is_read_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    monkeypatch.setattr(values, "_is_finite", lambda weight, dtype: read.append(weight) or True)
+    monkeypatch.setattr(checks, "_is_finite", lambda weight, dtype: read.append(weight) or True)
     build(start(trained), CLASSES)
     state = load_file(trained / "best" / "model.safetensors")
     assert sorted(weight.shape for weight in read) == sorted(weight.shape for weight in state.values())

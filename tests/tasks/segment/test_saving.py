@@ -22,7 +22,8 @@ from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment import SEGMENT, UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
 from gcvit.tasks.segment.settings import ScenePreprocessing
-from gcvit.weights.loading import find, load_weights
+from gcvit.weights.fetching import find
+from gcvit.weights.loading import load_weights
 from tasks.segmenters import matter
 
 CLASSES = ["sky", "road", "tree"]
@@ -213,13 +214,13 @@ def test_damaged_weights(folder: Path) -> None:
 def test_a_giants_weights_are_never_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What config.json describes is compared on the meta device first."""
     devices: list[str] = []
-    built = headed.check_state
+    built = headed.fill
 
     def note(found: Segmenter, *rest: object) -> None:
         devices.extend(parameter.device.type for parameter in found.parameters())
         built(found, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(headed, "check_state", note)
+    monkeypatch.setattr(headed, "fill", note)
     gcvit.open(folder)
     assert set(devices) == {"meta"}
 

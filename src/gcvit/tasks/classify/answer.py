@@ -13,7 +13,7 @@ from gcvit.tasks.classify.names import describe, readable
 from gcvit.tasks.classify.settings import ClassifyLooks, ClassifyTelling
 from gcvit.tasks.opened import Answer, Opened, Prepared
 from gcvit.tasks.pictures import captioned
-from gcvit.weights.values import check_answers
+from gcvit.weights.checks import check_answers
 
 LEAST = 0.0005  # below it a next best would be shown as 0.0%
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from gcvit.errors import UserError
-from gcvit.factory import configuration, open_model
+from gcvit.factory import open_model
 from gcvit.model import GCViT
 from gcvit.model.variants import nearest_variant
 from gcvit.tasks.backbone import backbone_config, check_same_model
@@ -17,9 +17,11 @@ from gcvit.tasks.classify.names import class_names
 from gcvit.tasks.headed import check_range
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Data
+from gcvit.weights.architecture import configuration
 from gcvit.weights.catalogue import default_entry
 from gcvit.weights.hub import labels_of, preprocessing_of, save_hub
-from gcvit.weights.loading import classes_in, load_weights, ours
+from gcvit.weights.loading import load_weights
+from gcvit.weights.names import HEAD, classes_in
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from gcvit.tasks.classify.task import Classify
 
 AUTO = "auto"
-HEAD_NAMES = ("head.weight", "head.bias", "head.fc.weight", "head.fc.bias")  # ours and NVlabs', timm's
 
 
 def settled(config: ClassifyConfig, checkpoint: Checkpoint | None) -> ClassifyConfig:
@@ -99,7 +100,8 @@ def save_classifier(opened: Opened, model: nn.Module, folder: Path, metadata: Ma
 def _with_head_for(classes: list[str], checkpoint: Checkpoint) -> Checkpoint | None:
     """The checkpoint with the rows of its head for `classes`, in their order; None when it does not have them all."""
     labels = labels_of(checkpoint.hub_config, checkpoint.origin) if checkpoint.hub_config else None
-    outputs = classes_in(ours(checkpoint)[1])
+    found = checkpoint.gcvit
+    outputs = classes_in(found.state)
     if labels is None:
         return checkpoint if outputs == len(classes) else None
     if not len(set(labels)) == len(labels) == outputs or not set(classes) <= set(labels):
@@ -108,9 +110,7 @@ def _with_head_for(classes: list[str], checkpoint: Checkpoint) -> Checkpoint | N
     if rows == list(range(outputs)):
         return checkpoint
     head = {
-        name: tensor[rows]
-        for name, tensor in checkpoint.state.items()
-        if name in HEAD_NAMES and tensor.shape[:1] == (outputs,)
+        name: tensor[rows] for name, tensor in found.state.items() if name in HEAD and tensor.shape[:1] == (outputs,)
     }
     origin = f"{checkpoint.origin} ({len(rows)} of its {outputs} classes)"
-    return replace(checkpoint, state=checkpoint.state | head, origin=origin)
+    return replace(found, state=found.state | head, origin=origin)

@@ -11,12 +11,13 @@ from gcvit.model import GCViT
 from gcvit.tasks.backbone import backbone_config
 from gcvit.tasks.detect.config import DetectConfig
 from gcvit.tasks.detect.detector import Detector
+from gcvit.tasks.detect.mmdet import adopted
 from gcvit.tasks.detect.settings import DetectPreprocessing, HeadConfig
 from gcvit.tasks.headed import check_settings, mean_std, settings_in, start_from
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Data, Task
+from gcvit.weights.names import State
 from gcvit.weights.reading import Checkpoint
-from gcvit.weights.unwrapping import State
 
 BY_CLASS = re.compile(r"roi_heads\..*\.(classifier|regressor)\.")  # layers with so many rows for each class
 
@@ -33,6 +34,7 @@ def build_detector(
     model: Detector = Detector(backbone, len(data.classes), config.head)
     notes = []
     if checkpoint is not None:
+        checkpoint = adopted(task, checkpoint)
         settle = partial(_settle, config, checkpoint)
         notes += start_from(model, config, checkpoint, task, data.classes, BY_CLASS, settle)
     if plan.share.ranks > 1 and plan.device.type == "cuda":

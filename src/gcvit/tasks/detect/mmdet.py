@@ -11,7 +11,6 @@ from torch import Tensor
 from gcvit.data.label_maps import default_palette
 from gcvit.data.segment_folders import generic_names
 from gcvit.errors import UserError
-from gcvit.factory import read_off
 from gcvit.model import GCViT, GCViTConfig
 from gcvit.model.config import MOST_CLASSES
 from gcvit.tasks.backbone import backbone_of
@@ -21,11 +20,11 @@ from gcvit.tasks.detect.pooler import STRIDES
 from gcvit.tasks.detect.settings import HeadConfig, Kind
 from gcvit.tasks.headed import description
 from gcvit.tasks.task import Task
-from gcvit.weights.loading import check_named
-from gcvit.weights.names import DERIVED, table
+from gcvit.weights.architecture import read_off
+from gcvit.weights.checks import check_dense, check_named, check_values
+from gcvit.weights.names import DERIVED, State, table
 from gcvit.weights.reading import Checkpoint
-from gcvit.weights.unwrapping import State, bare
-from gcvit.weights.values import check_dense, check_values
+from gcvit.weights.unwrapping import bare
 from gcvit.wording import composed, is_harmless, listed
 
 MARK = "rpn_head.rpn_conv.weight"  # a name that only these files have

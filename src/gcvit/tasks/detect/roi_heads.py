@@ -20,7 +20,7 @@ from gcvit.tasks.detect.pasting import mask_targets
 from gcvit.tasks.detect.pooler import pool
 from gcvit.tasks.detect.settings import HeadConfig, Stage
 from gcvit.tasks.pyramid import Map
-from gcvit.weights.values import check_answers
+from gcvit.weights.checks import check_answers
 
 POSITIVE_SHARE = 0.25  # of the boxes that a head learns from
 GIOU_WEIGHT = 10.0

@@ -17,7 +17,7 @@ from gcvit.tasks.opened import Answer, Opened, Prepared
 from gcvit.tasks.segment.inference import segment_pixels
 from gcvit.tasks.segment.pictures import class_shares, overlay
 from gcvit.tasks.segment.settings import SegmentLooks, SegmentTelling
-from gcvit.weights.values import require_finite
+from gcvit.weights.checks import require_finite
 from gcvit.wording import percent
 
 LARGEST = 5  # shares on a line

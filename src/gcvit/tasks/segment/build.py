@@ -16,8 +16,8 @@ from gcvit.tasks.segment.config import SegmentConfig
 from gcvit.tasks.segment.segmenter import Segmenter
 from gcvit.tasks.segment.settings import ScenePreprocessing, UPerNetConfig
 from gcvit.tasks.task import Data, Task
+from gcvit.weights.names import State
 from gcvit.weights.reading import Checkpoint
-from gcvit.weights.unwrapping import State
 
 AUXILIARY = "auxiliary_head."
 BY_CLASS = re.compile(r"(decode|auxiliary)_head\.classifier\.")  # layers with a row for each class

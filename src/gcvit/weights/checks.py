@@ -1,4 +1,5 @@
-"""What numbers weights may hold, and a model's answers: real, dense, each in memory of its own, and finite."""
+"""What weights must be: of the names and shapes that are asked for, real, dense, each in memory of its own, and finite;
+and a model's answers."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -7,10 +8,38 @@ import torch
 from torch import Tensor, nn
 
 from gcvit.errors import UserError
+from gcvit.weights.names import Shape
+from gcvit.weights.resolve import CONFIG_FILE
 from gcvit.wording import listed
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 DENSE = (Tensor, nn.Parameter)
+SHOWN = 8  # names in a message
+
+
+def check_described(shapes: Mapping[str, Shape], state: Mapping[str, Tensor], origin: str) -> None:
+    """Raise UserError, listing the names, for weights that are not those of the model that config.json describes.
+
+    shapes: those of the described model, by name.
+    """
+    check_named(shapes, state, f"{origin}: the weights are not those of the model that {CONFIG_FILE} describes")
+
+
+def check_named(shapes: Mapping[str, Shape | None], state: Mapping[str, Tensor], complaint: str) -> None:
+    """Raise UserError with a complaint and the names that are missing, left over or of another shape; None is any."""
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wrong = {
+        "missing": [name for name in shapes if name not in found],
+        "left over": [name for name in found if name not in shapes],
+        "of another shape": [
+            f"{name} {found[name]} for {shape}"
+            for name, shape in shapes.items()
+            if shape is not None and found.get(name, shape) != shape
+        ],
+    }
+    told = [f"{what} ({len(names)}): {listed(names, SHOWN)}" for what, names in wrong.items() if names]
+    if told:
+        raise UserError(f"{complaint}; {'; '.join(told)}")
 
 
 def check_dense(state: Mapping[str, Tensor], origin: str) -> None:

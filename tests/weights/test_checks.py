@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save, save_file
 
 import gcvit
 from gcvit.factory import open_model
+from gcvit.weights.checks import check_answers
 from gcvit.weights.hub import save_hub
-from gcvit.weights.values import check_answers
 from weights.models import PREPROCESSING, pico, renamed, same
 
 NAMES = ["stem.conv.bias", "stages.0.blocks.0.attention.bias.table", "stages.3.blocks.1.mlp.fc2.weight", "head.weight"]
