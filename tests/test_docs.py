@@ -31,8 +31,9 @@ from PIL import Image
 from gcvit.cli.main import main
 from gcvit.data.scenes import write_segmentation_folders
 from gcvit.data.shapes import write_class_folders
-from gcvit.factory import create_model, open_model
+from gcvit.factory import create_model
 from gcvit.model import VARIANTS
+from gcvit.opening import open as open_model
 from gcvit.tasks.classify import CLASSIFY, recipes
 
 ROOT = Path(__file__).parents[1]

@@ -1,19 +1,13 @@
-"""From a name, a directory or a file to a model with its weights."""
+"""From a model's name to the model, with published weights or fresh."""
 
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import replace
 
 from gcvit.errors import UserError
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
 from gcvit.model.config import Pair, Windows
-from gcvit.model.variants import nearest_variant
-from gcvit.weights.architecture import configuration
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
-from gcvit.weights.fetching import Weights, find
-from gcvit.weights.hub import labels_of, preprocessing_of
+from gcvit.weights.fetching import find
 from gcvit.weights.loading import load_weights
-from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.resolve import Source
 from gcvit.wording import instead
 
@@ -76,45 +70,6 @@ def create_model(
     if checkpoint:
         load_weights(model, checkpoint, replace_head=head and num_classes not in (0, 1000))
     return model
-
-
-@dataclass(frozen=True)
-class OpenedModel:
-    """A trained model, ready for use, and what is known of it.
-
-    name: its variant. preprocessing: what its images need. labels: class names in the order of the logits, if known.
-    source: where it came from. entry: its row in the catalogue of published checkpoints, if it has one.
-    """
-
-    model: GCViT
-    name: str
-    preprocessing: Preprocessing
-    labels: list[str] | None
-    source: str
-    entry: CatalogueEntry | None
-
-
-def open_model(source: Weights) -> OpenedModel:
-    """Open a trained model in eval mode.
-
-    source: as `load_weights` takes it; of a bare checkpoint the variant is read off its shapes.
-    Raises UserError when it cannot be opened. What it is said to be is compared with the shapes of its weights before
-    anything is built, so that nothing is as large as a description alone makes it.
-    """
-    checkpoint = find(source)
-    hub, entry, origin = checkpoint.hub_config, checkpoint.entry, checkpoint.origin
-    config = configuration(checkpoint)
-    if hub is not None:
-        preprocessing, labels = preprocessing_of(hub, origin), labels_of(hub, origin)
-    else:
-        preprocessing, labels = entry.preprocessing if entry else Preprocessing(size=config.img_size), None
-    if labels is not None and len(labels) != config.num_classes:
-        raise UserError(f"{origin}: {len(labels):,} labels for {config.num_classes} classes")
-    with torch.device("meta"):
-        model = GCViT(config)
-    load_weights(model.to_empty(device="cpu"), checkpoint)
-    name = entry.model if entry else nearest_variant(config)[0]
-    return OpenedModel(model.eval(), name, preprocessing, labels, origin, entry)
 
 
 def _entry(name: str, pretrained: bool | str) -> CatalogueEntry | None:

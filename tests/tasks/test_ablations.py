@@ -10,9 +10,9 @@ import torch
 
 from gcvit.bench.cost import macs, parameters
 from gcvit.errors import UserError
-from gcvit.factory import open_model
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
 from gcvit.model.config import DESIGN
+from gcvit.opening import open as open_model
 from gcvit.tasks.ablations import ABLATIONS
 from gcvit.tasks.backbone import backbone_config, layers
 from gcvit.tasks.classify.config import ClassifyConfig

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from timm.models.gcvit import GlobalContextVit
 from torch.testing import assert_close
 
-from gcvit.factory import open_model
 from gcvit.model import VARIANTS, GCViT
+from gcvit.opening import open as open_model
 from gcvit.weights.catalogue import CATALOGUE
 from gcvit.weights.hub import save_hub, timm_name
 from gcvit.weights.names import table

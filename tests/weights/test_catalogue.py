@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import gcvit
-from gcvit.factory import open_model
 from gcvit.model import VARIANTS
+from gcvit.opening import open as open_model
 from gcvit.weights import fetching
 from gcvit.weights.catalogue import CATALOGUE, LicenceNotice
 from gcvit.weights.hub import save_hub

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import gcvit
-from gcvit.factory import open_model
+from gcvit.opening import open as open_model
 from gcvit.weights.checks import check_answers
 from gcvit.weights.hub import save_hub
 from weights.models import PREPROCESSING, pico, renamed, same

@@ -11,7 +11,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 
 import gcvit
 from gcvit.errors import UserError
-from gcvit.factory import open_model
+from gcvit.opening import open as open_model
 from gcvit.weights import catalogue, fetching
 from gcvit.weights.catalogue import CATALOGUE
 from gcvit.weights.hub import save_hub

@@ -14,7 +14,7 @@ import gcvit
 from gcvit import factory
 from gcvit.data.augment import eval_transform
 from gcvit.errors import UserError
-from gcvit.factory import open_model
+from gcvit.opening import open as open_model
 from gcvit.weights.hub import save_hub
 from weights.models import PREPROCESSING, pico
 
@@ -74,7 +74,7 @@ def opens(folder):
     opened = open_model(folder)
     images = torch.zeros(1, opened.model.config.in_chans, 64, 64)
     assert opened.model(images).isfinite().all()
-    assert opened.labels is None or len(opened.labels) == opened.model.config.num_classes
+    assert opened.classes is None or len(opened.classes) == opened.model.config.num_classes
     settings = opened.preprocessing
     if len(settings.mean) == 3 and max(settings.size) < 1000:
         eval_transform(**settings.geometry())

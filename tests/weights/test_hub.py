@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from gcvit.factory import open_model
+from gcvit.opening import open as open_model
 from gcvit.weights.hub import save_hub
 from weights.models import PREPROCESSING, pico, same
 
@@ -18,7 +18,7 @@ def test_hub_directory_round_trip(tmp_path):
     source = pico(img_size=(96, 64), windows=[(3, 2), 4, 4, 2], drop_path=0.2)
     save_hub(source, tmp_path / "hub", preprocessing=PREPROCESSING, labels=labels)
     opened = open_model(tmp_path / "hub")
-    assert (opened.name, opened.labels, opened.preprocessing) == ("gcvit_pico", labels, PREPROCESSING)
+    assert (opened.name, opened.classes, opened.preprocessing) == ("gcvit_pico", labels, PREPROCESSING)
     assert opened.model.config == source.config
     assert same(opened.model, source)
 
@@ -66,7 +66,7 @@ def test_labels_by_index_as_timm_may_write_them(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     config["label_names"] = {"0": "cat", "2": "dog", "4": "owl"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert open_model(tmp_path).labels == ["cat", "1", "dog", "3", "owl"]
+    assert open_model(tmp_path).classes == ["cat", "1", "dog", "3", "owl"]
 
 
 def test_a_folded_copy_is_not_saved_over_a_good_checkpoint(tmp_path):

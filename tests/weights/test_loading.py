@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 import gcvit
-from gcvit.factory import open_model
 from gcvit.model import VARIANTS, GCViT
+from gcvit.opening import open as open_model
+from gcvit.tasks import open_checkpoint
 from gcvit.weights.architecture import configuration, read_off
 from gcvit.weights.fetching import find
 from gcvit.weights.hub import save_hub
@@ -232,7 +233,7 @@ def test_a_checkpoint_is_read_once(tmp_path, monkeypatch):
         file.unlink()
     assert checkpoint.task is None
     assert configuration(checkpoint) == source.config
-    assert same(open_model(checkpoint).model, source)
+    assert same(open_checkpoint(checkpoint).model, source)
     assert gcvit.load_weights(pico(seed=1), checkpoint).loaded == len(source.state_dict())
 
 
@@ -263,4 +264,4 @@ def test_a_file_of_an_unknown_size_is_refused(tmp_path):
 def test_names_that_are_no_unicode_come_back(tmp_path):
     labels = ["\udcff", "a\ud800b", "c\\udcff", "d", "\x1b"]
     save_hub(pico(), tmp_path, preprocessing=PREPROCESSING, labels=labels)
-    assert open_model(tmp_path).labels == labels
+    assert open_model(tmp_path).classes == labels

@@ -10,7 +10,8 @@ import timm
 import gcvit  # noqa: F401  # timm's names of the models
 from gcvit.data.augment import eval_transform
 from gcvit.engine.config import override
-from gcvit.factory import create_model, open_model
+from gcvit.factory import create_model
+from gcvit.opening import open as open_model
 from gcvit.weights.hub import save_hub
 from gcvit.weights.preprocessing import Preprocessing, usual_mean_std
 

@@ -16,12 +16,13 @@ from safetensors.torch import load_file, save_file
 
 import gcvit
 from gcvit.errors import UserError
-from gcvit.factory import create_model, open_model
+from gcvit.factory import create_model
 from gcvit.tasks import headed
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment import SEGMENT, UPerNetConfig
 from gcvit.tasks.segment.segmenter import Segmenter
 from gcvit.tasks.segment.settings import ScenePreprocessing
+from gcvit.weights.architecture import configuration
 from gcvit.weights.fetching import find
 from gcvit.weights.loading import load_weights
 from tasks.segmenters import matter
@@ -134,7 +135,7 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 
 def test_other_folders_and_files_are_refused_in_words(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a model for the task 'segment', not a classifier"):
-        open_model(folder)
+        configuration(find(folder))
     assert gcvit.open(folder / "model.safetensors").task.name == "segment"  # by the config.json beside it
     alone = shutil.copy(folder / "model.safetensors", tmp_path)
     with pytest.raises(ValueError, match=r"model\.safetensors: a GC ViT, but of none of the sizes"):

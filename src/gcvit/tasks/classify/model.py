@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from gcvit.errors import UserError
-from gcvit.factory import open_model
 from gcvit.model import GCViT
 from gcvit.model.variants import nearest_variant
 from gcvit.tasks.backbone import backbone_config, check_same_model
@@ -77,12 +77,23 @@ def build_classifier(
 def open_classifier(task: "Classify", checkpoint: Checkpoint) -> Opened:
     """Make the model of a checkpoint: of a hub folder, or of a bare file, whose variant is read off its shapes.
 
-    One that gives features alone has no classes, [].
+    One that gives features alone has no classes, []. What it is said to be is compared with the shapes of its weights
+    before anything is built, so that nothing is as large as a description alone makes it.
     """
-    found = open_model(checkpoint)
-    outputs = found.model.config.num_classes
-    names = class_names(found.labels, outputs, found.entry) if outputs else []
-    return Opened(task, found.model, found.name, found.preprocessing, names, source=found.source, entry=found.entry)
+    hub, entry, origin = checkpoint.hub_config, checkpoint.entry, checkpoint.origin
+    config = configuration(checkpoint)
+    if hub is not None:
+        preprocessing, labels = preprocessing_of(hub, origin), labels_of(hub, origin)
+    else:
+        preprocessing, labels = entry.preprocessing if entry else Preprocessing(size=config.img_size), None
+    if labels is not None and len(labels) != config.num_classes:
+        raise UserError(f"{origin}: {len(labels):,} labels for {config.num_classes} classes")
+    with torch.device("meta"):
+        model = GCViT(config)
+    load_weights(model.to_empty(device="cpu"), checkpoint)
+    name = entry.model if entry else nearest_variant(config)[0]
+    names = class_names(labels, config.num_classes, entry) if config.num_classes else []
+    return Opened(task, model.eval(), name, preprocessing, names, source=origin, entry=entry)
 
 
 def require_classes(opened: Opened) -> None:
