@@ -1,12 +1,12 @@
 """A whole run of training: from a configuration to a folder with checkpoints, log, pictures and report."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -86,8 +86,16 @@ def train(
     """
     with distributed.process_group():
         device = claim_device(config.device)
-        check = partial(check_out, out=out, resume=resume)
-        config, resume, data, plan, opened, notes = _start(task, config, device, check)
+        checkpoint = starting_weights(config)
+        config = task.settled(config, checkpoint)
+        resume = check_out(config, out, resume=resume)
+        data = task.open_data(config)
+        plan = make_plan(config, len(data.train), device)
+        seed_everything(config.seed)
+        opened, notes = task.build(config, data, plan, checkpoint)
+        del checkpoint  # as large as the model, or larger
+        notes += prepare_to_train(opened.model, config)
+        check_parts(opened.model, config.optim)
         loss = task.loss(config, data, plan)
         record = record_of(config, map(data.train.name, range(len(data.train))), plan)
 
@@ -120,34 +128,6 @@ def train(
         outputs=outputs,
         skipped=objective.skipped,
     )
-
-
-class _Start(NamedTuple):
-    """What a run starts from. notes: what a person should know of it."""
-
-    config: RunConfig
-    resume: Resume
-    data: Data
-    plan: Plan
-    opened: Opened
-    notes: list[str]
-
-
-def _start(task: Task, config: RunConfig, device: torch.device, check: Callable[[RunConfig], Resume]) -> _Start:
-    """Open the data and make the model. The checkpoint that it starts from is read once, here, and let go.
-
-    check: see `check_out`.
-    """
-    checkpoint = starting_weights(config)
-    config = task.settled(config, checkpoint)
-    resume = check(config)
-    data = task.open_data(config)
-    plan = make_plan(config, len(data.train), device)
-    seed_everything(config.seed)
-    opened, notes = task.build(config, data, plan, checkpoint)
-    notes += prepare_to_train(opened.model, config)
-    check_parts(opened.model, config.optim)
-    return _Start(config, resume, data, plan, opened, notes)
 
 
 def make_plan(config: RunConfig, images: int, device: torch.device) -> Plan:
