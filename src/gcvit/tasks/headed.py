@@ -23,7 +23,7 @@ from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Task
 from gcvit.weights.hub import check_not_folded, hub_config, model_config, object_in, preprocessing_of, write_model
 from gcvit.weights.loading import backbone_of as backbone_in
-from gcvit.weights.loading import check_named, check_state, fill, load_weights
+from gcvit.weights.loading import check_named, fill, load_weights
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint
 from gcvit.weights.unwrapping import State
@@ -83,7 +83,6 @@ def open_headed(task: Task, checkpoint: Checkpoint, make: Make, head: Any) -> Op
     backbone = replace(model_config(described(checkpoint, "backbone"), origin), head=False)
     with torch.device("meta"):  # what does not fit costs neither time nor memory
         model = make(GCViT(backbone), len(classes), settings_in(checkpoint, "head", head))
-    check_state(model, checkpoint)
     fill(model, checkpoint)
     name, _ = nearest_variant(backbone)
     return Opened(task, model.eval(), name, preprocessing, classes, palette=palette, source=origin)

@@ -15,7 +15,7 @@ from torch import nn
 from gcvit.errors import UserError
 from gcvit.files import write_atomically
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
-from gcvit.model.config import MOST_CLASSES, PUBLISHED_RATIOS, Pair
+from gcvit.model.config import MOST_CLASSES, PUBLISHED_RATIOS
 from gcvit.model.variants import nearest_variant
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.resolve import CONFIG_FILE, WEIGHTS_FILE
@@ -81,9 +81,8 @@ def write_model(
 def hub_config(config: GCViTConfig, preprocessing: Preprocessing, labels: Sequence[str] | None) -> dict:
     """timm's `config.json`: the variant's name, what differs from it, and the preprocessing."""
     variant, overrides = nearest_variant(config)
-    model_args = {TIMM_FIELDS.get(name, name): value for name, value in overrides.items()}
-    for name in ("num_classes", "head"):
-        model_args.pop(name, None)
+    elsewhere = ("num_classes", "head")
+    model_args = {TIMM_FIELDS.get(name, name): value for name, value in overrides.items() if name not in elsewhere}
     content: dict[str, object] = {
         "architecture": timm_name(variant),
         "num_classes": config.num_classes,
@@ -134,11 +133,6 @@ def model_config(hub: dict, origin: str) -> GCViTConfig:
     except UserError as error:
         raise UserError(f"{origin}: {error}") from error
     return config
-
-
-def windows_of(hub: dict, origin: str) -> tuple[Pair, ...]:
-    """The windows of the model that a `config.json` describes."""
-    return model_config(hub, origin).stage_windows
 
 
 def states_windows(hub: dict) -> bool:

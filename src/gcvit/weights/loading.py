@@ -14,7 +14,7 @@ from gcvit.model.attention import resize_table, table_window
 from gcvit.model.config import Pair
 from gcvit.weights.catalogue import tell_licence
 from gcvit.weights.fetching import fetch
-from gcvit.weights.hub import object_in, windows_of
+from gcvit.weights.hub import model_config, object_in
 from gcvit.weights.names import DERIVED, Layout, Shape, layout_of, renaming, shapes_of
 from gcvit.weights.reading import Checkpoint, read_checkpoint
 from gcvit.weights.resolve import CONFIG_FILE, Source, resolve
@@ -119,7 +119,8 @@ def load_weights(model: GCViT, source: Weights, *, ema: bool = False, replace_he
     expected = dict.fromkeys(name for name in target if name not in report.replaced)
     check_named(expected, state, f"{checkpoint.origin}: these weights are of another model than this one")
     check_values(state, checkpoint.origin, target)
-    windows = windows_of(checkpoint.hub_config, checkpoint.origin) if checkpoint.hub_config else None
+    hub = checkpoint.hub_config
+    windows = model_config(hub, checkpoint.origin).stage_windows if hub else None
     for name, tensor in state.items():
         state[name] = _fit(name, tensor, target[name], model, windows, report)
     model.load_state_dict(target | state)
@@ -127,22 +128,20 @@ def load_weights(model: GCViT, source: Weights, *, ema: bool = False, replace_he
 
 
 def fill(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Give a model that was made on the meta device, and for which `check_state` was asked, a checkpoint's weights.
+    """Give a model that was made on the meta device a checkpoint's weights.
 
-    Raises UserError as `check_values` does; nothing was allocated then.
+    Raises UserError as `check_described` and `check_values` do; nothing was allocated then.
     """
-    check_values(checkpoint.state, checkpoint.origin, model.state_dict())
+    target = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in target.items()}
+    check_described(shapes, checkpoint.state, checkpoint.origin)
+    check_values(checkpoint.state, checkpoint.origin, target)
     model.to_empty(device="cpu").load_state_dict(checkpoint.state)
 
 
-def check_state(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Raise UserError, listing the names, for weights that are missing, left over or of another shape."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    check_described(shapes, checkpoint.state, checkpoint.origin)
-
-
 def check_described(shapes: Mapping[str, Shape], state: Mapping[str, Tensor], origin: str) -> None:
-    """The same for a model of which only the shapes are known, by name."""
+    """Raise UserError, listing the names, for weights that are missing, left over or of another shape than those of the
+    model that config.json describes; shapes: by name."""
     check_named(shapes, state, f"{origin}: the weights are not those of the model that {CONFIG_FILE} describes")
 
 
@@ -224,12 +223,7 @@ def classes_in(state: Mapping[str, Tensor]) -> int:
 
 
 def _fit(
-    name: str,
-    tensor: Tensor,
-    target: Tensor,
-    model: GCViT,
-    windows: tuple[Pair, ...] | None,
-    report: LoadReport,
+    name: str, tensor: Tensor, target: Tensor, model: GCViT, windows: tuple[Pair, ...] | None, report: LoadReport
 ) -> Tensor:
     """The tensor in the target's shape, if that is a change we know how to make."""
     if name.endswith(TABLE) and tensor.ndim == 2 and tensor.shape[1] == target.shape[1]:

@@ -213,13 +213,13 @@ def test_damaged_weights(folder: Path) -> None:
 def test_a_giants_weights_are_never_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What config.json describes is compared on the meta device first."""
     devices: list[str] = []
-    built = headed.check_state
+    built = headed.fill
 
     def note(found: Segmenter, *rest: object) -> None:
         devices.extend(parameter.device.type for parameter in found.parameters())
         built(found, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(headed, "check_state", note)
+    monkeypatch.setattr(headed, "fill", note)
     gcvit.open(folder)
     assert set(devices) == {"meta"}
 
