@@ -131,9 +131,8 @@ class Look:
                     f"block {block} of stage {stage} is {kind}: it does not attend to a window's own tokens where they "
                     "lie, so there is no map of it; there are class maps, and the split"
                 )
-            attention = self.backbone.stages[stage].blocks[block].attention
-            scale = self.backbone.stages[stage].blocks[block].scale1
-            project = attention.proj.weight.detach()
+            traced = self.backbone.stages[stage].blocks[block]
+            attention, scale, project = traced.attention, traced.scale1, traced.attention.proj.weight.detach()
             if isinstance(scale, LayerScale):
                 project = scale.gamma.detach()[:, None] * project
             given = self.trace.values[at].detach()[0]
@@ -169,11 +168,7 @@ class Look:
         raise UserError(f"stage {stage} has neither local nor global blocks, and maps are of these")
 
     def attention(
-        self,
-        at: Position | None = None,
-        kind: Kind = "image",
-        head: HeadOrMean = None,
-        place: Place | None = None,
+        self, at: Position | None = None, kind: Kind = "image", head: HeadOrMean = None, place: Place | None = None
     ) -> PlaneMap:
         """What the tokens of a block find in the picture (`BlockAttention.map`): the global query's token that stands
         for `place`, or all in the mean. In a local block, what the token at `place` reads in its window."""
