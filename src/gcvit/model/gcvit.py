@@ -14,27 +14,12 @@ from gcvit.internals.of_torch import has_compiled_call, is_fake, transformed
 from gcvit.kernels import cpu_attention
 from gcvit.kernels.window_attention import applies
 from gcvit.model.ablations import ATTENTION, DOWNSAMPLERS, STEMS, query_generator
-from gcvit.model.attention import (
-    AttentionRecord,
-    FixedBias,
-    Query,
-    RelativePositionBias,
-    Through,
-    TokensOrMap,
-)
+from gcvit.model.attention import AttentionRecord, FixedBias, Query, RelativePositionBias, Through, TokensOrMap
 from gcvit.model.config import STAGES, GCViTConfig, Pair, Windows
 from gcvit.model.folding import fold
 from gcvit.model.global_query import GlobalQuery
 from gcvit.model.layers import MLP, DropPath, LayerScale, as_nchw, as_nhwc
-from gcvit.model.windows import (
-    UNCUT,
-    Layout,
-    grid,
-    merge,
-    padding_mask,
-    pieces_of,
-    split,
-)
+from gcvit.model.windows import UNCUT, Layout, grid, merge, padding_mask, pieces_of, split
 
 Images = Float[Tensor, "batch in_chans height width"]
 Map = Float[Tensor, "batch channels rows columns"]

@@ -114,16 +114,13 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
             f"feature_cls must be {' or '.join(map(repr, FEATURE_FORMATS))}, not {feature_cls!r}: the other wrappers "
             f"would run or cut the stages in another order than the model does"
         )
+    form = FEATURE_FORMATS[feature_cls]
     return build_model_with_cfg(
         GCViT,
         timm_name(variant),
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={
-            "out_indices": tuple(range(STAGES)),
-            "feature_cls": feature_cls,
-            "output_fmt": FEATURE_FORMATS[feature_cls],
-        },
+        feature_cfg={"out_indices": tuple(range(STAGES)), "feature_cls": feature_cls, "output_fmt": form},
         **(words | kwargs),
     )
 
