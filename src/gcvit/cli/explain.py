@@ -203,7 +203,7 @@ def write_figures(found: dict[Path, Maps], choice: Choice, out: Path, kind: Form
 
     from gcvit.engine.figures import save_figure
     from gcvit.explain.figures import Column, Row, draw_channels, draw_components, draw_maps
-    from gcvit.explain.queries import principal_components
+    from gcvit.explain.maps import principal_components
 
     components = []
     for stage in range(len(next(iter(found.values())).queries)):
