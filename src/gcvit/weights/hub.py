@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import nn
 
-from gcvit.errors import UserError
+from gcvit.errors import UserError, naming
 from gcvit.files import write_atomically
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
 from gcvit.model.config import MOST_CLASSES, PUBLISHED_RATIOS
@@ -125,13 +125,11 @@ def model_config(hub: dict, origin: str) -> GCViTConfig:
     arguments.pop("global_pool", None)  # timm writes its choice of head; ours always averages
     if unknown := sorted(set(arguments) - known):
         raise UserError(f"{origin}: model_args that a GC ViT does not take: {listed(unknown)}")
-    try:
+    with naming(origin):
         config = replace(VARIANTS[name], **({"num_classes": hub.get("num_classes", 1000)} | arguments))
         if architecture == name and "img_size" in arguments:  # timm's own rule for windows, which knows no least size
             height, width = config.img_size
             config = replace(config, windows=tuple((height // r, width // r) for r in PUBLISHED_RATIOS))
-    except UserError as error:
-        raise UserError(f"{origin}: {error}") from error
     return config
 
 
@@ -150,10 +148,8 @@ def preprocessing_of(hub: dict, origin: str = CONFIG_FILE) -> Preprocessing:
     size = cfg.get("input_size", (3, *Preprocessing.size))
     if not isinstance(size, list | tuple) or len(size) != 3:
         raise UserError(f"{origin}: input_size should be channels, height and width, not {size!r:.80}")
-    try:
+    with naming(origin):
         return Preprocessing(size=(size[1], size[2]), value_range=_tuples(hub.get("value_range")), **known)
-    except UserError as error:
-        raise UserError(f"{origin}: {error}") from error
 
 
 def labels_of(hub: dict, origin: str = CONFIG_FILE) -> list[str] | None:
