@@ -65,6 +65,7 @@ class Accuracy:
         return int(self.counts[:, column].sum()) / self._some(self.images)
 
     def _some(self, number: int) -> int:
+        """What is divided by, of images or of classes that have any."""
         if not number:
             raise ValueError("no images were evaluated, so there is no accuracy")
         return number

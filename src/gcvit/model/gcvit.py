@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 
 import torch
@@ -195,10 +196,9 @@ class GCViT(nn.Module):
         super().__init__()
         self.config = config
         self.stem = STEMS[config.stem](config.in_chans, config.dim, config.squeeze_excite)
-        rates = [config.drop_path * i / (sum(config.depths) - 1) for i in range(sum(config.depths))]
-        starts = [sum(config.depths[:index]) for index in range(STAGES)]
+        rates = iter(config.drop_path * i / (sum(config.depths) - 1) for i in range(sum(config.depths)))
         self.stages = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
-            Stage(config, index, rates[starts[index] : starts[index] + config.depths[index]]) for index in range(STAGES)
+            Stage(config, index, list(islice(rates, depth))) for index, depth in enumerate(config.depths)
         )
         if config.head:
             self.norm = nn.LayerNorm(config.channels[-1])
