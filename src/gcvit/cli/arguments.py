@@ -102,8 +102,13 @@ def open_to_answer(
     task = opened.task
     refuse_other_tasks(task, argv, "looks", "telling")
     arguments: Any = parse(with_parts(kind, looks=task.looks(), telling=task.telling()), command, argv)
-    how: dict[str, Any] = {part: whole(getattr(task, part), getattr(arguments, part)) for part in ("looks", "telling")}
-    return opened, arguments, how | {"device": arguments.device, "precision": arguments.precision}
+    how: dict[str, Any] = {
+        "looks": whole(task.looks, arguments.looks),
+        "telling": whole(task.telling, arguments.telling),
+        "device": arguments.device,
+        "precision": arguments.precision,
+    }
+    return opened, arguments, how
 
 
 def refuse_other_tasks(task: Task, argv: Sequence[str], *parts: str) -> None:

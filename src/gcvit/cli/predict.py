@@ -96,8 +96,9 @@ def run(argv: Sequence[str]) -> int:
     if not arguments.json:
         if out is not None:
             say(f"\nresults: {out}")
-        flags: list[object] = [*([] if out is None else ["--out", out]), *(["--trust-code"] * arguments.trust_code)]
-        again = ["gcvit", "predict", Path(arguments.model), *arguments.images[:1], *flags, "--json"]
+        saved: list[object] = [] if out is None else ["--out", out]
+        trust = ["--trust-code"] if arguments.trust_code else []
+        again = ["gcvit", "predict", Path(arguments.model), *arguments.images[:1], *saved, *trust, "--json"]
         next_steps(again, *([] if opened.exported else [["gcvit", "info", Path(arguments.model)]]))
     return 0
 
