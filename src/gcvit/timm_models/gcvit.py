@@ -18,7 +18,7 @@ from gcvit.model.attention import resize_table, table_window
 from gcvit.model.config import SMALLEST_SIDE, STAGES
 from gcvit.timm_models.classifier import GCViT
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
-from gcvit.weights.hub import TIMM_FIELDS, timm_name
+from gcvit.weights.hub import TIMM_FIELDS, pretrained_cfg, timm_name
 from gcvit.weights.loading import TABLE, ours
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint, read_checkpoint
@@ -56,18 +56,10 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: GCViT) -> State:
 
 def _cfg(row: GCViTConfig, preprocessing: Preprocessing, **source: Any) -> PretrainedCfg:
     return PretrainedCfg(
-        input_size=(row.in_chans, *preprocessing.size),
         min_input_size=(row.in_chans, SMALLEST_SIDE, SMALLEST_SIDE),
         pool_size=replace(row, img_size=preprocessing.size).map_sizes[-1],
-        interpolation=preprocessing.interpolation,
-        crop_pct=preprocessing.crop_pct,
-        crop_mode=preprocessing.crop_mode,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        num_classes=row.num_classes,
-        first_conv="stem.conv",
-        classifier="head",
         paper_ids="arXiv:2206.09959",
+        **pretrained_cfg(row, preprocessing),
         **source,
     )
 

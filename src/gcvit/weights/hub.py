@@ -88,23 +88,28 @@ def hub_config(config: GCViTConfig, preprocessing: Preprocessing, labels: Sequen
         "num_classes": config.num_classes,
         "num_features": config.channels[-1],
         "model_args": model_args,
-        "pretrained_cfg": {
-            "input_size": [config.in_chans, *preprocessing.size],
-            "interpolation": preprocessing.interpolation,
-            "crop_pct": preprocessing.crop_pct,
-            "crop_mode": preprocessing.crop_mode,
-            "mean": list(preprocessing.mean),
-            "std": list(preprocessing.std),
-            "num_classes": config.num_classes,
-            "first_conv": "stem.conv",
-            "classifier": "head",
-        },
+        "pretrained_cfg": pretrained_cfg(config, preprocessing),
     }
     if preprocessing.value_range is not None:  # not beside mean and std: timm refuses keys there that it does not know
         content["value_range"] = list(preprocessing.value_range)
     if labels is not None:
         content["label_names"] = list(labels)
     return content
+
+
+def pretrained_cfg(config: GCViTConfig, preprocessing: Preprocessing) -> dict[str, Any]:
+    """What timm calls so: how pictures are prepared, and where a model's first and last layers are."""
+    return {
+        "input_size": (config.in_chans, *preprocessing.size),
+        "interpolation": preprocessing.interpolation,
+        "crop_pct": preprocessing.crop_pct,
+        "crop_mode": preprocessing.crop_mode,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+        "num_classes": config.num_classes,
+        "first_conv": "stem.conv",
+        "classifier": "head",
+    }
 
 
 def model_config(hub: dict, origin: str) -> GCViTConfig:
