@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader
 
 from gcvit.bench.report import machine
 from gcvit.data.shapes import draw_built_in
+from gcvit.engine.checkpoint import Saver
 from gcvit.engine.log import RunLog
 from gcvit.engine.loop import train_epoch
-from gcvit.engine.saving import Saver
 from gcvit.engine.state import State
 from gcvit.engine.stopping import StopRequest
 from gcvit.tasks.classify import CLASSIFY

@@ -1,6 +1,8 @@
 """The one error that is a person's to mend: wrong input, data or settings. Everything else that is raised is ours."""
 
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 80
@@ -18,6 +20,15 @@ def require(holds: bool, key: str, value: object, expected: str) -> None:
     """Raise UserError "key must be expected, not value" unless it holds; for a config's `__post_init__`."""
     if not holds:
         raise UserError(f"{key} must be {expected}, not {shown(value)}")
+
+
+@contextmanager
+def naming(origin: object) -> Iterator[None]:
+    """While entered, a UserError says first what it is about: "ORIGIN: what is wrong"."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{origin}: {error}") from error
 
 
 def shown(value: object) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
-from gcvit.errors import UserError
+from gcvit.errors import UserError, naming
 
 LARGEST_JSON = 2**22  # bytes; class names for ImageNet-21K, with descriptions, take half of it
 LONGEST_INTEGER = 20  # digits
@@ -112,11 +112,8 @@ def flush_folder(folder: Path) -> None:
 
 def read_json(path: Path, most: int = LARGEST_JSON) -> dict[str, Any]:
     """The JSON object in a file, as `parse_json` takes it. Raises UserError, naming the file, for anything else."""
-    try:
-        with path.open("rb") as file:
-            return parse_json(file.read(most + 1), most)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    with naming(path), path.open("rb") as file:
+        return parse_json(file.read(most + 1), most)
 
 
 def parse_json(content: bytes, most: int = LARGEST_JSON) -> dict[str, Any]:

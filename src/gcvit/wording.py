@@ -21,7 +21,7 @@ def harmless(text: str, *, keep: str = "\n\t") -> str:
 
     Names of files, classes and checkpoints may hold them. keep: characters to let through; "" for a name on a line.
     """
-    return "".join(_escaped(c) if _is_obeyed(c) and c not in keep else c for c in text)
+    return "".join(c.encode("unicode_escape").decode() if _is_obeyed(c) and c not in keep else c for c in text)
 
 
 def is_harmless(text: object) -> bool:
@@ -88,7 +88,3 @@ def _is_obeyed(character: str) -> bool:
     if character in MARKS or unicodedata.category(character) in OBEYED:
         return True
     return unicodedata.bidirectional(character) in BIDIRECTIONAL
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()

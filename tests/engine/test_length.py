@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from gcvit.data.sampling import Share
 from gcvit.engine.config import as_dict, load_config, override
-from gcvit.engine.length import Length, parse_length
 from gcvit.engine.loop import Plan
 from gcvit.engine.record import changes, settings_of
+from gcvit.engine.schedule import Length, parse_length
 from gcvit.engine.settings import OptimConfig
 from gcvit.errors import UserError
 from gcvit.tasks.classify import ClassifyConfig

@@ -17,9 +17,8 @@ from engine.toy import toy_run as run
 from gcvit.data.sampling import Share
 from gcvit.engine.log import read_log
 from gcvit.engine.loop import TrainingDiverged, train_step
-from gcvit.engine.optim import create_optimizer
 from gcvit.engine.settings import OptimConfig
-from gcvit.engine.state import State
+from gcvit.engine.state import State, create_optimizer
 from gcvit.errors import UserError
 from gcvit.meta import list_checkpoints
 from gcvit.model import VARIANTS, GCViT

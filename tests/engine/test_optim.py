@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
-from gcvit.engine.optim import create_optimizer, parameter_groups
 from gcvit.engine.settings import OptimConfig
+from gcvit.engine.state import create_optimizer, parameter_groups
 from gcvit.errors import UserError
 
 

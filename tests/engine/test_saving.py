@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from engine.toy import toy_model
-from gcvit.engine import saving
-from gcvit.engine.saving import Saver
+from gcvit.engine import checkpoint
+from gcvit.engine.checkpoint import Saver
 from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
 from gcvit.meta import list_checkpoints, read_meta
@@ -14,7 +14,7 @@ from gcvit.meta import list_checkpoints, read_meta
 
 def test_it_is_due_so_many_minutes_after_the_last_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
-    monkeypatch.setattr(saving.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
     state = State(toy_model(), OptimConfig())
     saver = Saver(tmp_path, {"of": "a test"}, minutes=2, keep=1)
     due = []

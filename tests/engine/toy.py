@@ -8,12 +8,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gcvit.data.sampling import EpochSampler, Share
-from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
+from gcvit.engine.checkpoint import Saver, load_checkpoint, newest_checkpoint
 from gcvit.engine.log import RunLog
 from gcvit.engine.loop import Plan, fit
 from gcvit.engine.mending import Trained, mend
 from gcvit.engine.results import Results, saved_in
-from gcvit.engine.saving import Saver
 from gcvit.engine.settings import OptimConfig
 from gcvit.engine.state import State
 from gcvit.engine.stopping import StopRequest

@@ -6,7 +6,7 @@ import torch
 from explain.models import classifier, image
 from gcvit.errors import UserError
 from gcvit.explain import Look
-from gcvit.explain.queries import principal_components
+from gcvit.explain.maps import principal_components
 
 
 def test_channels_are_those_of_the_stage() -> None:

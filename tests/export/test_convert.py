@@ -16,8 +16,7 @@ from gcvit.errors import UserError
 from gcvit.export.channels_first import channels_first
 from gcvit.export.check import compare
 from gcvit.export.convert import convert
-from gcvit.export.formats import SUFFIXES, Format
-from gcvit.export.packages import openvino_core
+from gcvit.export.formats import SUFFIXES, Format, openvino_core
 from gcvit.export.runtime import load
 from gcvit.factory import create_model
 from gcvit.model.gcvit import GCViT

@@ -21,7 +21,7 @@ import signal, sys
 from pathlib import Path
 import torch
 from gcvit.export.int8 import quantise_openvino
-from gcvit.export.packages import openvino_core
+from gcvit.export.formats import openvino_core
 from gcvit.export.runtime import load
 
 path = Path(sys.argv[1])

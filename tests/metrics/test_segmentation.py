@@ -9,7 +9,7 @@ from scipy.ndimage import minimum_filter
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 from gcvit.metrics import SegmentationCounts
-from gcvit.metrics.boundary import boundary, boundary_width
+from gcvit.metrics.segmentation import boundary, boundary_width
 
 
 def maps(seed: int, height: int, width: int, classes: int, ignored: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,8 +14,8 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 
 from gcvit.data.members import FileInMemory
-from gcvit.serve.app import Limits, Server, make_app
-from gcvit.serve.limits import Limited
+from gcvit.serve.app import Server, make_app
+from gcvit.serve.limits import Limited, Limits
 from gcvit.tasks.opened import Opened
 from tasks import photos, scenes, things
 

@@ -13,8 +13,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gcvit.engine.optim import create_optimizer, parameter_groups
 from gcvit.engine.settings import OptimConfig
+from gcvit.engine.state import create_optimizer, parameter_groups
 from gcvit.factory import create_model
 from gcvit.model import GCViT
 from gcvit.tasks.backbone import backbone_of, layers

@@ -1,5 +1,7 @@
 """Parsing with tyro: a command's arguments are a dataclass, to which a task adds its own."""
 
+from __future__ import annotations
+
 import os
 import re
 import sys
@@ -8,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from io import StringIO
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 from tyro.conf import OmitArgPrefixes, arg
@@ -19,6 +21,9 @@ from gcvit.errors import UserError
 from gcvit.tasks import TASKS
 from gcvit.tasks.task import Task
 
+if TYPE_CHECKING:
+    from gcvit.tasks.opened import Opened
+    from gcvit.weights.resolve import Source
 Arguments = TypeVar("Arguments")
 DESCRIBE = "--describe\0"  # no person can type it
 
@@ -84,6 +89,26 @@ def checked(kind: type[Arguments], command: str, argv: Sequence[str], *parts: st
     if leading(argv) and {"-h", "--help"} & set(argv):
         return None
     return parse(with_parts(kind, **every_tasks(*parts)), command, argv)
+
+
+def open_to_answer(
+    kind: type[Arguments], command: str, argv: Sequence[str], source: Source
+) -> tuple[Opened, Any, dict[str, Any]]:
+    """A model, the arguments of a command that lets it answer, with its task's flags, and what of these its `answers`
+    takes. Raises UserError for a model that cannot be opened, and for flags that are wrong."""
+    from gcvit.opening import open as open_model
+
+    opened = open_model(source, trust_code="--trust-code" in argv)
+    task = opened.task
+    refuse_other_tasks(task, argv, "looks", "telling")
+    arguments: Any = parse(with_parts(kind, looks=task.looks(), telling=task.telling()), command, argv)
+    how: dict[str, Any] = {
+        "looks": whole(task.looks, arguments.looks),
+        "telling": whole(task.telling, arguments.telling),
+        "device": arguments.device,
+        "precision": arguments.precision,
+    }
+    return opened, arguments, how
 
 
 def refuse_other_tasks(task: Task, argv: Sequence[str], *parts: str) -> None:

@@ -72,13 +72,9 @@ def _add(parser: ArgumentParser, action: Any, choices: list[str] | None) -> None
     if action.nargs == 0:
         parser.add_argument(*names, action="store_true", help=action.help)
         return
-    known = [str(choice) for choice in action.choices or choices or []]
+    # As a person types them.
+    known = ["none" if choice in (None, "None") else str(choice) for choice in action.choices or choices or []]
     many = action.nargs if action.nargs in ("*", "+", "?") else None
-    added: Any = parser.add_argument(*names, nargs=many, choices=_spelled(known) or None, help=action.help)
+    added: Any = parser.add_argument(*names, nargs=many, choices=known or None, help=action.help)
     if not known and any(word in (action.metavar or "") for word in ("STR", "PATH", "MODEL", "IMAGES")):
         added.complete = shtab.FILE
-
-
-def _spelled(choices: list[str]) -> list[str]:
-    """As a person types them."""
-    return ["none" if choice == "None" else choice for choice in choices]

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 from gcvit.cli.arguments import parse
 from gcvit.cli.output import next_steps, say, track
 from gcvit.engine.fields import Range
-from gcvit.errors import UserError
+from gcvit.errors import naming
 from gcvit.tasks import task_named
 
 
@@ -37,10 +37,8 @@ class Shapes:
 def run(argv: Sequence[str]) -> None:
     """Write the folders and say what to do with them. A run that is stopped leaves nothing behind."""
     arguments = parse(Shapes, "data shapes", argv)
-    try:
+    with naming("--as"):
         task = task_named(arguments.form)
-    except UserError as error:
-        raise UserError(f"--as: {error}") from error
     counts = {"train": arguments.train, "val": arguments.val}
     task.write_examples(arguments.out, counts, arguments.size, arguments.seed, partial(track, what="drawing"))
     say(f"{arguments.out}: {arguments.train} images to train on, {arguments.val} held out")

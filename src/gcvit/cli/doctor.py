@@ -86,11 +86,8 @@ def run(argv: Sequence[str]) -> int:
         next_steps(["gcvit", "doctor", arguments.data, *asked, *asked_to_read, *flags])
     elif health.faults:
         skips = any(finding.kind.startswith("unreadable") for finding in health.faults)
-        say(
-            "\nmend these"
-            + (" (or leave out what cannot be read: --bad-images skip)" if skips else "")
-            + ", then look again:"
-        )
+        leave_out = " (or leave out what cannot be read: --bad-images skip)" if skips else ""
+        say(f"\nmend these{leave_out}, then look again:")
         next_steps(["gcvit", "doctor", arguments.data, *asked, *said])
     elif not health.trains:
         say("\nthere is no training part: this set is for evaluation alone")

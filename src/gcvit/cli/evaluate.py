@@ -101,17 +101,21 @@ def run(argv: Sequence[str]) -> None:
     sizes = _check(arguments, task)
     if first and arguments.data and arguments.data == first.config.data and not os.path.exists(arguments.data):
         raise UserError(f"{arguments.data}, the data of {first.folder}, is not there; give its new place as --data")
-    config = _settings(task, config, arguments)
+    changes: dict[str, Any] = {"data": arguments.data, "seed": arguments.seed, "val_images": arguments.images}
+    if hasattr(config, "reading"):
+        changes["reading"] = whole(task.reading, arguments.reading)
+    config = replace(config, **changes)
+    trust = ["--trust-code"] if arguments.trust_code else []  # what the next command needs for the same file
     with process_group():
         results = _measure(arguments, task, opened, config, runs, sizes)
         if is_main():
             if arguments.out is not None:
-                _write(arguments.out, results, _trust(arguments))
+                _write(arguments.out, results, trust)
             if arguments.json:
                 for result in results:
                     say(json.dumps(result.to_dict()))
             else:
-                _show(results, arguments)
+                _show(results, arguments.out, trust)
 
 
 def _run_of(source: str, task: Task, argv: Sequence[str]) -> RunRecord | None:
@@ -152,14 +156,6 @@ def _check(arguments: Any, task: Task) -> list[Any]:
     return sizes
 
 
-def _settings(task: Task, config: Any, arguments: Any) -> Any:
-    """The configuration that says what to measure on."""
-    changes: dict[str, Any] = {"data": arguments.data, "seed": arguments.seed, "val_images": arguments.images}
-    if hasattr(config, "reading"):
-        changes["reading"] = whole(task.reading, arguments.reading)
-    return replace(config, **changes)
-
-
 def _measure(
     arguments: Any,
     task: Task,
@@ -196,11 +192,6 @@ def _measure(
     return results
 
 
-def _trust(arguments: Any) -> list[str]:
-    """What the next command needs for the same file."""
-    return ["--trust-code"] if arguments.trust_code else []
-
-
 def _write(out: Path, results: Sequence[Measured], flags: Sequence[str]) -> None:
     """One result's files into `out`; those of several into numbered folders below it, their figures beside them."""
     from gcvit.tasks.results import write_evaluation
@@ -214,7 +205,7 @@ def _write(out: Path, results: Sequence[Measured], flags: Sequence[str]) -> None
     write_json(out / "metrics.json", [result.to_dict() for result in results])
 
 
-def _show(results: Sequence[Measured], arguments: Any) -> None:
+def _show(results: Sequence[Measured], out: Path | None, trust: Sequence[str]) -> None:
     evaluation = results[0].evaluation
     if evaluation.unreadable:
         complain("left out " + listed(evaluation.unreadable, 10, lambda item: f"{item.file}: {item.reason}"))
@@ -224,11 +215,11 @@ def _show(results: Sequence[Measured], arguments: Any) -> None:
         _describe(results[0])
     else:
         _compare(results)
-    if arguments.out is not None:
-        say(f"\nresults: {arguments.out}")
+    if out is not None:
+        say(f"\nresults: {out}")
     score = results[0].opened.task.score
     best = max(results, key=lambda result: result.evaluation.metrics[score] or 0.0).source
-    next_steps(["gcvit", "predict", Path(best), "photo.jpg", *_trust(arguments)], ["gcvit", "info", Path(best)])
+    next_steps(["gcvit", "predict", Path(best), "photo.jpg", *trust], ["gcvit", "info", Path(best)])
 
 
 def _describe(measured: Measured) -> None:

@@ -104,11 +104,8 @@ def run(argv: Sequence[str]) -> int:
     for file in track(files, "looking"):
         try:
             found[file] = maps_of(look(opened, file), choice)
-        except ImageError as error:
-            complain(str(error))
-            continue
-        except NothingFound as error:
-            complain(f"{file}: {error}")
+        except (ImageError, NothingFound) as error:
+            complain(str(error) if isinstance(error, ImageError) else f"{file}: {error}")
             continue
         stem = names[file]
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -206,15 +203,12 @@ def write_figures(found: dict[Path, Maps], choice: Choice, out: Path, kind: Form
 
     from gcvit.engine.figures import save_figure
     from gcvit.explain.figures import Column, Row, draw_channels, draw_components, draw_maps
-    from gcvit.explain.queries import principal_components
+    from gcvit.explain.maps import principal_components
 
-    components = [
-        [
-            part.numpy()
-            for part in principal_components([torch.from_numpy(maps.queries[stage]) for maps in found.values()])
-        ]
-        for stage in range(len(next(iter(found.values())).queries))
-    ]
+    components = []
+    for stage in range(len(next(iter(found.values())).queries)):
+        queries = [torch.from_numpy(maps.queries[stage]) for maps in found.values()]
+        components.append([part.numpy() for part in principal_components(queries)])
     files, paths = list(found), []
     for first in range(0, len(files), ON_A_PAGE):
         page = "" if len(files) <= ON_A_PAGE else f"-{1 + first // ON_A_PAGE}"
@@ -244,15 +238,5 @@ def _next(arguments: Explain, found: dict[Path, Maps]) -> list[object]:
     told = found[file].told
     height, width = found[file].picture.shape[:2]
     asked = ["--class", told[1][0]] if len(told) > 1 and arguments.cls is None else []
-    return [
-        "gcvit",
-        "explain",
-        Path(arguments.model),
-        file,
-        "--out",
-        arguments.out,
-        "--token",
-        width // 3,
-        height // 3,
-        *asked,
-    ]
+    again = ["gcvit", "explain", Path(arguments.model), file, "--out", arguments.out]
+    return [*again, "--token", width // 3, height // 3, *asked]

@@ -15,7 +15,7 @@ from gcvit.cli.output import complain, facts, next_steps, say, status, table
 from gcvit.cli.predict import find_images
 from gcvit.engine.fields import Range
 from gcvit.errors import UserError
-from gcvit.export.formats import CODE, Format, Part
+from gcvit.export.formats import BACKBONE, CODE, Format, Part
 from gcvit.files import require_folder
 from gcvit.model.config import Pair, sides
 from gcvit.wording import percent
@@ -169,7 +169,7 @@ def _built_in(trained: Trained) -> Iterator[Tensor]:
 def _show(export: Export, trained: Trained) -> None:
     from gcvit.export.sidecar import sidecar_path
 
-    _tables(export.check, "same class" if trained.part == "model" and not trained.outputs else "cosine")
+    _tables(export.check, "same class" if trained.task != BACKBONE and not trained.outputs else "cosine")
     if export.problem is not None:
         complain(f"{export.path} was not written: {export.problem}")
         return

@@ -75,14 +75,13 @@ def _published(source: str, size: Pair | None) -> None:
     model = _without_weights(name, size)
     config = model.config
     lines = [*_cost(name, model, config), ("output", plural(config.num_classes, "class", "es"))]
-    if entry is None:
-        facts([*lines, ("weights", "none published")])
-        _stages(config)
-        next_steps(["gcvit", "train", "classify", "--model", name])
-        return
-    facts([*lines, *CLASSIFY.prepared(entry.preprocessing), *_origin(entry)])
+    weights = [*CLASSIFY.prepared(entry.preprocessing), *_origin(entry)] if entry else [("weights", "none published")]
+    facts([*lines, *weights])
     _stages(config)
-    next_steps(["gcvit", "predict", source, "photo.jpg"], ["gcvit", "eval", source, "--data", "IMAGENET"])
+    if entry is None:
+        next_steps(["gcvit", "train", "classify", "--model", name])
+    else:
+        next_steps(["gcvit", "predict", source, "photo.jpg"], ["gcvit", "eval", source, "--data", "IMAGENET"])
 
 
 def _trained(source: str, size: Pair | None) -> None:

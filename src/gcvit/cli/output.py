@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Study = TypeVar("Study", bound=Any)  # a command's arguments, with a folder `out` and a `budget` of steps
 WORST = 10  # classes that are shown of many
+EVERY = 20.0  # seconds between lines of progress, with the time left, where stderr is no terminal
 
 
 def say(text: str = "") -> None:
@@ -92,33 +93,27 @@ def track(items: Sequence[Item], what: str) -> Iterator[Item]:
 @contextmanager
 def counter(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Yields `progress(done, total)`: a bar on stderr when that is a terminal, elsewhere a line now and then."""
-    console = _for_remarks(quiet=quiet)
+    console, what = _for_remarks(quiet=quiet), harmless(what, keep="")
     if not console.is_terminal:
-        yield _Lines(harmless(what, keep=""), console)
+        pace, last = Pace(0), time.monotonic()
+
+        def tell(done: int, total: int) -> None:
+            nonlocal last
+            pace.steps = total
+            pace.stepped(done)
+            if time.monotonic() - last >= EVERY:
+                left = pace.left()
+                console.print(f"{what}: {done:,} of {total:,}{left and f'; {left}'}")
+                last = time.monotonic()
+
+        yield tell
         return
     from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task(escape(harmless(what, keep="")))
+        bar = progress.add_task(escape(what))
         yield lambda done, total: progress.update(bar, completed=done, total=total)
-
-
-class _Lines:
-    """Progress for a file: a line every `EVERY` seconds, with the time left."""
-
-    EVERY = 20.0
-
-    def __init__(self, what: str, console: "Console") -> None:
-        self.what, self.console, self.last, self.pace = what, console, time.monotonic(), Pace(0)
-
-    def __call__(self, done: int, total: int) -> None:
-        self.pace.steps = total
-        self.pace.stepped(done)
-        if time.monotonic() - self.last >= self.EVERY:
-            left = self.pace.left()
-            self.console.print(f"{self.what}: {done:,} of {total:,}{left and f'; {left}'}")
-            self.last = time.monotonic()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, checked, leading, parse, refuse_other_tasks, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, checked, leading, open_to_answer
 from gcvit.cli.output import complain, next_steps, say
 from gcvit.engine.fields import Range
 from gcvit.engine.settings import Precision
@@ -64,32 +64,21 @@ def run(argv: Sequence[str]) -> int:
     """Show answers as they come; 1 when an image could not be read, after all the others."""
     read = checked(Predict, "predict", argv, "looks", "telling")
     model = resolve(leading(argv)[0] if read is None else read.model)
-    from gcvit.opening import open as open_model
     from gcvit.tasks.opened import Failure
 
-    opened = open_model(model, trust_code="--trust-code" in argv)
-    task = opened.task
-    refuse_other_tasks(task, argv, "looks", "telling")
-    arguments = parse(with_parts(Predict, looks=task.looks(), telling=task.telling()), "predict", argv)
+    opened, arguments, how = open_to_answer(Predict, "predict", argv, model)
     if arguments.size is not None:
         opened = opened.resized(sides(arguments.size))
     if opened.exported and arguments.precision == "bf16":
         raise UserError(f"--precision bf16: {arguments.model} computes in what it was exported in; leave it out")
-    out = arguments.out if arguments.out is not None or not task.saves_answers else OUT
+    out = arguments.out if arguments.out is not None or not opened.task.saves_answers else OUT
     files = find_images(arguments.images, out)
     names = {}
     if out is not None:
         names = result_names(files, out)
         require_folder(out)
 
-    answers = opened.answers(
-        files,
-        looks=whole(task.looks, arguments.looks),
-        telling=whole(task.telling, arguments.telling),
-        batch_size=arguments.batch_size,
-        device=arguments.device,
-        precision=arguments.precision,
-    )
+    answers = opened.answers(files, batch_size=arguments.batch_size, **how)
     width = min(max(len(harmless(str(file), keep="")) for file in files), 40)
     unreadable = 0
     for file, answer in zip(files, answers, strict=True):
@@ -107,7 +96,10 @@ def run(argv: Sequence[str]) -> int:
     if not arguments.json:
         if out is not None:
             say(f"\nresults: {out}")
-        _what_next(arguments, opened.exported, out)
+        saved: list[object] = [] if out is None else ["--out", out]
+        trust = ["--trust-code"] if arguments.trust_code else []
+        again = ["gcvit", "predict", Path(arguments.model), *arguments.images[:1], *saved, *trust, "--json"]
+        next_steps(again, *([] if opened.exported else [["gcvit", "info", Path(arguments.model)]]))
     return 0
 
 
@@ -172,11 +164,3 @@ def _save(answer: Answer, stem: Path) -> dict[str, Any]:
 def _shortened(file: Path, width: int) -> str:
     name = harmless(str(file), keep="")
     return "…" + name[1 - width :] if sys.stdout.isatty() and len(name) > width else f"{name:{width}}"
-
-
-def _what_next(arguments: Any, exported: bool, out: Path | None) -> None:
-    trust = ["--trust-code"] if arguments.trust_code else []
-    images = arguments.images[:1]
-    saved = [] if out is None else ["--out", out]
-    again = ["gcvit", "predict", Path(arguments.model), *images, *saved, *trust, "--json"]
-    next_steps(again, *([] if exported else [["gcvit", "info", Path(arguments.model)]]))

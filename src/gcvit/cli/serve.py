@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from gcvit.cli.arguments import ReadsPictures, checked, leading, parse, refuse_other_tasks, whole, with_parts
+from gcvit.cli.arguments import ReadsPictures, checked, leading, open_to_answer
 from gcvit.cli.output import complain, facts, say
 from gcvit.engine.fields import Range
 from gcvit.engine.settings import Precision
@@ -60,22 +60,12 @@ def run(argv: Sequence[str]) -> None:
     try:
         import uvicorn
 
-        from gcvit.serve.app import LOOPBACK, Limits, Server, make_app
-        from gcvit.serve.draining import Draining
+        from gcvit.serve.app import LOOPBACK, Draining, Server, make_app
+        from gcvit.serve.limits import Limits
     except ImportError as error:
         raise UserError(f"serving needs {error.name}; {install('serve')}") from error
-    from gcvit.opening import open as open_model
 
-    opened = open_model(model, trust_code="--trust-code" in argv)
-    task = opened.task
-    refuse_other_tasks(task, argv, "looks", "telling")
-    arguments = parse(with_parts(Serve, looks=task.looks(), telling=task.telling()), "serve", argv)
-    how = {
-        "looks": whole(task.looks, arguments.looks),
-        "telling": whole(task.telling, arguments.telling),
-        "device": arguments.device,
-        "precision": arguments.precision,
-    }
+    opened, arguments, how = open_to_answer(Serve, "serve", argv, model)
     server = Server(
         opened,
         Limits(upload=arguments.max_upload * 2**20, at_once=arguments.at_once, waiting=arguments.waiting),

@@ -87,7 +87,10 @@ def _tasks() -> None:
 
 def _parse(task: Task, argv: Sequence[str]) -> tuple[Train, Any]:
     """The arguments and the settings. Raises UserError for an unknown recipe or file."""
-    name, file = _starting_point(task, argv)
+    # What the flags' defaults come from must be known before them.
+    name = argv[0] if argv and not argv[0].startswith("-") else next(iter(task.recipes))
+    given_file = given("--config", argv)
+    file = None if given_file is None else Path(given_file)
     recipe = _recipe(name, task)
     settings = recipe.config()
     if argv[:1] == [name] and {"-h", "--help"} & set(argv):
@@ -131,13 +134,6 @@ def _list(task: Task) -> None:
     names = list(task.recipes)
     say("\nAll about one of them, with the commands for one GPU, one machine and many:")
     say(f"  {typed(['gcvit', 'train', task.name, names[min(2, len(names) - 1)], '--help'])}")
-
-
-def _starting_point(task: Task, argv: Sequence[str]) -> tuple[str, Path | None]:
-    """The recipe and the file, which must be known before the flags, since they are the flags' defaults."""
-    recipe = argv[0] if argv and not argv[0].startswith("-") else next(iter(task.recipes))
-    config = given("--config", argv)
-    return recipe, None if config is None else Path(config)
 
 
 def _recipe(name: str, task: Task) -> Recipe:

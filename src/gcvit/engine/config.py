@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from gcvit.engine.fields import convert
 from gcvit.engine.former import renewed
-from gcvit.errors import UserError, shown
+from gcvit.errors import UserError, naming, shown
 from gcvit.files import write_json
 from gcvit.meta import CONFIG
 
@@ -53,10 +53,8 @@ def load_config(base: Config, path: str | Path) -> Config:
         raise UserError(f"{path}: lists or tables are nested too deeply for a configuration file") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: the file must hold a table of settings, not {type(values).__name__}")
-    try:
+    with naming(path):
         return override(base, renewed(values))
-    except UserError as error:
-        raise type(error)(f"{path}: {error}") from error
 
 
 def override(base: Config, values: Mapping[str, Any]) -> Config:
@@ -125,19 +123,10 @@ def _override(base: Config, values: Mapping[str, Any], *, root: Any, prefix: str
 
 def _suggestion(key: str, root: Any) -> str:
     """ ", did you mean …?" with the known key of that name elsewhere, or the most similar one."""
-    known = list(_keys(root))
+    known = [name for name, _ in flat(dataclasses.asdict(root))]
     leaf = key.rpartition(".")[2]
     near = [name for name in known if name.rpartition(".")[2] == leaf] or get_close_matches(key, known, n=1)
     if not near:
         leaves = {name.rpartition(".")[2]: name for name in known}
         near = [leaves[name] for name in get_close_matches(leaf, leaves, n=1)]
     return f"; did you mean {near[0]!r}?" if near else f"; the known ones are {', '.join(known)}"
-
-
-def _keys(config: Any, prefix: str = "") -> Iterator[str]:
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _keys(value, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name

@@ -146,13 +146,7 @@ def _describe(hint: Any) -> str:
         return f"a list of {len(arguments)} ({', '.join(_describe(argument) for argument in arguments)})"
     if dataclasses.is_dataclass(hint):
         return "a table of settings"
-    names = {
-        type(None): "null",
-        float: "a number",
-        int: "a whole number",
-        bool: "true or false",
-        str: "a text",
-    }
+    names = {type(None): "null", float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
     return names[hint]
 
 

@@ -50,30 +50,21 @@ def open_run(
     """
     if out is None:
         return _numbered(name, record, resume, free, runs)
-    _check(Path(out), record, resume, free)
     folder = Path(out)
+    check_folder(folder, record, resume=resume, free=free)
     folder.mkdir(parents=True, exist_ok=True)
     lock = _lock(folder)
     if lock is None:
         raise UserError(f"{folder}: another process is training into it; give another folder, or wait for it")
-    _check(folder, record, resume, free)  # again, for what another process did in between
+    check_folder(folder, record, resume=resume, free=free)  # again, for what another process did in between
     return RunFolder(folder, _is_run(folder), lock, _damage(folder))
 
 
-def check_folder(out: str | Path, record: Mapping[str, Any], *, resume: Resume, free: Collection[str] = ()) -> None:
-    """Raise UserError when `open_run` would refuse `out`, unless for another process; writes nothing.
+def check_folder(folder: Path, now: Mapping[str, Any], *, resume: Resume, free: Collection[str] = ()) -> None:
+    """Raise UserError when `open_run` would refuse the folder, unless for another process; writes nothing.
 
-    record: of the run, or that part of it which is known before its data are (`settings_of`).
+    now: the record of the run, or that part of it which is known before its data are (`settings_of`).
     """
-    _check(Path(out), record, resume, free)
-
-
-def finished(folder: Path) -> bool:
-    """Whether the run in `folder` has come to its end."""
-    return (folder / REPORT).exists()
-
-
-def _check(folder: Path, now: Mapping[str, Any], resume: Resume, free: Collection[str]) -> None:
     require_folder(folder)
     if not folder.is_dir() or all(entry.name.startswith(".") for entry in folder.iterdir()):
         return
@@ -110,7 +101,7 @@ def _numbered(name: str, now: Mapping[str, Any], resume: Resume, free: Collectio
 
 
 def _can_go_on(folder: Path, now: Mapping[str, Any], resume: Resume, free: Collection[str]) -> bool:
-    if resume == "never" or finished(folder):
+    if resume == "never" or (folder / REPORT).exists():
         return False
     try:
         return _is_run(folder) and not changes(_record(folder), now, free=free, moved=resume == "moved")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gcvit.engine.fields import convert
-from gcvit.engine.length import Length
+from gcvit.engine.schedule import Length
 from gcvit.engine.settings import OptimConfig
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO, TypeVar
 
 import torch
@@ -68,9 +67,7 @@ class RunLog:
             self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._progress is not None:
             self._progress.stop()
         if error is not None:
@@ -113,7 +110,7 @@ class RunLog:
     def step(self, step: int, epoch: int) -> None:
         """Show that `step` steps (counted from 1) are done; their values come later, with `steps`."""
         self.pace.stepped(step)
-        self._where = f"epoch {epoch}/{self.epochs}" if self.epochs else f"step {step}/{self.total_steps}"
+        self._where = self._at(step, epoch)
         if self._progress is not None:
             self._progress.update(self._bar, completed=step, description=self._where, values=self._values)
         elif time.monotonic() - self._last_line >= PLAIN_EVERY:
@@ -135,6 +132,9 @@ class RunLog:
         told = f"loss {loss:.3f}{f' ({listed(parts)})' if parts else ''}"
         self._values = f"{told}{self._score}  {rate(speed)} images/s  {_memory() / 2**30:.1f} GiB"
         self.step(step, epoch)
+
+    def _at(self, step: int, epoch: int) -> str:
+        return f"epoch {epoch}/{self.epochs}" if self.epochs else f"step {step}/{self.total_steps}"
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
@@ -173,8 +173,7 @@ class RunLog:
         first = next(iter(known))
         self._score = f"  {first} {known[first]:.3f}"
         shown = "  ".join(f"{name} {'–' if value is None else f'{value:.4f}'}" for name, value in metrics.items())
-        where = f"epoch {epoch}/{self.epochs}" if self.epochs else f"step {step}/{self.total_steps}"
-        self.say(f"{where}  held-out: {shown}{'  (best)' if best else ''}")
+        self.say(f"{self._at(step, epoch)}  held-out: {shown}{'  (best)' if best else ''}")
         return told
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import reduce
 from math import inf, isfinite
 
 import numpy as np
@@ -15,13 +16,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gcvit import distributed
 from gcvit.data.sampling import Share, derive_seed
+from gcvit.engine.checkpoint import Saver
 from gcvit.engine.device import autocast
-from gcvit.engine.length import parse_length
 from gcvit.engine.log import PART, RunLog
 from gcvit.engine.objective import Batch, Objective
 from gcvit.engine.results import Results
-from gcvit.engine.saving import Saver
-from gcvit.engine.schedule import learning_rate
+from gcvit.engine.schedule import learning_rate, parse_length
 from gcvit.engine.settings import OptimConfig, Precision
 from gcvit.engine.state import State
 from gcvit.engine.stopping import Stopped, StopRequest
@@ -121,7 +121,8 @@ def train_step(
         with _gradients_stay_here(state.forward, unless=passed + 1 == plan.share.passes):
             with autocast(plan.device, plan.precision):
                 found = objective.loss(state.forward, batch)
-                share = _sum(found) / plan.share.passes
+                # The first part as it is: a sum that starts from zero would differ in its last bit.
+                share = reduce(torch.add, found.values()) / plan.share.passes
             share.backward()
         for name, part in found.items():
             parts[name] = parts.get(name, 0.0) + part.detach() / plan.share.passes
@@ -237,14 +238,6 @@ def _evaluate(state: State, objective: Objective, epoch: int, log: RunLog, resul
 def _gradients_stay_here(model: nn.Module, *, unless: bool) -> AbstractContextManager[None]:
     """Gradients are averaged over the processes once per step, in its last pass."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) and not unless else nullcontext()
-
-
-def _sum(parts: Mapping[str, Tensor]) -> Tensor:
-    """In their order, the first one as it is: a sum that starts from zero would differ in its last bit."""
-    first, *others = parts.values()
-    for part in others:
-        first = first + part
-    return first
 
 
 def _named(parts: Mapping[str, Tensor], values: list[list[float]]) -> dict[str, float]:

@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gcvit import distributed
-from gcvit.engine.checkpoint import load_result, verify
+from gcvit.engine.checkpoint import Saver, load_result, verify
 from gcvit.engine.loop import Plan
 from gcvit.engine.objective import Objective
 from gcvit.engine.results import Results, Saved
-from gcvit.engine.saving import Saver
 from gcvit.engine.state import State
 from gcvit.errors import UserError
 from gcvit.files import write_atomically

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from gcvit import distributed
+from gcvit.engine.checkpoint import explaining
 from gcvit.engine.objective import Objective
-from gcvit.engine.saving import explaining
 from gcvit.files import flush_folder, sha256_of
 from gcvit.meta import ASIDE, BEST, LAST, damage_in
 

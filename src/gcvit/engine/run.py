@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 from torch import nn
@@ -13,19 +12,17 @@ from torch import nn
 from gcvit import distributed
 from gcvit.data.images import ImageError
 from gcvit.data.loading import LoadingFailed, why_loading_failed
-from gcvit.engine.checkpoint import load_checkpoint, newest_checkpoint
+from gcvit.engine.checkpoint import Saver, load_checkpoint, newest_checkpoint, versions
 from gcvit.engine.config import save_config
 from gcvit.engine.folder import LOG, RUNS, Resume, RunFolder, check_folder, open_run
 from gcvit.engine.log import RunLog, is_drawable, read_log
 from gcvit.engine.loop import Plan, fit
 from gcvit.engine.mending import Trained, mend
 from gcvit.engine.objective import Objective
-from gcvit.engine.optim import Layers
 from gcvit.engine.record import check_record, settings_of
 from gcvit.engine.results import Results, saved_in
-from gcvit.engine.saving import Saver, versions
 from gcvit.engine.settings import OptimConfig
-from gcvit.engine.state import State
+from gcvit.engine.state import Layers, State
 from gcvit.engine.stopping import Stopped, StopRequest
 from gcvit.errors import UserError
 from gcvit.files import require_folder
@@ -41,22 +38,16 @@ class Settings(Protocol):
 
     @property
     def free(self) -> tuple[str, ...]: ...
-
     @property
     def places(self) -> tuple[str, ...]: ...
-
     @property
     def optim(self) -> OptimConfig: ...
-
     @property
     def checkpoint_minutes(self) -> float: ...
-
     @property
     def keep_checkpoints(self) -> int: ...
-
     @property
     def tensorboard(self) -> bool: ...
-
     @property
     def workers(self) -> int: ...
 
@@ -72,24 +63,13 @@ class Run:
     """
 
     def __init__(
-        self,
-        config: Settings,
-        plan: Plan,
-        record: Mapping[str, Any],
-        out: str | Path | None,
-        name: str,
-        *,
-        resume: Resume,
+        self, config: Settings, plan: Plan, record: Mapping[str, Any], out: str | Path | None, name: str, resume: Resume
     ) -> None:
         self.config, self.plan, self.record, self._moved = config, plan, record, resume == "moved"
         self._folder = self._open(out, name, resume)
         self.path, self.seconds = self._folder.path, 0.0
-        self.log = RunLog(
-            self.path / LOG,
-            epochs=None if plan.length else plan.epochs,
-            steps=plan.steps,
-            tensorboard=config.tensorboard,
-        )
+        epochs = None if plan.length else plan.epochs
+        self.log = RunLog(self.path / LOG, epochs=epochs, steps=plan.steps, tensorboard=config.tensorboard)
         self.results = Results(self.path)
         self._stop = StopRequest()
 
@@ -98,11 +78,9 @@ class Run:
         self._stop.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.__exit__(kind, error, trace)
-        self.log.__exit__(kind, error, trace)
+    def __exit__(self, *ended: Any) -> None:
+        self._stop.__exit__(*ended)
+        self.log.__exit__(*ended)
 
     def introduce(self, lines: Sequence[str], **facts: Any) -> None:
         """Say what begins, and log it together with `facts` of the task."""
@@ -128,12 +106,8 @@ class Run:
         of another run.
         """
         state = State(model.to(self.plan.device), self.config.optim, layers)
-        saver = Saver(
-            self.path / CHECKPOINTS,
-            self.record,
-            minutes=self.config.checkpoint_minutes,
-            keep=self.config.keep_checkpoints,
-        )
+        minutes, keep = self.config.checkpoint_minutes, self.config.keep_checkpoints
+        saver = Saver(self.path / CHECKPOINTS, self.record, minutes=minutes, keep=keep)
         if self._folder.goes_on:
             self._go_on(state, objective, saver)
         distributed.on_main(lambda: save_config(self.config, self.path / CONFIG))  # with what has changed and may
@@ -244,8 +218,8 @@ def check_out(config: Settings, out: str | Path | None, *, resume: Resume) -> Re
     """Refuse a folder that cannot take this run before anything is read; returns how the run may go on."""
     if distributed.restarted() and resume == "never":  # by torchrun, with the same words as at first
         resume = "auto"
-    if out is not None:
-        distributed.on_main(lambda: check_folder(out, settings_of(config), resume=resume, free=config.free))
-    else:
+    if out is None:
         distributed.on_main(lambda: require_folder(RUNS))
+    else:
+        distributed.on_main(lambda: check_folder(Path(out), settings_of(config), resume=resume, free=config.free))
     return resume

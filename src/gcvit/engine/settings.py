@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from gcvit.engine.fields import Range, check_fields
-from gcvit.engine.length import LengthText, parse_length
-from gcvit.engine.schedule import Shape
+from gcvit.engine.schedule import LengthText, Shape, parse_length
 from gcvit.errors import UserError, require
 from gcvit.wording import listed
 

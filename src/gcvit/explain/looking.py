@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from gcvit.errors import UserError
 from gcvit.explain.attention import BlockAttention, PlaneMap, query_token, token_at
 from gcvit.explain.cam import class_map
-from gcvit.explain.queries import Query
 from gcvit.explain.rollout import class_rollout, rollout
 from gcvit.explain.settings import Cam, HeadOrMean, Kind, Place
 from gcvit.model.config import STAGES, Pair
@@ -25,7 +24,9 @@ from gcvit.tasks.opened import Given, Opened, read
 from gcvit.tasks.target import Target, find_target
 
 MAPPED = ("local", "global")  # kinds of blocks
+Query = Float[Tensor, "rows columns channels"]
 Wanted = str | int | None  # a target's name or its number in `Look.targets`; None: the likeliest
+By = Literal["maps", "values", "attention"]  # what gradients are taken by
 
 
 class Split(NamedTuple):
@@ -73,8 +74,7 @@ class Look:
         self.image = (image if image.ndim == 4 else image[None]).detach().to(weight)
         self.config = self.backbone.config
         self._blocks: dict[Position, BlockAttention] = {}
-        self._slopes: dict[tuple[Through, int], list[Tensor]] = {}
-        self._attention_slopes: dict[int, dict[Position, Tensor]] = {}
+        self._slopes: dict[tuple[int, By], list[Tensor]] = {}
 
     @property
     def size(self) -> Pair:
@@ -131,9 +131,8 @@ class Look:
                     f"block {block} of stage {stage} is {kind}: it does not attend to a window's own tokens where they "
                     "lie, so there is no map of it; there are class maps, and the split"
                 )
-            attention = self.backbone.stages[stage].blocks[block].attention
-            scale = self.backbone.stages[stage].blocks[block].scale1
-            project = attention.proj.weight.detach()
+            traced = self.backbone.stages[stage].blocks[block]
+            attention, scale, project = traced.attention, traced.scale1, traced.attention.proj.weight.detach()
             if isinstance(scale, LayerScale):
                 project = scale.gamma.detach()[:, None] * project
             given = self.trace.values[at].detach()[0]
@@ -169,11 +168,7 @@ class Look:
         raise UserError(f"stage {stage} has neither local nor global blocks, and maps are of these")
 
     def attention(
-        self,
-        at: Position | None = None,
-        kind: Kind = "image",
-        head: HeadOrMean = None,
-        place: Place | None = None,
+        self, at: Position | None = None, kind: Kind = "image", head: HeadOrMean = None, place: Place | None = None
     ) -> PlaneMap:
         """What the tokens of a block find in the picture (`BlockAttention.map`): the global query's token that stands
         for `place`, or all in the mean. In a local block, what the token at `place` reads in its window."""
@@ -203,7 +198,8 @@ class Look:
         stages = [[self.block((s, b)) for b in range(depth)] for s, depth in enumerate(self.config.depths)]
         if not by_class:
             return rollout(stages)[stage]
-        slopes = self._attention_gradients(find_target(self.targets, wanted))
+        found = self._slopes_of(find_target(self.targets, wanted), "attention")
+        slopes = dict(zip(self.blocks, found, strict=True))
         rows = [[slopes[s, b] for b in range(depth)] for s, depth in enumerate(self.config.depths)]
         return class_rollout(stages, rows)[stage]
 
@@ -230,7 +226,7 @@ class Look:
     def gradient(self, wanted: Wanted = None, stage: int = 2) -> Float[Tensor, "channels rows columns"]:
         """Of a target's score by a stage's map."""
         self.check_stage(stage)
-        return self._by_maps(True, find_target(self.targets, wanted))[stage]
+        return self._slopes_of(find_target(self.targets, wanted), "maps")[stage]
 
     def split(self, wanted: Wanted = None, stage: int | None = None) -> Split:
         """The gradient of a target's score by a stage's map, or by the image (None), in two parts that add up to it:
@@ -247,26 +243,17 @@ class Look:
             done = (self._pass, self._through_values)
             whole, values = (_gradients(one.targets[number].score, [one.image])[0][0].cpu() for one in done)
         else:
-            whole, values = (self._by_maps(through, number)[stage] for through in (True, "values"))
+            whole, values = (self._slopes_of(number, by)[stage] for by in ("maps", "values"))
         return Split(values, queries=whole - values)
 
-    def _by_maps(self, through: Through, number: int) -> list[Tensor]:
-        """The gradient of a target's score by each stage's map, through everything or through values."""
-        key = through, number
-        if key not in self._slopes:
-            done = self._through_values if through == "values" else self._pass
-            slopes = _gradients(done.targets[number].score, done.trace.maps)
-            self._slopes[key] = [slope[0].cpu() for slope in slopes]
-        return self._slopes[key]
-
-    def _attention_gradients(self, number: int) -> dict[Position, Tensor]:
-        if number not in self._attention_slopes:
-            weights = list(self.trace.attention.values())
-            slopes = _gradients(self.targets[number].score, weights)
-            self._attention_slopes[number] = {
-                at: slope[0].cpu() for at, slope in zip(self.trace.attention, slopes, strict=True)
-            }
-        return self._attention_slopes[number]
+    def _slopes_of(self, number: int, by: By) -> list[Tensor]:
+        """Of a target's score: by each stage's map, through everything or through values alone, or by each block's
+        attention."""
+        if (number, by) not in self._slopes:
+            done = self._through_values if by == "values" else self._pass
+            wanted = list(done.trace.attention.values()) if by == "attention" else done.trace.maps
+            self._slopes[number, by] = [x[0].cpu() for x in _gradients(done.targets[number].score, wanted)]
+        return self._slopes[number, by]
 
     @cached_property
     def _pass(self) -> "_Pass":

@@ -1,14 +1,18 @@
 """What is shown of a picture, taken from a `Look` and independent of it: arrays for figures and files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gcvit.errors import UserError
-from gcvit.explain.looking import Look
+from gcvit.errors import UserError, require
+from gcvit.explain.looking import Look, Query
 from gcvit.explain.settings import Choice, Kind
 from gcvit.files import write_atomically
 from gcvit.model.config import STAGES
@@ -99,3 +103,20 @@ def _attention(seen: Look, at: tuple[int, int], choice: Choice) -> tuple[str, ND
     names: dict[Kind, str] = {"image": "global attention", "window": "attention in windows", "norm": "‖Wv‖ attention"}
     name = names[kind] if block.shared or choice.place is None else "what the token reads"
     return f"{name}\n{where}", seen.attention(at, kind, choice.head, choice.place).numpy()
+
+
+def principal_components(queries: Sequence[Query], count: int = 3) -> list[Float[Tensor, "rows columns components"]]:
+    """The queries of one stage in several images, along the directions in which they vary most, fitted over all of
+    them, so that the same value means the same everywhere. The largest loading of each direction is positive.
+
+    Raises UserError for more components than there are channels.
+    """
+    channels = queries[0].shape[-1]
+    require(1 <= count <= channels, "components", count, f"from 1 to {channels}, the channels of the query")
+    tokens = torch.cat([query.reshape(-1, channels) for query in queries]).double()
+    mean = tokens.mean(0)
+    _, _, directions = torch.linalg.svd(tokens - mean, full_matrices=True)
+    directions = directions[:count]
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    directions = directions * largest.sign()
+    return [((query.double() - mean) @ directions.T).to(query.dtype) for query in queries]

@@ -4,11 +4,10 @@ Objects are as large as those that the quickstart learns from, in pictures of tw
 lights the middle of every picture gains little.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import copy, deepcopy
-from dataclasses import dataclass
-from itertools import count
-from typing import NamedTuple
+from dataclasses import astuple, dataclass, fields
+from itertools import count, islice
 
 import numpy as np
 import torch
@@ -60,42 +59,34 @@ class Grades:
     random_auc: float | None = None
 
 
-class Graded(NamedTuple):
-    """A map. make: of a picture, for a class; of_class: whether it asks for one."""
+def graded_maps(seen: Look, name: str, *, of_class: bool = False) -> dict[str, Plane]:
+    """The maps that are graded, by title, for a class: those that the model has, or those alone that ask for a class.
 
-    make: Callable[[Look, str], Tensor]
-    of_class: bool
-
-
-def graded_maps(seen: Look) -> dict[str, Graded]:
-    """By name, those that the model has. Attention is that of `Look.default_block`, and of the last global block of
-    `Look.windowed_stage`, whose stage all others but the last Grad-CAM have too."""
+    Attention is that of `Look.default_block`, and of the last global block of `Look.windowed_stage`, whose stage all
+    others but the last Grad-CAM have too.
+    """
     stage = seen.windowed_stage()
     before = seen.last_block(stage)
-    attention = {
-        "global attention, image": Graded(lambda seen, name: seen.attention(None, "image"), False),
-        "global attention, window": Graded(lambda seen, name: seen.attention(None, "window"), False),
-        "global attention, norm": Graded(lambda seen, name: seen.attention(None, "norm"), False),
-        f"global attention, image, stage {stage}": Graded(lambda seen, name: seen.attention(before, "image"), False),
-    }
-    rollouts = {
-        "value-path rollout": Graded(lambda seen, name: seen.rollout(stage), False),
-        "value-path rollout of class": Graded(lambda seen, name: seen.rollout(stage, name, by_class=True), True),
-    }
-    cams = {
-        "element-wise Grad-CAM": Graded(lambda seen, name: seen.cam(name, stage, "element-wise"), True),
-        "Grad-CAM": Graded(lambda seen, name: seen.cam(name, stage, "grad-cam"), True),
-        f"Grad-CAM, stage {STAGES - 1}": Graded(lambda seen, name: seen.cam(name, STAGES - 1, "grad-cam"), True),
-        "Eigen-CAM": Graded(lambda seen, name: seen.cam(name, stage, "eigen-cam"), False),
-    }
-    shared = seen.block(before).shared and seen.block().shared
-    return (attention if shared else {}) | (rollouts if seen.mapped == seen.blocks else {}) | cams
+    maps: dict[str, Tensor] = {}
+    if not of_class and seen.block(before).shared and seen.block().shared:
+        maps["global attention, image"] = seen.attention(None, "image")
+        maps["global attention, window"] = seen.attention(None, "window")
+        maps["global attention, norm"] = seen.attention(None, "norm")
+        maps[f"global attention, image, stage {stage}"] = seen.attention(before, "image")
+    if seen.mapped == seen.blocks:
+        if not of_class:
+            maps["value-path rollout"] = seen.rollout(stage)
+        maps["value-path rollout of class"] = seen.rollout(stage, name, by_class=True)
+    maps["element-wise Grad-CAM"] = seen.cam(name, stage, "element-wise")
+    maps["Grad-CAM"] = seen.cam(name, stage, "grad-cam")
+    maps[f"Grad-CAM, stage {STAGES - 1}"] = seen.cam(name, STAGES - 1, "grad-cam")
+    if not of_class:
+        maps["Eigen-CAM"] = seen.cam(name, stage, "eigen-cam")
+    return {title: _enlarged(found, seen.size) for title, found in maps.items()}
 
 
 def report_card(
-    opened: Opened,
-    scenes: int = 40,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    opened: Opened, scenes: int = 40, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[str, Grades]:
     """Grade every map, and two that know nothing, on so many scenes of one object and half as many of two.
 
@@ -116,16 +107,16 @@ def report_card(
     for number, scene in enumerate(single):
         truth, name = scene.objects[0].mask, CLASSES[scene.objects[0].label]
         seen = Look(opened, _prepared(opened, scene))
-        graded = _maps(seen, name) | _ignorant(number)
+        graded = graded_maps(seen, name) | _ignorant(number)
         for title, plane in graded.items():
             rows.setdefault(title, []).append([*shown(plane, truth), *_spoken(seen, plane, name)])
-        for title, plane in _maps(Look(blank, seen.image), name).items():
+        for title, plane in graded_maps(Look(blank, seen.image), name).items():
             chance.setdefault(title, []).append(shown(plane, truth))
         progress(number + 1, total)
     for number, scene in enumerate(double):
         seen = Look(opened, _prepared(opened, scene))
         for own, other in (scene.objects, scene.objects[::-1]):
-            for title, plane in _maps(seen, CLASSES[own.label], of_class=True).items():
+            for title, plane in graded_maps(seen, CLASSES[own.label], of_class=True).items():
                 brighter = float(plane[own.mask].mean() > plane[other.mask].mean())
                 right.setdefault(title, []).append(brighter)
         progress(len(single) + number + 1, total)
@@ -135,27 +126,20 @@ def report_card(
 def off_centre(number: int) -> list[Scene]:
     """Scenes of one object whose middle is away from the picture's; of the test split, which no run has seen."""
     found: list[Scene] = []
-    for index in count():
-        if len(found) == number:
-            return found
+    indices = count()
+    while len(found) < number:
         label = len(found) % len(CLASSES)
-        scene = draw_scene(scene_seed("test", index), SIDE, label=label, small_as=SMALL_AS)
+        scene = draw_scene(scene_seed("test", next(indices)), SIDE, label=label, small_as=SMALL_AS)
         left, top, right, bottom = scene.objects[0].box
         if np.hypot((left + right) / 2 - SIDE / 2, (top + bottom) / 2 - SIDE / 2) >= OFF * SIDE:
             found.append(scene)
-    raise AssertionError
+    return found
 
 
 def two_objects(number: int) -> list[Scene]:
     """Scenes of two objects of different classes."""
-    found: list[Scene] = []
-    for index in count():
-        if len(found) == number:
-            return found
-        scene = draw_scene(scene_seed("test", index), SIDE, objects=2, small_as=SMALL_AS)
-        if len({one.label for one in scene.objects}) == 2:
-            found.append(scene)
-    raise AssertionError
+    drawn = (draw_scene(scene_seed("test", index), SIDE, objects=2, small_as=SMALL_AS) for index in count())
+    return list(islice((scene for scene in drawn if len({one.label for one in scene.objects}) == 2), number))
 
 
 def opened_with_random_weights(opened: Opened, seed: int = 0) -> Opened:
@@ -193,12 +177,6 @@ def auc(plane: Plane, truth: Truth) -> float:
     return float((ranks[inside].sum() - n * (n + 1) / 2) / (n * m))
 
 
-def _maps(seen: Look, name: str, *, of_class: bool = False) -> dict[str, Plane]:
-    """All maps, or those alone that ask for a class."""
-    wanted = {title: one for title, one in graded_maps(seen).items() if one.of_class or not of_class}
-    return {title: _enlarged(one.make(seen, name), seen.size) for title, one in wanted.items()}
-
-
 def _ignorant(number: int) -> dict[str, Plane]:
     """Maps that have not seen the picture: of random tokens, and a bump in the middle, a quarter of the side wide."""
     generator = torch.Generator().manual_seed(number)
@@ -229,35 +207,19 @@ def _spoken(seen: Look, plane: Plane, name: str) -> list[float]:
     first = (ranks[None] < shares[:, None] * order.numel()).view(STEPS, 1, *plane.shape).to(seen.image.device)
     blurred = gaussian_blur(seen.image, [2 * round(2 * BLUR) + 1] * 2, [BLUR] * 2)
     pictures = torch.cat([torch.where(first, seen.image, blurred), torch.where(first, 0, seen.image)])
-    found = _confidences(seen, pictures, name)
-    return [float(np.mean(found[:STEPS])), float(np.mean(found[STEPS:]))]
-
-
-def _confidences(seen: Look, pictures: Tensor, name: str) -> Sequence[float]:
-    maps = seen.backbone.pyramid(pictures)
-    found = []
+    maps, found = seen.backbone.pyramid(pictures), []
     for number in range(len(pictures)):
         targets = seen.opened.task.targets(seen.opened, seen.model, [x[number : number + 1] for x in maps], seen.size)
         found.append(targets[find_target(targets, name)].confidence)
-    return found
+    return [float(np.mean(found[:STEPS])), float(np.mean(found[STEPS:]))]
 
 
 def table(grades: Mapping[str, Grades]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows, for a person."""
     headings = ["map", ">pointing", ">lift", ">AUC", ">insertion", ">deletion", ">right class", ">random: lift", ">AUC"]
+    forms = [".0%" if field.name in ("pointing", "right_class") else ".2f" for field in fields(Grades)]
     rows = []
     for title, grade in grades.items():
-        rows.append(
-            [
-                title,
-                f"{grade.pointing:.0%}",
-                f"{grade.lift:.2f}",
-                f"{grade.auc:.2f}",
-                f"{grade.insertion:.2f}",
-                f"{grade.deletion:.2f}",
-                "" if grade.right_class is None else f"{grade.right_class:.0%}",
-                "" if grade.random_lift is None else f"{grade.random_lift:.2f}",
-                "" if grade.random_auc is None else f"{grade.random_auc:.2f}",
-            ]
-        )
+        cells = zip(astuple(grade), forms, strict=True)
+        rows.append([title, *("" if value is None else f"{value:{form}}" for value, form in cells)])
     return headings, rows

@@ -1,7 +1,8 @@
 """Writes a model as one file of another runtime. What is written is not checked here (see `gcvit.export.check`)."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+import gcvit.tasks.detect.exported  # noqa: F401  which makes torch know the operator
 from gcvit.errors import UserError
 from gcvit.export.channels_first import ChannelsFirst, channels_first
-from gcvit.export.formats import IMAGES, INT8, Format
+from gcvit.export.formats import IMAGES, INT8, Format, package
 from gcvit.export.int8 import quantise
-from gcvit.export.operators import has_ours, translations
-from gcvit.export.packages import package
 from gcvit.internals.of_torch import compile_package, get_cpp_compiler
 from gcvit.model.config import Pair, check_sides
 from gcvit.model.gcvit import GCViT
 
 EXAMPLES = 2  # a batch of 1 would be taken for a constant
+UNSUPPRESSED = torch.ops.gcvit.unsuppressed.default  # an operator of ours
 
 
 def convert(
@@ -46,10 +47,12 @@ def convert(
         raise UserError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
     if to in ("torch-export", "aot"):
         program = _trace(model, size)
-        if to == "torch-export":
-            _save(program, path)
-        else:
+        if to == "aot":
             _compile(program, path)
+            return
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "No complete tensor found")  # biases that are parts of one tensor
+            torch.export.save(program, path)
         return
     if calibration is not None:
         with TemporaryDirectory(dir=path.parent, prefix=".fp32-") as folder:
@@ -73,12 +76,6 @@ def _channels(model: nn.Module) -> int:
         if isinstance(module, GCViT | ChannelsFirst):
             return (module.stem.conv if isinstance(module, GCViT) else module.conv).in_channels
     return 3
-
-
-def _save(program: ExportedProgram, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "No complete tensor found")  # biases that are parts of one tensor
-        torch.export.save(program, path)
 
 
 def require_compiler() -> None:
@@ -131,3 +128,25 @@ def _names(program: ExportedProgram, outputs: Sequence[str]) -> list[str]:
     if outputs:
         return list(outputs[:count])
     return ["logits"] if count == 1 else [f"stage{number + 1}" for number in range(count)]
+
+
+def has_ours(program: ExportedProgram) -> bool:
+    """Whether the program calls operators that other runtimes know only from here."""
+    return any(node.target is UNSUPPRESSED for node in program.graph.nodes)
+
+
+@cache
+def translations() -> dict[Callable, Callable]:
+    """For torch's exporter: what writes each of them as ONNX."""
+    op: Any = package("onnxscript").opset18
+
+    def suppression(boxes: Any, scores: Any, iou: float, most: int) -> Any:
+        """ONNX names those that are kept, (group, class, box) each, in a list of any length."""
+        limits = (op.Constant(value_ints=[most]), op.Constant(value_floats=[iou]), op.Constant(value_floats=[0.0]))
+        kept = op.NonMaxSuppression(boxes, op.Unsqueeze(scores, [1]), *limits)
+        where = op.Gather(kept, op.Constant(value_ints=[0, 2]), axis=1)
+        none = op.Expand(op.Constant(value_float=0.0), op.Shape(scores))
+        ones = op.Expand(op.Constant(value_float=1.0), op.Shape(kept, start=0, end=1))
+        return op.Greater(op.ScatterND(none, where, ones), op.Constant(value_float=0.5))
+
+    return {UNSUPPRESSED: suppression}

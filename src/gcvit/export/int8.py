@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gcvit.export.formats import IMAGES, Format
-from gcvit.export.packages import openvino_core, package
+from gcvit.export.formats import IMAGES, Format, openvino_core, package
 
 FP32 = ["Convolution", "GroupConvolution", "ScaledDotProductAttention"]
 

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import gcvit.tasks.detect.exported  # noqa: F401  # files of torch may call its operator
 from gcvit.errors import UserError
-from gcvit.export import operators  # noqa: F401  # files of torch may call them
-from gcvit.export.formats import IMAGES, Format
-from gcvit.export.packages import openvino_core, package
+from gcvit.export.formats import IMAGES, Format, openvino_core, package
 from gcvit.internals.of_others import onnx_refusals
 from gcvit.internals.of_torch import load_package
 

@@ -136,7 +136,7 @@ def _are_texts(value: object) -> bool:
 
 _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "format": (lambda value: value in get_args(Format), f"one of {', '.join(get_args(Format))}"),
-    "task": (lambda value: value in _tasks(), "the name of a task"),
+    "task": (lambda value: value in (BACKBONE, *(task.name for task in TASKS)), "the name of a task"),
     "name": (is_harmless, "a text"),
     "size": (
         lambda value: _is_list(value, lambda side: is_count(side, 1, LARGEST_SIDE), 2),
@@ -153,7 +153,3 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "source": (is_harmless, "a text"),
     "checked": (lambda value: isinstance(value, dict), "a JSON object"),
 }
-
-
-def _tasks() -> tuple[str, ...]:
-    return (BACKBONE, *(task.name for task in TASKS))

@@ -9,27 +9,18 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
+from gcvit.engine.checkpoint import versions
 from gcvit.engine.config import as_dict
-from gcvit.engine.saving import versions
 from gcvit.errors import UserError
 from gcvit.export.check import Check, check
 from gcvit.export.convert import convert, require_compiler
-from gcvit.export.formats import INT8, SUFFIXES, Format
+from gcvit.export.formats import INT8, SUFFIXES, Format, package, packages_of
 from gcvit.export.int8 import quantise
-from gcvit.export.packages import package
 from gcvit.export.runtime import load
 from gcvit.export.sidecar import Sidecar, hashes, parts, read_sidecar, sidecar_path, write_sidecar
 from gcvit.export.trained import Trained
 from gcvit.files import flush_folder
 from gcvit.model.config import Pair
-
-PACKAGES: dict[Format, tuple[str, ...]] = {
-    "torch-export": (),
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino",),
-    "aot": (),
-}
-QUANTISERS: dict[Format, tuple[str, ...]] = {"openvino": ("nncf",)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,7 @@ def require_packages(to: Format, *, int8: bool) -> None:
     """Raise UserError for a format without int8, and for packages and a compiler that are missing."""
     if int8 and to not in INT8:
         raise UserError(f"there is no int8 for {to}; there is for {' and '.join(INT8)}")
-    for name in _packages(to, int8):
+    for name in packages_of(to, int8=int8):
         package(name)
     if to == "aot":
         require_compiler()
@@ -128,17 +119,13 @@ def _sidecar(trained: Trained, to: Format, *, int8: bool) -> Sidecar:
         in_chans=trained.in_chans,
         classes=trained.classes,
         palette=trained.palette,
-        preprocessing=as_dict(trained.preprocessing),
+        preprocessing=as_dict(trained.opened.preprocessing),
         settings=trained.settings,
         files={},
-        software=versions() | {name: version(name) for name in _packages(to, int8)},
+        software=versions() | {name: version(name) for name in packages_of(to, int8=int8)},
         source=trained.opened.source,
         checked={},
     )
-
-
-def _packages(to: Format, int8: bool) -> tuple[str, ...]:
-    return PACKAGES[to] + (QUANTISERS.get(to, ()) if int8 else ())
 
 
 def _flush(file: Path) -> None:

@@ -4,9 +4,7 @@
 result; calibration and a classifier's confusions are computed from all images at once.
 """
 
-from gcvit.metrics.accuracy import Accuracy
-from gcvit.metrics.calibration import Calibration
-from gcvit.metrics.confusion import confusion_matrix, most_confused
+from gcvit.metrics.classification import Accuracy, Calibration, confusion_matrix, most_confused
 from gcvit.metrics.segmentation import SegmentationCounts
 from gcvit.metrics.significance import wilson
 

@@ -200,7 +200,9 @@ def measure(results: Sequence[Result], classes: int, kind: Kind = "box", *, most
     if kind == "mask" and any(one.masks is None or one.truth.masks is None for one in results):
         raise ValueError("there are no masks to measure")
     truth = _truth(results, classes, kind)
-    found = truth.load_res(_detections(results, kind))
+    numbers = {one.position: image for image, one in enumerate(results, 1)}  # for ids, as in `_truth`
+    boxes, masks = coco_results(results, numbers.__getitem__, lambda label: label + 1)
+    found = truth.load_res(boxes if kind == "box" else masks)
     whole = hotcoco.COCOeval(truth, found, "bbox" if kind == "box" else "segm")
     whole.params.max_dets = limits = sorted({1, 10, most} if most > 10 else {1, most})
     whole.evaluate()
@@ -256,13 +258,6 @@ def _truth(results: Sequence[Result], classes: int, kind: Kind) -> hotcoco.COCO:
             annotations.append(found)
     categories = [{"id": label + 1, "name": str(label)} for label in range(classes)]
     return hotcoco.COCO({"images": images, "annotations": annotations, "categories": categories})
-
-
-def _detections(results: Sequence[Result], kind: Kind) -> list[dict[str, Any]]:
-    """With numbers for ids, as in `_truth`."""
-    numbers = {one.position: image for image, one in enumerate(results, 1)}
-    boxes, masks = coco_results(results, numbers.__getitem__, lambda label: label + 1)
-    return boxes if kind == "box" else masks
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -1,7 +1,7 @@
 """Which detections match an object, picture by picture, and what that tells of how far an average precision may be off:
 the pictures are drawn again and again, with replacement (a bootstrap)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,19 +68,16 @@ class Matches:
 
 def intervals(matches: Matches, draws: int = 200, seed: int = 0) -> dict[str, Interval]:
     """How far "ap", "ap50" and "ap75" may be off, by the pictures that happened to be there."""
-    drawn = [matches.figures(times) for times in _draws(len(matches.positions), draws, seed)]
+    rng, count = np.random.Generator(np.random.PCG64(seed)), len(matches.positions)
+    drawn = []
+    for _ in range(draws):
+        times = np.bincount((rng.random(count) * count).astype(np.int64), minlength=count)  # how often each is drawn
+        drawn.append(matches.figures(times))
     found = {}
     for name, value in matches.figures().items():
         low, high = np.nanquantile([one[name] for one in drawn], (0.025, 0.975)) if value == value else (value, value)
         found[name] = Interval(value, float(low), float(high))
     return found
-
-
-def _draws(count: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each picture is drawn."""
-    rng = np.random.Generator(np.random.PCG64(seed))
-    for _ in range(draws):
-        yield np.bincount((rng.random(count) * count).astype(np.int64), minlength=count)
 
 
 def _gathered(ones: Sequence[Mapping[str, Any]], count: int) -> _Class:

@@ -5,6 +5,7 @@ Tokens are (batch, windows, tokens, channels), or still the map that they come f
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from math import isqrt, prod
 from typing import Literal
@@ -56,10 +57,8 @@ class RelativePositionBias(nn.Module):
         """Change the window; the learned table is interpolated, into a new parameter."""
         if window == self.window:
             return
-        self.table = nn.Parameter(
-            resize_table(self.table.detach(), self.window, window), requires_grad=self.table.requires_grad
-        )
-        self.window = window
+        resized = resize_table(self.table.detach(), self.window, window)
+        self.table, self.window = nn.Parameter(resized, requires_grad=self.table.requires_grad), window
 
 
 class NoBias(nn.Module):
@@ -69,8 +68,7 @@ class NoBias(nn.Module):
         super().__init__()
         self.window, self.heads = window, heads
         # Says where zeros are made and in what precision; it holds nothing, so that nothing can be lost.
-        self.like: Tensor
-        self.register_buffer("like", torch.empty(0), persistent=False)
+        self.like = nn.Buffer(torch.empty(0), persistent=False)
 
     @property
     def table(self) -> Tensor:
@@ -92,11 +90,9 @@ class FixedBias(nn.Module):
     def __init__(self, bias: RelativePositionBias | NoBias) -> None:
         super().__init__()
         self.window = bias.window
-        self.value: Tensor
-        self.register_buffer("value", bias())
+        self.value = nn.Buffer(bias())
         # The fused kernel reads the table itself, head by head: a head's entries lie side by side.
-        self.table: Tensor
-        self.register_buffer("table", bias.table.detach().t().contiguous().t())
+        self.table = nn.Buffer(bias.table.detach().t().contiguous().t())
 
     def forward(self, window: Pair | None = None) -> Float[Tensor, "heads tokens tokens"]:
         h, w = window or self.window
@@ -130,6 +126,7 @@ def table_window(rows: int, *stated: Pair) -> Pair | None:
     return ((side + 1) // 2, (side + 1) // 2) if side * side == rows and side % 2 else None
 
 
+@dataclass
 class AttentionRecord:
     """What a traced block notes down: its attention `weights` (batch, windows, heads, tokens, tokens), rows are queries
     and sum to 1; `logsumexp` of each row of scores, (batch, windows, heads, tokens), by which rows of different windows
@@ -139,11 +136,10 @@ class AttentionRecord:
     computed beside it. "values": the same, but gradients do not go on through the queries.
     """
 
-    def __init__(self, through: Through) -> None:
-        self.through = through
-        self.weights: Float[Tensor, "batch windows heads tokens tokens"] | None = None
-        self.logsumexp: Float[Tensor, "batch windows heads tokens"] | None = None
-        self.values: Heads | None = None
+    through: Through
+    weights: Float[Tensor, "batch windows heads tokens tokens"] | None = None
+    logsumexp: Float[Tensor, "batch windows heads tokens"] | None = None
+    values: Heads | None = None
 
 
 class WindowAttention(nn.Module):

@@ -140,7 +140,8 @@ class GCViTConfig:
             value = getattr(self, name)
             require(is_number(value) and 0 <= value < 1, name, value, "a number, at least 0 and less than 1")
         require(isinstance(self.head, bool), "head", self.head, "true or false")
-        object.__setattr__(self, "img_size", _img_size(self.img_size))
+        object.__setattr__(self, "img_size", _pair(self.img_size, "img_size", LARGEST_SIDE))
+        check_sides(*self.img_size)
         object.__setattr__(self, "windows", _windows(self.windows))
         object.__setattr__(self, "blocks", _blocks(self.blocks))
         for name, choices in DESIGN.items():
@@ -246,12 +247,6 @@ def _pair(value: object, what: str, most: int) -> Pair:
     fits = len(pair) == 2 and all(is_count(side, 1, most) for side in pair)
     require(fits, what, value, f"a whole number from 1 to {most} or a (height, width) pair")
     return pair
-
-
-def _img_size(value: object) -> Pair:
-    height, width = _pair(value, "img_size", LARGEST_SIDE)
-    check_sides(height, width)
-    return height, width
 
 
 def _windows(value: object) -> tuple[Pair, ...] | None:

@@ -75,19 +75,14 @@ def _fold_block(block: "Block", mask_padding: bool) -> None:
 def _fold_parts(linear: nn.Linear, parts: str, attention: WindowAttention) -> None:
     """Fold what a linear makes of each token, one letter a part."""
     # A global block has only keys to scale, its query serves all blocks.
-    scaled = "q" if "q" in attention.JOINT else "k"
-    for part, weight, bias in zip(
-        parts, linear.weight.split(linear.in_features), linear.bias.split(linear.in_features), strict=True
-    ):
+    scaled, proj = "q" if "q" in attention.JOINT else "k", attention.proj
+    weights, biases = (x.split(linear.in_features) for x in (linear.weight, linear.bias))
+    for part, weight, bias in zip(parts, weights, biases, strict=True):
         if part == scaled:
             weight *= attention.scale
             bias *= attention.scale
         if part == "v":  # the weights of attention sum to 1, so a shift of the values comes out whole
-            _set(
-                attention.proj,
-                attention.proj.weight,
-                attention.proj.bias + attention.proj.weight.double() @ bias.double(),
-            )
+            _set(proj, proj.weight, proj.bias + proj.weight.double() @ bias.double())
         if part != "q":  # and softmax takes no notice of what is added to all keys
             bias.zero_()
     if "q" not in parts:

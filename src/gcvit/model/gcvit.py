@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 
 import torch
@@ -14,27 +15,12 @@ from gcvit.internals.of_torch import has_compiled_call, is_fake, transformed
 from gcvit.kernels import cpu_attention
 from gcvit.kernels.window_attention import applies
 from gcvit.model.ablations import ATTENTION, DOWNSAMPLERS, STEMS, query_generator
-from gcvit.model.attention import (
-    AttentionRecord,
-    FixedBias,
-    Query,
-    RelativePositionBias,
-    Through,
-    TokensOrMap,
-)
+from gcvit.model.attention import AttentionRecord, FixedBias, Query, RelativePositionBias, Through, TokensOrMap
 from gcvit.model.config import STAGES, GCViTConfig, Pair, Windows
 from gcvit.model.folding import fold
 from gcvit.model.global_query import GlobalQuery
 from gcvit.model.layers import MLP, DropPath, LayerScale, as_nchw, as_nhwc
-from gcvit.model.windows import (
-    UNCUT,
-    Layout,
-    grid,
-    merge,
-    padding_mask,
-    pieces_of,
-    split,
-)
+from gcvit.model.windows import UNCUT, Layout, grid, merge, padding_mask, pieces_of, split
 
 Images = Float[Tensor, "batch in_chans height width"]
 Map = Float[Tensor, "batch channels rows columns"]
@@ -210,10 +196,9 @@ class GCViT(nn.Module):
         super().__init__()
         self.config = config
         self.stem = STEMS[config.stem](config.in_chans, config.dim, config.squeeze_excite)
-        rates = [config.drop_path * i / (sum(config.depths) - 1) for i in range(sum(config.depths))]
-        starts = [sum(config.depths[:index]) for index in range(STAGES)]
+        rates = iter(config.drop_path * i / (sum(config.depths) - 1) for i in range(sum(config.depths)))
         self.stages = nn.ModuleList(  # type: ignore[assignment]  # typed as what it holds
-            Stage(config, index, rates[starts[index] : starts[index] + config.depths[index]]) for index in range(STAGES)
+            Stage(config, index, list(islice(rates, depth))) for index, depth in enumerate(config.depths)
         )
         if config.head:
             self.norm = nn.LayerNorm(config.channels[-1])

@@ -17,12 +17,8 @@ class GlobalQuery(nn.Module):
 
     def __init__(self, config: GCViTConfig, stage: int) -> None:
         super().__init__()
-        self.heads, self.window, self.poolings = (
-            config.heads[stage],
-            config.stage_windows[stage],
-            config.poolings[stage],
-        )
-        self.resize = config.query_resize
+        self.window, self.poolings = config.stage_windows[stage], config.poolings[stage]
+        self.heads, self.resize = config.heads[stage], config.query_resize
         self.mbconvs = nn.ModuleList(
             FusedMBConv(config.channels[stage], config.squeeze_excite) if config.query_convolutions else nn.Identity()
             for _ in range(config.query_mbconvs[stage])

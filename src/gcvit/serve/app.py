@@ -1,12 +1,14 @@
 """The HTTP server of one model: `/predict` for programs, `/healthz` and `/metrics` for those who run it."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -16,7 +18,7 @@ from starlette.responses import JSONResponse
 from gcvit.data.members import FileInMemory
 from gcvit.errors import UserError
 from gcvit.serve.batching import Batcher, Busy
-from gcvit.serve.limits import Limited
+from gcvit.serve.limits import Limited, Limits
 from gcvit.serve.metrics import Measured, Metrics
 from gcvit.serve.page import add_page
 from gcvit.serve.sent import pictures_in
@@ -27,22 +29,7 @@ from gcvit.wording import harmless, listed
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a server takes on."""
-
-    upload: int = 32 * 2**20
-    """bytes of a request"""
-    patience: float = 300
-    """seconds in which all of it must have come, so that slow senders do not add up"""
-    pictures: int = 32
-    """pictures of a request"""
-    at_once: int = 8
-    """pictures that go through the model together"""
-    wait: float = 0.005
-    """seconds for which the first of them waits for others"""
-    waiting: int = 128
-    """pictures that may wait; more are told to come again (503)"""
+GRACE = 0.5  # seconds
 
 
 @dataclass
@@ -51,7 +38,7 @@ class Server:
     page: whether there is one to explore the model on."""
 
     opened: Opened
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     hosts: tuple[str, ...] = LOOPBACK
     how: dict[str, Any] = field(default_factory=dict)
     page: bool = True
@@ -66,15 +53,7 @@ class Server:
     @asynccontextmanager
     async def running(self, _: FastAPI) -> AsyncIterator[None]:
         """While the app runs; at its end what was asked is answered first."""
-        limits = self.limits
-        self.batcher = Batcher(
-            self.opened,
-            at_once=limits.at_once,
-            wait=limits.wait,
-            waiting=limits.waiting,
-            seen=self.metrics.batches.observe,
-            how=self.how,
-        )
+        self.batcher = Batcher(self.opened, self.limits, self.metrics.batches.observe, self.how)
         yield
         await asyncio.to_thread(self.batcher.close)
 
@@ -95,6 +74,18 @@ class Server:
         failed = isinstance(one, Failure)
         self.metrics.pictures.labels("unreadable" if failed else "answered").inc()
         return {"file": picture.name, "error": one.error} if isinstance(one, Failure) else one.to_dict()
+
+
+class Draining(uvicorn.Server):
+    """A server that answers what is asked when the signal comes: it reads what is on its way before it closes
+    connections on which nothing seems to happen, with which a request that is sent but not read yet would be lost."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connections, wait a moment, then end as uvicorn does."""
+        for listener in self.servers:
+            listener.close()
+        await asyncio.sleep(GRACE)
+        await super().shutdown(sockets)
 
 
 def make_app(server: Server) -> Limited:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from gcvit.data.members import FileInMemory
+from gcvit.serve.limits import Limits
 from gcvit.tasks.opened import Answer, Failure, Opened
 
 Asked = tuple[FileInMemory, "Future[Answer | Failure]"]
@@ -20,23 +21,12 @@ class Busy(Exception):
 class Batcher:
     """Answers pictures on one thread, in the order in which they come, those that come close together at once.
 
-    opened: the model. at_once: the most pictures in a batch. wait: seconds for which the first of a batch waits for
-    others. waiting: the most pictures that may wait. seen: called with the size of every batch. how: arguments of
-    `Opened.answers`.
+    opened: the model. seen: called with the size of every batch. how: arguments of `Opened.answers`.
     """
 
-    def __init__(
-        self,
-        opened: Opened,
-        *,
-        at_once: int,
-        wait: float,
-        waiting: int,
-        seen: Callable[[int], object],
-        how: dict[str, Any],
-    ) -> None:
-        self.opened, self.at_once, self.wait, self.seen, self.how = opened, at_once, wait, seen, how
-        self._asked: Queue[Asked | None] = Queue(waiting)
+    def __init__(self, opened: Opened, limits: Limits, seen: Callable[[int], object], how: dict[str, Any]) -> None:
+        self.opened, self.limits, self.seen, self.how = opened, limits, seen, how
+        self._asked: Queue[Asked | None] = Queue(limits.waiting)
         self._thread = Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
@@ -69,10 +59,10 @@ class Batcher:
                 self._answer(batch)
 
     def _batch(self) -> tuple[list[Asked], bool]:
-        """Those that come within `wait` of the first, and whether more may come after them."""
+        """Those that come soon after the first, and whether more may come after them."""
         batch: list[Asked] = []
         until = None
-        while len(batch) < self.at_once:
+        while len(batch) < self.limits.at_once:
             try:
                 asked = self._asked.get(timeout=None if until is None else max(until - monotonic(), 0))
             except Empty:
@@ -80,7 +70,7 @@ class Batcher:
             if asked is None:
                 return batch, False
             batch.append(asked)
-            until = until or monotonic() + self.wait
+            until = until or monotonic() + self.limits.wait
         return batch, True
 
     def _answer(self, batch: Sequence[Asked]) -> None:

@@ -1,18 +1,13 @@
 """What may come in: no more bytes than agreed, and nothing that another site's page sends behind a person's back."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Scope]]
-Send = Callable[[Scope], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Nothing from elsewhere, no frames, no guessing of types.
 HEADERS = {
@@ -23,11 +18,29 @@ HEADERS = {
 }
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes on."""
+
+    upload: int = 32 * 2**20
+    """bytes of a request"""
+    patience: float = 300
+    """seconds in which all of it must have come, so that slow senders do not add up"""
+    pictures: int = 32
+    """pictures of a request"""
+    at_once: int = 8
+    """pictures that go through the model together"""
+    wait: float = 0.005
+    """seconds for which the first of them waits for others"""
+    waiting: int = 128
+    """pictures that may wait; more are told to come again (503)"""
+
+
 class Limited:
     """An app that answers 413 to bodies of more than `most` bytes, announced or not, 408 to those that have not come
     within `patience` seconds, and 403 to requests that a browser sends from another site's page."""
 
-    def __init__(self, app: App, most: int, patience: float) -> None:
+    def __init__(self, app: ASGIApp, most: int, patience: float) -> None:
         self.app, self.most, self.patience = app, most, patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,22 +65,19 @@ class Limited:
     def _counted(self, receive: Receive) -> Receive:
         came, coming, end = 0, True, monotonic() + self.patience
 
-        async def counted() -> Scope:
+        async def counted() -> Message:
             nonlocal came, coming
             try:  # after the body's end what is waited for is that the caller goes away
                 message = await asyncio.wait_for(receive(), max(end - monotonic(), 0) if coming else None)
             except TimeoutError:
-                raise HTTPException(408, self._too_late, {"connection": "close"}) from None
+                said = f"the request had not come within {self.patience:g} seconds"
+                raise HTTPException(408, said, {"connection": "close"}) from None
             came, coming = came + len(message.get("body", b"")), message.get("more_body", False)
             if came > self.most:
                 raise HTTPException(413, self._too_large)
             return message
 
         return counted
-
-    @property
-    def _too_late(self) -> str:
-        return f"the request had not come within {self.patience:g} seconds"
 
     @property
     def _too_large(self) -> str:
@@ -83,7 +93,7 @@ def _place(origin: str) -> str | None:
 
 
 def _with_headers(send: Send) -> Send:
-    async def sent(message: Scope) -> None:
+    async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in HEADERS.items())]
         await send(message)

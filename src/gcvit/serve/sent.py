@@ -1,6 +1,5 @@
 """The pictures in a request: a form's files, JSON with Base64, or the file itself as the body."""
 
-import binascii
 import json
 from base64 import b64decode
 
@@ -51,5 +50,5 @@ def _of_json(body: bytes) -> list[FileInMemory]:
         if not isinstance(images, list):
             raise TypeError("images is no list")
         return [FileInMemory(f"images[{i}]", b64decode(image, validate=True)) for i, image in enumerate(images)]
-    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise HTTPException(400, f"not as expected ({harmless(str(error), keep='')}); {HOW}") from None

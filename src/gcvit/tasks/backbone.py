@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from gcvit.engine.optim import Layers
+from gcvit.engine.state import Layers
 from gcvit.errors import UserError
 from gcvit.factory import variant
 from gcvit.model import GCViT, GCViTConfig

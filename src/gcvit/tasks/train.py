@@ -21,9 +21,9 @@ from gcvit.engine.device import claim_device, resolve_precision, threads_for
 from gcvit.engine.folder import Resume
 from gcvit.engine.loop import Plan, seed_everything
 from gcvit.engine.objective import Loss
-from gcvit.engine.optim import check_parts
 from gcvit.engine.record import record_of
 from gcvit.engine.run import Run, check_out
+from gcvit.engine.state import check_parts
 from gcvit.errors import UserError
 from gcvit.model.compiling import compile_blocks
 from gcvit.shell import typed

@@ -165,10 +165,7 @@ class GCViT(Model):
         return found if intermediates_only else (final, found)
 
     def prune_intermediate_layers(
-        self,
-        indices: int | Sequence[int] = 1,
-        prune_norm: bool = False,
-        prune_head: bool = True,
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the stages after the last one of `indices` (as in `forward_intermediates`) and what follows them:
         the final norm if it is asked for or loses its stage, the classifier if it is asked for. Returns the indices,

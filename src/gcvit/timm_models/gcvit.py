@@ -19,7 +19,7 @@ from gcvit.timm_models.classifier import GCViT
 from gcvit.weights.architecture import configuration
 from gcvit.weights.catalogue import CATALOGUE, CatalogueEntry, default_entry
 from gcvit.weights.checks import check_values
-from gcvit.weights.hub import TIMM_FIELDS, timm_name
+from gcvit.weights.hub import TIMM_FIELDS, pretrained_cfg, timm_name
 from gcvit.weights.names import TABLE, State
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.reading import Checkpoint, checkpoint_of, read_checkpoint
@@ -54,18 +54,10 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: GCViT) -> State:
 
 def _cfg(row: GCViTConfig, preprocessing: Preprocessing, **source: Any) -> PretrainedCfg:
     return PretrainedCfg(
-        input_size=(row.in_chans, *preprocessing.size),
         min_input_size=(row.in_chans, SMALLEST_SIDE, SMALLEST_SIDE),
         pool_size=replace(row, img_size=preprocessing.size).map_sizes[-1],
-        interpolation=preprocessing.interpolation,
-        crop_pct=preprocessing.crop_pct,
-        crop_mode=preprocessing.crop_mode,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        num_classes=row.num_classes,
-        first_conv="stem.conv",
-        classifier="head",
         paper_ids="arXiv:2206.09959",
+        **pretrained_cfg(row, preprocessing),
         **source,
     )
 
@@ -112,16 +104,13 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
             f"feature_cls must be {' or '.join(map(repr, FEATURE_FORMATS))}, not {feature_cls!r}: the other wrappers "
             f"would run or cut the stages in another order than the model does"
         )
+    form = FEATURE_FORMATS[feature_cls]
     return build_model_with_cfg(
         GCViT,
         timm_name(variant),
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={
-            "out_indices": tuple(range(STAGES)),
-            "feature_cls": feature_cls,
-            "output_fmt": FEATURE_FORMATS[feature_cls],
-        },
+        feature_cfg={"out_indices": tuple(range(STAGES)), "feature_cls": feature_cls, "output_fmt": form},
         **(words | kwargs),
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gcvit.errors import UserError
+from gcvit.errors import UserError, naming
 from gcvit.model.attention import table_window
 from gcvit.model.config import SMALLEST_SIDE, STAGES, GCViTConfig, Pair
 from gcvit.model.variants import VARIANTS
@@ -64,10 +64,8 @@ def read_off(checkpoint: Checkpoint, *, head: bool = True) -> GCViTConfig:
 
 def _checked(config: GCViTConfig, origin: str, **changes: Any) -> GCViTConfig:
     """The configuration with changes. Raises UserError, naming the origin, for what cannot be."""
-    try:
+    with naming(origin):
         return replace(config, **changes)
-    except UserError as error:
-        raise UserError(f"{origin}: {error}") from error
 
 
 def _square_windows(state: Mapping[str, Tensor]) -> tuple[Pair, ...] | None:

@@ -12,10 +12,10 @@ from typing import Any
 from safetensors.torch import save
 from torch import nn
 
-from gcvit.errors import UserError
+from gcvit.errors import UserError, naming
 from gcvit.files import write_atomically
 from gcvit.model import VARIANTS, GCViT, GCViTConfig
-from gcvit.model.config import MOST_CLASSES, PUBLISHED_RATIOS, Pair
+from gcvit.model.config import MOST_CLASSES, PUBLISHED_RATIOS
 from gcvit.model.variants import nearest_variant
 from gcvit.weights.preprocessing import Preprocessing
 from gcvit.weights.resolve import CONFIG_FILE, WEIGHTS_FILE
@@ -81,31 +81,35 @@ def write_model(
 def hub_config(config: GCViTConfig, preprocessing: Preprocessing, labels: Sequence[str] | None) -> dict:
     """timm's `config.json`: the variant's name, what differs from it, and the preprocessing."""
     variant, overrides = nearest_variant(config)
-    model_args = {TIMM_FIELDS.get(name, name): value for name, value in overrides.items()}
-    for name in ("num_classes", "head"):
-        model_args.pop(name, None)
+    elsewhere = ("num_classes", "head")
+    model_args = {TIMM_FIELDS.get(name, name): value for name, value in overrides.items() if name not in elsewhere}
     content: dict[str, object] = {
         "architecture": timm_name(variant),
         "num_classes": config.num_classes,
         "num_features": config.channels[-1],
         "model_args": model_args,
-        "pretrained_cfg": {
-            "input_size": [config.in_chans, *preprocessing.size],
-            "interpolation": preprocessing.interpolation,
-            "crop_pct": preprocessing.crop_pct,
-            "crop_mode": preprocessing.crop_mode,
-            "mean": list(preprocessing.mean),
-            "std": list(preprocessing.std),
-            "num_classes": config.num_classes,
-            "first_conv": "stem.conv",
-            "classifier": "head",
-        },
+        "pretrained_cfg": pretrained_cfg(config, preprocessing),
     }
     if preprocessing.value_range is not None:  # not beside mean and std: timm refuses keys there that it does not know
         content["value_range"] = list(preprocessing.value_range)
     if labels is not None:
         content["label_names"] = list(labels)
     return content
+
+
+def pretrained_cfg(config: GCViTConfig, preprocessing: Preprocessing) -> dict[str, Any]:
+    """What timm calls so: how pictures are prepared, and where a model's first and last layers are."""
+    return {
+        "input_size": (config.in_chans, *preprocessing.size),
+        "interpolation": preprocessing.interpolation,
+        "crop_pct": preprocessing.crop_pct,
+        "crop_mode": preprocessing.crop_mode,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+        "num_classes": config.num_classes,
+        "first_conv": "stem.conv",
+        "classifier": "head",
+    }
 
 
 def model_config(hub: dict, origin: str) -> GCViTConfig:
@@ -126,19 +130,12 @@ def model_config(hub: dict, origin: str) -> GCViTConfig:
     arguments.pop("global_pool", None)  # timm writes its choice of head; ours always averages
     if unknown := sorted(set(arguments) - known):
         raise UserError(f"{origin}: model_args that a GC ViT does not take: {listed(unknown)}")
-    try:
+    with naming(origin):
         config = replace(VARIANTS[name], **({"num_classes": hub.get("num_classes", 1000)} | arguments))
         if architecture == name and "img_size" in arguments:  # timm's own rule for windows, which knows no least size
             height, width = config.img_size
             config = replace(config, windows=tuple((height // r, width // r) for r in PUBLISHED_RATIOS))
-    except UserError as error:
-        raise UserError(f"{origin}: {error}") from error
     return config
-
-
-def windows_of(hub: dict, origin: str) -> tuple[Pair, ...]:
-    """The windows of the model that a `config.json` describes."""
-    return model_config(hub, origin).stage_windows
 
 
 def states_windows(hub: dict) -> bool:
@@ -156,10 +153,8 @@ def preprocessing_of(hub: dict, origin: str = CONFIG_FILE) -> Preprocessing:
     size = cfg.get("input_size", (3, *Preprocessing.size))
     if not isinstance(size, list | tuple) or len(size) != 3:
         raise UserError(f"{origin}: input_size should be channels, height and width, not {size!r:.80}")
-    try:
+    with naming(origin):
         return Preprocessing(size=(size[1], size[2]), value_range=_tuples(hub.get("value_range")), **known)
-    except UserError as error:
-        raise UserError(f"{origin}: {error}") from error
 
 
 def labels_of(hub: dict, origin: str = CONFIG_FILE) -> list[str] | None:

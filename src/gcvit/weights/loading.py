@@ -11,7 +11,7 @@ from gcvit.model.attention import resize_table, table_window
 from gcvit.model.config import Pair
 from gcvit.weights.checks import SHOWN, check_described, check_named, check_values
 from gcvit.weights.fetching import Weights, find
-from gcvit.weights.hub import windows_of
+from gcvit.weights.hub import model_config
 from gcvit.weights.names import HEAD, MAP_NORMS, NORM, TABLE, Layout, State, classes_in
 from gcvit.weights.reading import Checkpoint
 from gcvit.wording import by, harmless, listed
@@ -75,7 +75,8 @@ def load_weights(model: GCViT, source: Weights, *, ema: bool = False, replace_he
     expected = dict.fromkeys(name for name in target if name not in report.replaced)
     check_named(expected, state, f"{checkpoint.origin}: these weights are of another model than this one")
     check_values(state, checkpoint.origin, target)
-    windows = windows_of(checkpoint.hub_config, checkpoint.origin) if checkpoint.hub_config else None
+    hub = checkpoint.hub_config
+    windows = model_config(hub, checkpoint.origin).stage_windows if hub else None
     for name, tensor in state.items():
         state[name] = _fit(name, tensor, target[name], model, windows, report)
     model.load_state_dict(target | state)
@@ -87,9 +88,10 @@ def fill(model: nn.Module, checkpoint: Checkpoint) -> None:
 
     Raises UserError as `check_described` and `check_values` do; nothing was allocated then.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    target = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in target.items()}
     check_described(shapes, checkpoint.state, checkpoint.origin)
-    check_values(checkpoint.state, checkpoint.origin, model.state_dict())
+    check_values(checkpoint.state, checkpoint.origin, target)
     model.to_empty(device="cpu").load_state_dict(checkpoint.state)
 
 
@@ -116,12 +118,7 @@ def _settle_head(state: State, target: State, replace: bool, report: LoadReport)
 
 
 def _fit(
-    name: str,
-    tensor: Tensor,
-    target: Tensor,
-    model: GCViT,
-    windows: tuple[Pair, ...] | None,
-    report: LoadReport,
+    name: str, tensor: Tensor, target: Tensor, model: GCViT, windows: tuple[Pair, ...] | None, report: LoadReport
 ) -> Tensor:
     """The tensor in the target's shape, if that is a change we know how to make."""
     if name.endswith(TABLE) and tensor.ndim == 2 and tensor.shape[1] == target.shape[1]:

@@ -31,7 +31,7 @@ def unsuppressed(boxes: Tensor, scores: Tensor, iou: float, most: int) -> Tensor
     """Which boxes no surer one of their group overlaps by more than `iou`, the surest `most` of them: (groups, boxes),
     bool. boxes: (groups, boxes, 4). scores: (groups, boxes); a box is there if its score is above 0.
 
-    Non-maximum suppression whose result has a known shape; `gcvit.export.operators` writes it for other runtimes.
+    Non-maximum suppression whose result has a known shape; `gcvit.export.convert` writes it for other runtimes.
     """
     kept = torch.zeros_like(scores, dtype=torch.bool)
     for group, (box, score) in enumerate(zip(boxes, scores, strict=True)):
