@@ -66,7 +66,7 @@ def check_agreement(found: Detectable) -> None:
 @given(st.integers(0, 10**9), st.integers(40, 150), st.integers(40, 150), st.sampled_from([0.0, 1.0]))
 def test_boxes_move_as_masks_and_pictures_do(seed, height, width, crop):
     image, objects = rectangles(height, width, seed)
-    transform = TrainDetection(short=(50, 91, 130), long=180, crop=crop, before=(60, 77), sides=(40, 70), **PLAIN)
+    transform = TrainDetection(short=(50, 91, 130), long=180, cut=crop, before=(60, 77), sides=(40, 70), **PLAIN)
     random.seed(seed)
     found = transform(image, objects)
     check_agreement(found)
@@ -87,7 +87,7 @@ def test_the_published_sizes():
     seen = set()
     for seed in range(60):
         random.seed(seed)
-        found = TrainDetection(crop=0, hflip=0, **PUBLISHED, **PLAIN)(image, objects)
+        found = TrainDetection(cut=0, hflip=0, **PUBLISHED, **PLAIN)(image, objects)
         height, width = found.image.shape[1:]
         seen.add(height)
         scale = min(height / 427, 1333 / 640)
@@ -107,7 +107,7 @@ def test_the_cut_is_as_published():
     shapes = set()
     for seed in range(8):
         random.seed(seed)
-        found = TrainDetection(crop=1, **PUBLISHED, **PLAIN)(image, objects)
+        found = TrainDetection(cut=1, **PUBLISHED, **PLAIN)(image, objects)
         check_agreement(found)
         height, width = found.image.shape[1:]
         shapes.add((height, width))
@@ -141,7 +141,7 @@ def test_no_objects_and_any_size(size, crop):
     none = Objects(size, np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0), ())
     for seed in range(4):
         random.seed(seed)
-        found = TrainDetection(crop=crop, **PUBLISHED)(Image.new("RGB", size[::-1]), none)
+        found = TrainDetection(cut=crop, **PUBLISHED)(Image.new("RGB", size[::-1]), none)
         assert found.boxes.shape == (0, 4)
         assert found.masks.shape == (0, *found.image.shape[1:])
         assert max(found.image.shape) <= 1333
@@ -151,7 +151,7 @@ def test_boxes_beyond_the_edge_are_cut_and_those_outside_gone():
     xywh = np.array([[-5, -5, 20, 20], [50, 3, 10, 10], [35, 35, 10, 10], [3, 3, 0, 9]], float)
     some = np.arange(4)
     objects = Objects((40, 40), xywh, some, some < 0, some + 1.0, mask.encode(np.ones((4, 40, 40))))
-    found = TrainDetection(short=(40,), long=1333, crop=0, hflip=0)(Image.new("RGB", (40, 40)), objects)
+    found = TrainDetection(short=(40,), long=1333, cut=0, hflip=0)(Image.new("RGB", (40, 40)), objects)
     assert found.boxes.tolist() == [[0, 0, 15, 15], [35, 35, 40, 40]]
     assert found.labels.tolist() == [0, 2]
     assert len(found.masks) == 2

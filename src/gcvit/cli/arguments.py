@@ -24,6 +24,7 @@ from gcvit.tasks.task import Task
 if TYPE_CHECKING:
     from gcvit.tasks.opened import Opened
     from gcvit.weights.resolve import Source
+
 Arguments = TypeVar("Arguments")
 DESCRIBE = "--describe\0"  # no person can type it
 

@@ -74,7 +74,7 @@ class TrainDetection:
     short: sizes of which the short side takes one, in pixels, as far as the long side allows.
     long: largest size of the long side.
     hflip: probability of a left-right flip.
-    crop: probability of the cut.
+    cut: probability of the cut.
     before: sizes of which the short side takes one before the cut.
     sides: range of the cut's height and of its width, in pixels; a smaller picture is not cut.
     mean, std: per channel, on a scale of 0 to 1.
@@ -84,7 +84,7 @@ class TrainDetection:
     short: tuple[int, ...]
     long: int
     hflip: float = 0.5
-    crop: float = 0.5
+    cut: float = 0.5
     before: tuple[int, ...] = (400, 500, 600)
     sides: tuple[int, int] = (384, 600)
     mean: Channels = IMAGENET_DEFAULT_MEAN
@@ -101,7 +101,7 @@ class TrainDetection:
         shape = shape.cut(0, 0, *pixels.shape[1:])
         if random.random() < self.hflip:
             shape = shape.flipped()
-        if random.random() < self.crop:
+        if random.random() < self.cut:
             shape = shape.resized(random.choice(self.before), self.long)
             height, width = (random.randint(min(side, self.sides[0]), min(side, self.sides[1])) for side in shape.size)
             top, left = random.randint(0, shape.size[0] - height), random.randint(0, shape.size[1] - width)

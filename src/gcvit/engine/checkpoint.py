@@ -1,4 +1,5 @@
 """Checkpoints that a run goes on from exactly: weights, moving average, optimiser and the step; and when it saves them.
+
 A checkpoint is a directory, `step-000000123/`. It is written beside its place, flushed to the disk and renamed, so it
 is there whole or not at all; its `meta.json` holds the SHA-256 of every file, so damage done later is noticed. Nothing
 else need be saved: order, augmentation and all random numbers are functions of the step.

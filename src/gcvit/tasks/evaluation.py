@@ -4,10 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from gcvit import distributed
 from gcvit.data.pixels import RGB
 from gcvit.errors import UserError
 from gcvit.wording import plural
@@ -15,6 +18,7 @@ from gcvit.wording import plural
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from gcvit.tasks.opened import Opened
     from gcvit.tasks.task import Pictures
 
 
@@ -142,12 +146,25 @@ class Evaluation(ABC):
         return f"Only {plural(self.measured, 'image')}: the figures are rough; with others they may change much."
 
 
-class Meter(Protocol):
-    """Measures a model, batch after batch; all ranks have one each, for their shares of the pictures."""
+class Meter(ABC):
+    """Measures a model, batch after batch; all ranks have one each, for their shares of the pictures.
 
+    rows: what is kept of each picture, its place in the data set first.
+    """
+
+    def __init__(self, opened: "Opened", looks: Any, pictures: "Pictures", device: torch.device) -> None:
+        self.opened, self.looks, self.pictures = opened, looks, pictures
+        self.rows: list[Any] = []
+
+    @abstractmethod
     def add(self, model: nn.Module, images: Tensor, targets: Any, positions: Sequence[int]) -> None:
         """Measure pictures of one size, on the model's device; positions: their places in the data set."""
 
+    @abstractmethod
     def evaluation(self, unreadable: list[Unreadable], seconds: float) -> Evaluation:
         """The result over all ranks' shares; every rank calls it. Raises UserError where the data or the model's
         answers allow none."""
+
+    def all_rows(self) -> list[Any]:
+        """Those of all ranks, in the order of the data set; every rank calls it."""
+        return sorted((row for share in distributed.gather(self.rows) for row in share), key=itemgetter(0))

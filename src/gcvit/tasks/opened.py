@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from io import BytesIO
 from itertools import groupby
 from numbers import Integral
@@ -82,6 +83,7 @@ class Failure(NamedTuple):
     error: str
 
 
+@dataclass(eq=False, repr=False)
 class Opened:
     """A trained model with its classes and preprocessing.
 
@@ -92,29 +94,21 @@ class Opened:
     runs an exported file, on the CPU.
     """
 
-    def __init__(
-        self,
-        task: "Task",
-        model: nn.Module,
-        name: str,
-        preprocessing: Any,
-        classes: list[str] | None = None,
-        *,
-        palette: list[RGB] | None = None,
-        source: str = "",
-        entry: CatalogueEntry | None = None,
-        exported: bool = False,
-    ) -> None:
-        self.task, self.model, self.name, self.preprocessing = task, model, name, preprocessing
-        self.classes, self.palette, self.source, self.entry, self.exported = classes, palette, source, entry, exported
-        self._folded: nn.Module | None = None
+    task: "Task"
+    model: nn.Module
+    name: str
+    preprocessing: Any
+    classes: list[str] | None = None
+    _: KW_ONLY
+    palette: list[RGB] | None = None
+    source: str = ""
+    entry: CatalogueEntry | None = None
+    exported: bool = False
 
-    @property
+    @cached_property
     def folded(self) -> nn.Module:
         """A frozen, faster copy of the model for inference, made at the first call."""
-        if self._folded is None:
-            self._folded = self.model if self.exported else self.task.fold(self.model)
-        return self._folded
+        return self.model if self.exported else self.task.fold(self.model)
 
     def resized(self, size: Pair) -> "Opened":
         """The same model with another size (height, width) in pixels of its input. Raises UserError for an exported
@@ -125,6 +119,12 @@ class Opened:
         other = copy(self)
         other.preprocessing = self.task.resized(self.preprocessing, size)
         return other
+
+    @property
+    def names(self) -> list[str]:
+        """The classes, of a task whose models have them all."""
+        assert self.classes is not None
+        return self.classes
 
     @property
     def pixels(self) -> PixelFormat:

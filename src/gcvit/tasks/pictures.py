@@ -6,6 +6,7 @@ from functools import cache
 from PIL import Image, ImageDraw, ImageFont
 
 from gcvit.data.pixels import Picture, as_rgb
+from gcvit.wording import harmless
 
 SMALLEST, LARGEST = 640, 1600  # pixels of the long side that a picture is shown at
 INK = "#1c2128"
@@ -24,6 +25,12 @@ def fitting(size: tuple[int, int], side: int) -> tuple[int, int]:
     """(width, height) of the same shape whose larger one is `side`."""
     width, height = (max(1, round(length * side / max(size))) for length in size)
     return width, height
+
+
+def shortened(name: str, length: int) -> str:
+    """A name with harmless characters alone, at most `length` of them."""
+    name = harmless(name, keep="")
+    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def thumbnail(picture: Picture, side: int = 160) -> Image.Image:

@@ -30,14 +30,12 @@ def save_outputs(folder: Path, task: Task, config: RunConfig, data: Data, evalua
     Returns their paths by what they are, on every rank.
     """
     title = run_title(task, config, data)
-    outputs = {"curves": folder / "curves.png"}
+    save_curves(folder, task, config)
+    names = ["curves"]
     if distributed.is_main():
-        save_curves(folder, task, config)
-    charts = evaluation.charts(f"{title}: {evaluation.numbers()[0].value}") if distributed.is_main() else {}
-    outputs |= {name: folder / f"{name}.png" for name in distributed.broadcast(list(charts))}
-    for name, chart in charts.items():
-        save_figure(chart, outputs[name])
-    if distributed.is_main():
+        for name, chart in evaluation.charts(f"{title}: {evaluation.numbers()[0].value}").items():
+            save_figure(chart, folder / f"{name}.png")
+            names.append(name)
         again = ["gcvit", "train", task.name, "--config", folder / CONFIG, "--weights", folder]
         again += [*(["--no-pretrained"] if config.pretrained else []), "--data", "YOUR_IMAGES"]
         write_report(
@@ -53,7 +51,7 @@ def save_outputs(folder: Path, task: Task, config: RunConfig, data: Data, evalua
                 *([("go on from these weights with other images", again)] if task.needs else []),
             ],
         )
-    return {"report": folder / REPORT, **outputs}
+    return {"report": folder / REPORT} | {name: folder / f"{name}.png" for name in distributed.broadcast(names)}
 
 
 def save_curves(folder: Path, task: Task, config: RunConfig) -> None:

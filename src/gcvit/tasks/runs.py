@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from gcvit.distributed import is_main
 from gcvit.engine.config import load_config
@@ -36,13 +35,18 @@ class RunRecord:
     def trained_on(self, config: RunConfig) -> Pictures | None:
         """The part of the data that `config` names which the run was trained on, where these are the data that it
         divided, wherever they lie now."""
-        own: dict[str, Any] = {"val_fraction": self.config.val_fraction, "seed": self.config.seed}
-        try:
-            train = self.task.open_data(replace(config, **own)).train
-        except UserError:
+        train = self.opened(replace(config, val_fraction=self.config.val_fraction, seed=self.config.seed))
+        if train is None:
             return None  # they cannot be divided, so they were not
         is_known = self.names is None and self.names_place(config)
         return train if is_known or names_digest(_names(train)) == self.names else None
+
+    def opened(self, config: RunConfig) -> Pictures | None:
+        """The training part of the data that `config` names; None where these cannot be trained on."""
+        try:
+            return self.task.open_data(config).train
+        except UserError:
+            return None
 
     def names_place(self, config: RunConfig) -> bool:
         """Whether `config` names the place where the run's own data were."""
@@ -78,10 +82,10 @@ def hold_out(
         share = None if next(iter(own.values()), None) is None else config.val_fraction
     if share is not None:
         config = replace(config, val_fraction=share)
-    trained = {
-        folder: own.get(folder) or (None if run.names_place(config) else _at_its_place(run))
-        for folder, run in by_folder.items()
-    }
+    trained = {}
+    for folder, record in by_folder.items():
+        elsewhere = record.config.data is not None and not record.names_place(config)  # some of these may lie there too
+        trained[folder] = own.get(folder) or (record.opened(record.config) if elsewhere else None)
     found = []
     for model, run in zip(models, runs, strict=True):
         held_out = task.open_held_out(config, model, share=share is not None)
@@ -106,14 +110,6 @@ def hold_out(
 def _note(words: str) -> None:
     if is_main():
         warnings.warn(words, HeldOutNote, stacklevel=4)
-
-
-def _at_its_place(run: RunRecord) -> Pictures | None:
-    """What a run was trained on, where that is still at its place: other data may share some with it."""
-    try:
-        return None if run.config.data is None else run.task.open_data(run.config).train
-    except UserError:
-        return None
 
 
 def _common(pictures: Pictures, others: Pictures | None) -> int:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gcvit.tasks.detect.anchors import anchors, inside
+from gcvit.tasks.detect.rpn import anchors, inside
 
 
 @pytest.mark.parametrize(("stride", "scale"), [(4, 8.0), (64, 8.0), (16, 2.5)])

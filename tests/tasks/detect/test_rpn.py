@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from gcvit.data.sampling import derive_seed
-from gcvit.tasks.detect.anchors import anchors
 from gcvit.tasks.detect.boxes import has_area
 from gcvit.tasks.detect.matching import draw
 from gcvit.tasks.detect.objects import Targets
-from gcvit.tasks.detect.rpn import RPN, STRIDES, Level
+from gcvit.tasks.detect.rpn import RPN, STRIDES, Level, anchors
 from gcvit.tasks.detect.settings import HeadConfig
 from tasks.detect import scalar
 from tasks.detect.building import SMALL, random_objects

@@ -11,13 +11,13 @@ from torch.nn.functional import cross_entropy
 
 from gcvit import distributed
 from gcvit.metrics import Accuracy, Calibration, most_confused, wilson
+from gcvit.tasks import page
 from gcvit.tasks.classify.answer import class_logits
 from gcvit.tasks.classify.charts import draw_confusion, draw_reliability
 from gcvit.tasks.classify.names import describe, readable
-from gcvit.tasks.classify.pictures import draw_predictions
-from gcvit.tasks.classify.report import sections
+from gcvit.tasks.classify.pictures import cards, draw_predictions
 from gcvit.tasks.classify.settings import ClassifyLooks
-from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, check_finite, six_digits
+from gcvit.tasks.evaluation import CSV, Evaluation, Meter, Number, Table, Unreadable, check_finite, six_digits
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.task import Pictures
 from gcvit.wording import percent, plural, rate
@@ -89,7 +89,8 @@ class ClassifyEvaluation(Evaluation):
         return f"{plural(self.measured, 'held-out image')} of {plural(classes, 'class', 'es')}{self.left_out}"
 
     def per_class(self) -> Table:
-        counted = [(hits / images, label, images, hits) for label, (images, hits, _) in self._counts() if images]
+        counts = enumerate(self.accuracy.counts.tolist())
+        counted = [(hits / images, label, images, hits) for label, (images, hits, _) in counts if images]
         rows = []
         for share, label, images, hits in sorted(counted):
             low, high = wilson(hits, images)
@@ -110,11 +111,22 @@ class ClassifyEvaluation(Evaluation):
         }
 
     def sections(self) -> list[str]:
-        return sections(self)
+        confusion = draw_confusion(self.labels, self.predicted, self.classes, title="")
+        mistakes = self.confused(10)
+        return [
+            cards(self, "Most confident mistakes", right=False)
+            + cards(self, "Most confident right answers", right=True),
+            "<h2>What is taken for what</h2>",
+            page.figure(confusion, "confusion of classes"),
+            page.table(*mistakes) if mistakes.rows else "",
+            "<h2>Is it right as often as it is sure?</h2>",
+            page.figure(draw_reliability(self.calibration, title=""), "share right against confidence"),
+            page.classes_table(*self.per_class()),
+        ]
 
     def tables(self) -> dict[str, CSV]:
         classes = [
-            [name, describe(name) or "", images, hits, *_short(hits / images, *wilson(hits, images))]
+            [name, describe(name) or "", images, hits, *map(six_digits, (hits / images, *wilson(hits, images)))]
             for name, (images, hits, _) in zip(self.classes, self.accuracy.counts.tolist(), strict=True)
             if images
         ]
@@ -155,22 +167,13 @@ class ClassifyEvaluation(Evaluation):
     def _name(self, label: int) -> str:
         return readable(self.classes[label])
 
-    def _counts(self) -> list[tuple[int, list[int]]]:
-        return list(enumerate(self.accuracy.counts.tolist()))
 
-
-def _short(*values: float) -> list[str]:
-    return [*map(six_digits, values)]
-
-
-class ClassifyMeter:
-    """Collects what a classifier says of images and what they are; see `gcvit.tasks.evaluation.Meter`."""
+class ClassifyMeter(Meter):
+    """Collects what a classifier says of images and what they are, batch by batch."""
 
     def __init__(self, opened: Opened, looks: ClassifyLooks, pictures: Pictures, device: torch.device) -> None:
-        self.opened, self.looks, self.pictures = opened, looks, pictures
-        assert opened.classes is not None
-        self.accuracy = Accuracy(len(opened.classes), device)
-        self.rows: list[tuple[Tensor, ...]] = []
+        super().__init__(opened, looks, pictures, device)
+        self.accuracy = Accuracy(len(opened.names), device)
 
     def add(self, model: nn.Module, images: Tensor, targets: Tensor, positions: Sequence[int]) -> None:
         """targets: (batch,) int64, the model's outputs that stand for the images' classes. Waits for no device."""
@@ -190,10 +193,9 @@ class ClassifyMeter:
         order = columns[0].argsort()
         positions, labels, predicted, confidence, losses = (column[order] for column in columns)
         check_finite(losses.tolist())
-        assert self.opened.classes is not None
         return ClassifyEvaluation(
             pictures=self.pictures,
-            classes=self.opened.classes,
+            classes=self.opened.names,
             unreadable=unreadable,
             seconds=seconds,
             accuracy=self.accuracy,

@@ -5,8 +5,8 @@ from functools import cache
 
 from timm.data import ImageNetInfo
 
+from gcvit.tasks.pictures import shortened
 from gcvit.weights.catalogue import CatalogueEntry
-from gcvit.wording import harmless
 
 IMAGENET = 1000  # classes of ImageNet-1K
 
@@ -38,8 +38,7 @@ def readable(label: str) -> str:
 def short(label: str, length: int = 16) -> str:
     """At most `length` characters for a picture; of an ImageNet folder's name only what it stands for."""
     description = describe(label)
-    label = harmless(label, keep="") if description is None else description.split(",")[0]
-    return label if len(label) <= length else label[: length - 1] + "…"
+    return shortened(label if description is None else description.split(",")[0], length)
 
 
 @cache

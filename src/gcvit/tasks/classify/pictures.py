@@ -1,4 +1,4 @@
-"""A sheet of sample predictions: what a person would rather see than read."""
+"""Sample predictions, on a sheet and on a page: what a person would rather see than read."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -7,7 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gcvit.tasks.classify.names import short
+from gcvit.tasks import page
+from gcvit.tasks.classify.names import readable, short
 from gcvit.tasks.confusion import RIGHT, WRONG
 from gcvit.tasks.pictures import thumbnail
 from gcvit.wording import percent
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 8
 SAMPLES, MISTAKES = 24, 8
+CARDS = 12  # of a kind on a page
 
 
 def draw_predictions(result: "ClassifyEvaluation", *, title: str) -> Figure:
@@ -48,6 +50,20 @@ def draw_predictions(result: "ClassifyEvaluation", *, title: str) -> Figure:
             colour = RIGHT if guess == right else WRONG
             axes.set_title(text, fontsize=9, color=colour, pad=3, parse_math=False)
     return figure
+
+
+def cards(result: "ClassifyEvaluation", heading: str, *, right: bool) -> str:
+    """The surest right guesses or the surest mistakes under a heading, as HTML; "" where there are none."""
+    shown = []
+    for row in surest(result, CARDS, right=right):
+        position = int(result.positions[row])
+        guess, truth = (result.classes[int(labels[row])] for labels in (result.predicted, result.labels))
+        said = f"{page.escape(readable(guess))} {percent(result.confidence[row].item())}"
+        caption = f'<span class="{"right" if right else "wrong"}">{said}</span>'
+        if not right:
+            caption += f"<br>is {page.escape(readable(truth))}"
+        shown.append(page.picture(thumbnail(result.pictures[position][0]), result.pictures.name(position), caption))
+    return f'<h2>{heading}</h2><div class="pictures">{"".join(shown)}</div>' if shown else ""
 
 
 def surest(result: "ClassifyEvaluation", count: int, *, right: bool) -> list[int]:

@@ -1,32 +1,20 @@
 """What a detector says of pictures: objects, each with its box, mask, name and score."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
 
-from gcvit.data.pixels import RGB
 from gcvit.model.config import Pair
-from gcvit.tasks.detect.data import as_seen
-from gcvit.tasks.detect.inference import Found, find, find_in_tiles
-from gcvit.tasks.detect.pictures import mark, marked
+from gcvit.tasks.detect.inference import Found, found_in
+from gcvit.tasks.detect.pictures import DetectedObject, mark
 from gcvit.tasks.detect.settings import DetectLooks, DetectTelling
 from gcvit.tasks.opened import Answer, Opened, Prepared
 
 LARGEST = 5  # kinds of objects on a line
-
-
-@dataclass(frozen=True)
-class DetectedObject:
-    """One object. box: left, top, right and lower edge in the picture's pixels. mask: COCO's counts, None for none."""
-
-    label: str
-    score: float
-    box: tuple[float, float, float, float]
-    mask: bytes | None = field(repr=False)
-    colour: RGB = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -39,8 +27,7 @@ class Detection(Answer):
     @property
     def counts(self) -> dict[str, int]:
         """Objects by name, the most frequent first."""
-        names = [one.label for one in self.objects]
-        return dict(sorted(((name, names.count(name)) for name in dict.fromkeys(names)), key=lambda pair: -pair[1]))
+        return dict(Counter(one.label for one in self.objects).most_common())
 
     def to_dict(self) -> dict[str, Any]:
         """Boxes are left, top, right, lower edge; masks are COCO's run lengths."""
@@ -55,8 +42,7 @@ class Detection(Answer):
 
     def draw(self) -> Image.Image:
         """The picture with the objects' masks, boxes, names and scores."""
-        found = [marked(one.box, one.colour, one.label, one.score, one.mask, self.size) for one in self.objects]
-        return mark(self.picture, found)
+        return mark(self.picture, self.objects)
 
     def line(self) -> str:
         said = [f"{number} {name}" for name, number in self.counts.items()]
@@ -77,22 +63,12 @@ def detect(
     return [_answer(opened, picture, found, telling) for picture, found in zip(pictures, rows, strict=True)]
 
 
-def found_in(opened: Opened, model: nn.Module, images: Tensor, size: Pair, looks: DetectLooks) -> list[Found]:
-    """What a folded detector finds in pictures of one size (height, width)."""
-    model.limit(looks.proposals, looks.max_detections)  # type: ignore[operator]
-    if looks.tiles is not None:
-        seen = as_seen(opened.preprocessing, exported=opened.exported).seen
-        return find_in_tiles(model, images, size, looks.tiles, seen)
-    return find(model, images, size)
-
-
 def _answer(opened: Opened, picture: Prepared, found: Found, telling: DetectTelling) -> Detection:
-    assert opened.classes is not None
     assert opened.palette is not None
     objects = []
     for number, (box, score, label) in enumerate(zip(found.boxes.tolist(), found.scores, found.labels, strict=True)):
         if score >= telling.min_score:
             mask = None if found.masks is None else found.masks[number]
             colour = opened.palette[label]
-            objects.append(DetectedObject(opened.classes[label], float(score), tuple(box), mask, colour))
+            objects.append(DetectedObject(opened.names[label], float(score), tuple(box), mask, colour))
     return Detection(picture.source, picture.size, tuple(objects), pixels=opened.pixels)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from gcvit.data.pixels import as_rgb
 from gcvit.engine.figures import HELD_OUT_COLOUR, TRAIN_COLOUR, sheet, tidy
 from gcvit.metrics.detection import SURE, DetectionFigures, Result
-from gcvit.tasks.detect.pictures import Marked, mark, marked
+from gcvit.tasks.detect.pictures import DetectedObject, mark
 from gcvit.wording import harmless
 
 if TYPE_CHECKING:
@@ -38,38 +38,32 @@ def draw_sheet(evaluation: "DetectEvaluation", shown: Sequence[tuple[str, Result
     for axes in rows_of.flat:
         axes.set_axis_off()
     for place, (said, result) in enumerate(shown):
-        image = as_rgb(evaluation.pictures[result.position][0])
-        truth, told = result.truth, result.scores >= SURE
-        rows = zip(
-            _corners(result.xywh), result.labels, result.scores, result.masks or [None] * len(told), told, strict=True
-        )
-        answer = [(box, label, float(score), mask) for box, label, score, mask, is_told in rows if is_told]
-        masks = truth.masks or [None] * len(truth.labels)
-        real = [
-            (box, label, None, mask) for box, label, mask in zip(_corners(truth.xywh), truth.labels, masks, strict=True)
-        ]
+        image, truth = as_rgb(evaluation.pictures[result.position][0]), result.truth
+        real = _objects(evaluation, truth.xywh, truth.labels, None, truth.masks)
+        answer = _objects(evaluation, result.xywh, result.labels, result.scores, result.masks)
+        answer = [one for one in answer if one.score is not None and one.score >= SURE]
         name = harmless(Path(evaluation.pictures.name(result.position)).name, keep="")
-        panels: list[tuple[str, list[Any]]] = [(f"{name[-24:]}\ntruth", real), (f"\n{said}", answer)]
+        panels = [(f"{name[-24:]}\ntruth", real), (f"\n{said}", answer)]
         for axes, (heading, objects) in zip(rows_of[place // 2, 2 * (place % 2) :], panels, strict=False):
-            axes.imshow(mark(image, [_marked(evaluation, truth.size, *one) for one in objects], PANEL))
+            axes.imshow(mark(image, objects, PANEL))
             axes.set_title(heading, fontsize=8, parse_math=False)
     return figure
 
 
-def _corners(xywh: np.ndarray) -> np.ndarray:
-    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
-
-
-def _marked(
+def _objects(
     evaluation: "DetectEvaluation",
-    size: tuple[int, int],
-    box: np.ndarray,
-    label: int,
-    score: float | None,
-    counts: bytes | None,
-) -> Marked:
-    palette = evaluation.palette or []
-    return marked(box.tolist(), palette[label], evaluation.classes[label], score, counts, size)
+    xywh: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray | None,
+    masks: Sequence[bytes] | None,
+) -> list[DetectedObject]:
+    """As they are drawn."""
+    nothing, palette = [None] * len(labels), evaluation.palette or []
+    boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1).tolist()
+    rows = zip(labels, nothing if scores is None else scores.tolist(), boxes, masks or nothing, strict=True)
+    return [
+        DetectedObject(evaluation.classes[label], score, box, mask, palette[label]) for label, score, box, mask in rows
+    ]
 
 
 def draw_curves(kinds: Mapping[str, DetectionFigures], *, title: str) -> Figure:

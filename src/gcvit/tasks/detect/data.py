@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gcvit.data.coco_pictures import open_coco, open_coco_held_out
-from gcvit.data.detect_transforms import EvalDetection, TrainDetection
+from gcvit.data.detect_transforms import TrainDetection
 from gcvit.data.objects import Objects
 from gcvit.data.pixels import Picture
 from gcvit.data.scenes import ObjectScenes
@@ -40,11 +40,10 @@ def open_pictures(config: DetectConfig) -> Data:
 
 def open_held_out(config: DetectConfig, opened: Opened, *, share: bool) -> HeldOut:
     """Open what a detector is measured on; see `Task.open_held_out`."""
-    assert opened.classes is not None
     model: Any = opened.model
     read = partial(open_coco_held_out, reading=config.reading, masks=model.head_config.masks)
     drawn = partial(ObjectScenes, size=config.scene_size)
-    return held_out_data(config, opened, len(opened.classes), drawn, read, share=share)
+    return held_out_data(config, opened, len(opened.names), drawn, read, share=share)
 
 
 def numbered(objects: Objects, columns: Sequence[int] | None) -> Objects:
@@ -65,12 +64,6 @@ class Varied:
         return found.image, Targets(found.boxes, found.labels, masks, int(torch.randint(2**62, ()).item()))
 
 
-def as_seen(prepared: DetectPreprocessing, *, exported: bool) -> EvalDetection:
-    """What turns a picture into what goes through the model, or through an exported file, at its upper left."""
-    room = prepared.size if exported else None
-    return EvalDetection(prepared.short, prepared.long, prepared.mean, prepared.std, room)
-
-
 def varied(config: DetectConfig, preprocessing: DetectPreprocessing) -> Varied:
     """What turns a picture with its objects into one for training."""
     augment = config.augment
@@ -79,7 +72,7 @@ def varied(config: DetectConfig, preprocessing: DetectPreprocessing) -> Varied:
             short=augment.short,
             long=config.long,
             hflip=augment.hflip,
-            crop=augment.cut,
+            cut=augment.cut,
             before=augment.before,
             sides=augment.sides,
             mean=preprocessing.mean,

@@ -4,22 +4,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isnan, nan
 from typing import Any, ClassVar
 
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from gcvit import distributed
 from gcvit.data.objects import Objects
 from gcvit.metrics.detection import DetectionFigures, ImageFigures, Result, coco_results, measure
 from gcvit.metrics.matches import intervals
 from gcvit.tasks import page
-from gcvit.tasks.detect.answer import found_in
 from gcvit.tasks.detect.charts import draw_curves, draw_errors, draw_sheet
-from gcvit.tasks.detect.settings import DetectLooks
-from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, six_digits
-from gcvit.tasks.opened import Opened
-from gcvit.tasks.task import Pictures
+from gcvit.tasks.detect.inference import found_in
+from gcvit.tasks.evaluation import CSV, Evaluation, Meter, Number, Table, Unreadable, six_digits
 from gcvit.wording import percent, plural, rate
 
 SHOWN = 6  # of the worst pictures, and of those spread over all
@@ -120,17 +117,13 @@ class DetectEvaluation(Evaluation):
         ]
 
     def sections(self) -> list[str]:
-        low, high = self.interval.get("ap", (None, None))
+        low, high = self.interval.get("ap", (nan, nan))
         curves = page.figure(draw_curves(self.kinds, title=""), "precision over recall")
         errors = page.figure(draw_errors(self.kinds, title=""), "what each kind of error costs")
-        between = (
-            ""
-            if low is None or low != low
-            else f"<p>Box AP of other pictures of this kind: {low:.1%} to {high:.1%} (95%).</p>"
-        )
+        between = f"<p>Box AP of other pictures of this kind: {low:.1%} to {high:.1%} (95%).</p>"
         sheet = page.figure(draw_sheet(self, self.shown, title=""), "pictures with truth and answer", kind="jpeg")
         return [
-            between,
+            "" if isnan(low) else between,
             f"<h2>Images: the worst, and others</h2>{sheet}",
             page.classes_table(*self.per_class()),
             f"<h2>Precision and recall</h2>{curves}",
@@ -176,14 +169,8 @@ class DetectEvaluation(Evaluation):
         return list(zip(self.classes, self.box.objects, *columns, strict=True))
 
 
-class DetectMeter:
-    """Keeps what is found and what is there; see `gcvit.tasks.evaluation.Meter`."""
-
-    def __init__(self, opened: Opened, looks: DetectLooks, pictures: Pictures) -> None:
-        self.opened, self.looks, self.pictures = opened, looks, pictures
-        self.rows: list[Result] = []
-        usual: Any = opened.model
-        self.most = looks.max_detections or usual.head_config.detections
+class DetectMeter(Meter):
+    """Keeps what is found and what is there."""
 
     def add(self, model: nn.Module, images: Tensor, targets: Sequence[Objects], positions: Sequence[int]) -> None:
         """targets: the objects of each picture, at its own size, numbered as the model's classes."""
@@ -195,17 +182,17 @@ class DetectMeter:
 
     def evaluation(self, unreadable: list[Unreadable], seconds: float) -> DetectEvaluation:
         """The result over all ranks. Raises UserError where no picture could be read."""
-        rows = sorted((row for share in distributed.gather(self.rows) for row in share), key=lambda row: row.position)
-        assert self.opened.classes is not None
-        classes = len(self.opened.classes)
+        rows, classes = self.all_rows(), len(self.opened.names)
+        model: Any = self.opened.model
+        most = self.looks.max_detections or model.head_config.detections
         masked = all(row.masks is not None and row.truth.masks is not None for row in rows)
         return DetectEvaluation(
             pictures=self.pictures,
-            classes=self.opened.classes,
+            classes=self.opened.names,
             palette=self.opened.palette,
             unreadable=unreadable,
             seconds=seconds,
             results=rows,
-            box=measure(rows, classes, most=self.most),
-            mask=measure(rows, classes, "mask", most=self.most) if masked else None,
+            box=measure(rows, classes, most=most),
+            mask=measure(rows, classes, "mask", most=most) if masked else None,
         )

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate
 
 from gcvit.data import masks as run_lengths
+from gcvit.data.detect_transforms import EvalDetection
 from gcvit.model.config import Pair
 from gcvit.tasks.detect.boxes import Boxes, class_wise_nms
 from gcvit.tasks.detect.objects import Detections
 from gcvit.tasks.detect.pasting import AT_ONCE, HALF, paste
+from gcvit.tasks.detect.settings import DetectLooks, DetectPreprocessing
+from gcvit.tasks.opened import Opened
 
 OVERLAP = 0.25  # of a tile's side, of neighbouring tiles
 CUT = 2.0  # pixels from a tile's inner edge, within which a box counts as cut off
@@ -37,16 +40,26 @@ class Found(NamedTuple):
     masks: tuple[bytes, ...] | None
 
 
-def find(model: nn.Module, images: Tensor, size: Pair) -> list[Found]:
-    """What a folded detector finds in pictures of `size` (height, width), which it sees as `images`."""
-    seen = (images.shape[2], images.shape[3])
-    return [at_size(_scaled(found, seen, size), size) for found in model(images)]
+def found_in(opened: Opened, model: nn.Module, images: Tensor, size: Pair, looks: DetectLooks) -> list[Found]:
+    """What a folded detector finds in pictures of one size (height, width)."""
+    model.limit(looks.proposals, looks.max_detections)  # type: ignore[operator]
+    if looks.tiles is not None:
+        seen = as_seen(opened.preprocessing, exported=opened.exported).seen
+        return find_in_tiles(model, images, size, looks.tiles, seen)
+    seen_size = (images.shape[2], images.shape[3])
+    return [at_size(_scaled(found, seen_size, size), size) for found in model(images)]
+
+
+def as_seen(prepared: DetectPreprocessing, *, exported: bool) -> EvalDetection:
+    """What turns a picture into what goes through the model, or through an exported file, at its upper left."""
+    room = prepared.size if exported else None
+    return EvalDetection(prepared.short, prepared.long, prepared.mean, prepared.std, room)
 
 
 def find_in_tiles(model: nn.Module, images: Tensor, size: Pair, tile: int, seen: Seen) -> list[Found]:
-    """The same of pictures that were not resized, seen as a whole and in overlapping tiles, which show small objects.
-    What a tile's inner edge may have cut off is left to its neighbour or the whole, parts that something hides at that
-    edge go with the object; one class-wise NMS makes objects of all.
+    """What a folded detector finds in pictures of `size` that were not resized, seen as a whole and in overlapping
+    tiles, which show small objects. What a tile's inner edge may have cut off is left to its neighbour or the whole,
+    parts that something hides at that edge go with the object; one class-wise NMS makes objects of all.
 
     model: a folded `Detector`. tile: their side in pixels. seen: the size at which the model sees one of another.
     """

@@ -1,7 +1,7 @@
 """Pictures with boxes, masks and names of objects in them, to be looked at."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -15,33 +15,27 @@ OPACITY = 0.4  # of a mask's colour
 DARK = 140  # luma above which letters on a colour are black
 
 
-class Marked(NamedTuple):
-    """What is drawn of an object. box: left, top, right, lower edge in the picture's pixels. mask: (height, width),
-    bool; None for none. text: beside the box; "" for none."""
+@dataclass(frozen=True)
+class DetectedObject:
+    """One object. score: None for one that is really there. box: left, top, right and lower edge in the picture's
+    pixels. mask: COCO's counts (see `gcvit.data.masks`), None for none."""
 
-    box: Sequence[float]
-    colour: RGB
-    text: str
-    mask: np.ndarray | None = None
-
-
-def marked(
-    box: Sequence[float], colour: RGB, name: str, score: float | None, counts: bytes | None, size: tuple[int, int]
-) -> Marked:
-    """An object of a picture of `size` (height, width), with its name, and its score if it has one; counts: its mask's
-    (see `gcvit.data.masks`), None for none."""
-    text = harmless(name, keep="") + ("" if score is None else f" {percent(score)}")
-    return Marked(box, colour, text, None if counts is None else decode((counts,), size)[0].astype(bool))
+    label: str
+    score: float | None
+    box: tuple[float, float, float, float]
+    mask: bytes | None = field(repr=False)
+    colour: RGB = field(repr=False)
 
 
-def mark(image: Image.Image, objects: Sequence[Marked], side: int | None = None) -> Image.Image:
-    """The picture with the objects on it, the first ones on top; small pictures are enlarged so that lines and letters
-    can be seen. side: of the result's longer side in pixels; None: as it suits."""
+def mark(image: Image.Image, objects: Sequence[DetectedObject], side: int | None = None) -> Image.Image:
+    """The picture with the objects on it, the first ones on top, with their names and scores; small pictures are
+    enlarged so that lines and letters can be seen. side: of the result's longer side in pixels; None: as it suits."""
     size = shown_size(image.size) if side is None else fitting(image.size, side)
     colours, covered = np.zeros((image.height, image.width, 3)), np.zeros((image.height, image.width), bool)
     for one in reversed(objects):
         if one.mask is not None:
-            colours[one.mask], covered = one.colour, covered | one.mask
+            mask = decode((one.mask,), (image.height, image.width))[0].astype(bool)
+            colours[mask], covered = one.colour, covered | mask
     pixels = np.asarray(image, np.float64)
     blended = np.where(covered[..., None], (1 - OPACITY) * pixels + OPACITY * colours, pixels)
     sheet = Image.fromarray(blended.round().astype(np.uint8)).resize(size, Image.Resampling.LANCZOS)
@@ -51,8 +45,9 @@ def mark(image: Image.Image, objects: Sequence[Marked], side: int | None = None)
     for one in reversed(objects):
         left, top, right, below = (edge * scale for edge, scale in zip(one.box, (across, down) * 2, strict=True))
         draw.rectangle((left, top, max(right - 1, left), max(below - 1, top)), outline=one.colour, width=line)
-        if one.text:
-            _write(draw, one.text, (left, top), one.colour, letters, size)
+        text = harmless(one.label, keep="") + ("" if one.score is None else f" {percent(one.score)}")
+        if text:
+            _write(draw, text, (left, top), one.colour, letters, size)
     return sheet
 
 

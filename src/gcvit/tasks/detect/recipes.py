@@ -1,10 +1,10 @@
 """Recipes for detection: the built-in scenes, your own, and COCO as the paper has it."""
 
-from dataclasses import replace
+from functools import partial
 
 from gcvit.engine.settings import OptimConfig
 from gcvit.tasks.detect.config import DetectAugmentConfig, DetectConfig
-from gcvit.tasks.detect.settings import HeadConfig
+from gcvit.tasks.detect.settings import HeadConfig, Kind
 from gcvit.tasks.recipe import Recipe, on_gpus, recipes
 
 
@@ -12,8 +12,6 @@ def detect_small() -> DetectConfig:
     return DetectConfig(
         model="gcvit_pico",
         drop_path=0.0,
-        train_images=2000,
-        val_images=200,
         size=128,
         batch_size=8,
         steps=1000,
@@ -29,30 +27,23 @@ def detect_small() -> DetectConfig:
             proposals=50,
         ),
         augment=DetectAugmentConfig(short=(128,), cut=0.0),
-        optim=OptimConfig(
-            lr=1e-3,
-            schedule="cosine",
-            weight_decay=0.05,
-            min_lr=0.0,
-            clip_grad=5.0,
-            warmup="10%",
-            ema_decay=0.998,
-        ),
+        optim=OptimConfig(lr=1e-3, min_lr=0.0, warmup="10%", ema_decay=0.998),
     )
 
 
-def coco_mask_rcnn_tiny() -> DetectConfig:
+def coco(head: Kind, size: str, drop_path: float) -> DetectConfig:
     return DetectConfig(
-        model="gcvit_tiny",
+        model=f"gcvit_{size}",
         pretrained=True,
         img_size=512,
         windows=(16, 16, 16, 16),
-        drop_path=0.2,
+        drop_path=drop_path,
         steps=None,
         epochs=36,
         eval_every=1,
         batch_size=16,
         workers=4,
+        head=HeadConfig(head),
         optim=OptimConfig(
             lr=1e-4,
             lr_batch=16,
@@ -68,19 +59,16 @@ def coco_mask_rcnn_tiny() -> DetectConfig:
     )
 
 
-def coco_cascade_tiny() -> DetectConfig:
-    return replace(coco_mask_rcnn_tiny(), head=HeadConfig(head="cascade"))
-
-
-def coco_cascade_small() -> DetectConfig:
-    return replace(coco_cascade_tiny(), model="gcvit_small", drop_path=0.3)
-
-
-def coco_cascade_base() -> DetectConfig:
-    return replace(coco_cascade_tiny(), model="gcvit_base", drop_path=0.5)
-
-
-EPOCHS = "36 epochs of 117,266 images"
+MASKS = "Give --data COCO; masks have 43.2. It starts from the published ImageNet weights (non-commercial)."
+ALIKE = "All else as in coco_mask_rcnn_tiny."
+UNPUBLISHED = "Its drop path was never published; it is that of classification."
+# name, detector, variant, drop path, what it trains and the paper's AP, what else to say, passes on one GPU
+COCO: tuple[tuple[str, Kind, str, float, str, str, int], ...] = (
+    ("coco_mask_rcnn_tiny", "mask-rcnn", "tiny", 0.2, "Mask R-CNN, T (47.9 AP)", MASKS, 8),
+    ("coco_cascade_tiny", "cascade", "tiny", 0.2, "Cascade, T (51.6 AP)", ALIKE, 8),
+    ("coco_cascade_small", "cascade", "small", 0.3, "Cascade, S (52.4 AP)", UNPUBLISHED, 16),
+    ("coco_cascade_base", "cascade", "base", 0.5, "Cascade, B (52.9 AP)", UNPUBLISHED, 16),
+)
 RECIPES = recipes(
     Recipe(
         "detect_small",
@@ -92,36 +80,15 @@ RECIPES = recipes(
         give --data PATH, --size and --short the short side in pixels, and weights to start from (--weights).
         """,
     ),
-    Recipe(
-        "coco_mask_rcnn_tiny",
-        coco_mask_rcnn_tiny,
-        does="COCO, Mask R-CNN, T (47.9 AP)",
-        cost=EPOCHS,
-        text="Give --data COCO; masks have 43.2. It starts from the published ImageNet weights (non-commercial).",
-        commands=on_gpus("detect", "coco_mask_rcnn_tiny", 8),
-    ),
-    Recipe(
-        "coco_cascade_tiny",
-        coco_cascade_tiny,
-        does="COCO, Cascade, T (51.6 AP)",
-        cost=EPOCHS,
-        text="All else as in coco_mask_rcnn_tiny.",
-        commands=on_gpus("detect", "coco_cascade_tiny", 8),
-    ),
-    Recipe(
-        "coco_cascade_small",
-        coco_cascade_small,
-        does="COCO, Cascade, S (52.4 AP)",
-        cost=EPOCHS,
-        text="Its drop path was never published; it is that of classification.",
-        commands=on_gpus("detect", "coco_cascade_small", 16),
-    ),
-    Recipe(
-        "coco_cascade_base",
-        coco_cascade_base,
-        does="COCO, Cascade, B (52.9 AP)",
-        cost=EPOCHS,
-        text="Its drop path was never published; it is that of classification.",
-        commands=on_gpus("detect", "coco_cascade_base", 16),
+    *(
+        Recipe(
+            name,
+            partial(coco, head, size, drop_path),
+            does=f"COCO, {does}",
+            cost="36 epochs of 117,266 images",
+            text=text,
+            commands=on_gpus("detect", name, passes),
+        )
+        for name, head, size, drop_path, does, text, passes in COCO
     ),
 )

@@ -1,17 +1,17 @@
-"""The region proposal network (Ren et al., 2015): where there is something, whatever it is."""
+"""The region proposal network (Ren et al., 2015): where there is something, whatever it is; and the anchors from
+which it starts, one size a level (Lin et al., 2017)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image, nms
 
 from gcvit.data.sampling import derive_seed
 from gcvit.model.config import Pair
-from gcvit.tasks.detect.anchors import RATIOS, anchors, inside
 from gcvit.tasks.detect.boxes import Boxes, Deltas, decode, distance, encode, fp32, has_area
 from gcvit.tasks.detect.matching import draw, match
 from gcvit.tasks.detect.objects import Targets
@@ -19,6 +19,7 @@ from gcvit.tasks.detect.settings import HeadConfig
 from gcvit.tasks.pyramid import Map
 
 STRIDES = (4, 8, 16, 32, 64)
+RATIOS = (0.5, 1.0, 2.0)  # of an anchor's height to its width
 STDS = (1.0, 1.0, 1.0, 1.0)
 POSITIVE, NEGATIVE, FLOOR = 0.7, 0.3, 0.3  # IoUs with an object; the floor is for the anchors closest to one
 TRAIN_CANDIDATES, CANDIDATES = 2000, 1000  # of a level
@@ -33,6 +34,30 @@ class Level(NamedTuple):
     anchors: Boxes
     logits: Float[Tensor, "*batch anchors"]
     deltas: Deltas
+
+
+def anchors(cells: Pair, stride: int, scale: float, like: Tensor) -> Float[Tensor, "rows*columns*ratios 4"]:
+    """The anchors of a level, cell by cell in reading order, for each cell one a ratio.
+
+    cells: rows and columns of the map. stride: pixels a cell. scale: the square root of an anchor's area, in strides.
+    The middle of the first cell's anchors is the picture's corner. like: gives the device and the number format.
+    """
+    ratios = torch.tensor(RATIOS, device=like.device, dtype=like.dtype)
+    side = scale * stride
+    half = torch.stack([side / ratios.sqrt(), side * ratios.sqrt()], -1) / 2  # width, height
+    y, x = (torch.arange(count, device=like.device, dtype=like.dtype) * stride for count in cells)
+    middle = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[:, :, None]
+    return torch.cat([middle - half, middle + half], -1).flatten(0, 2)
+
+
+def inside(boxes: Boxes, size: Pair, border: float | None) -> Bool[Tensor, "*boxes"]:
+    """Which boxes stick out of a picture of `size` (height, width) by less than `border` pixels, or not at all; None:
+    all of them."""
+    if border is None:
+        return torch.ones_like(boxes[..., 0], dtype=torch.bool)
+    height, width = size
+    left, top, right, bottom = boxes.unbind(-1)
+    return (left >= -border) & (top >= -border) & (right < width + border) & (bottom < height + border)
 
 
 class RPN(nn.Module):

@@ -173,7 +173,7 @@ class Detect(Task):
 
     def transform(self, opened: Opened, looks: DetectLooks) -> Transform:
         from gcvit.data.segment_transforms import EvalScene
-        from gcvit.tasks.detect.data import as_seen
+        from gcvit.tasks.detect.inference import as_seen
 
         prepared = opened.preprocessing
         if looks.tiles:  # which are cut from the picture as it is
@@ -188,7 +188,7 @@ class Detect(Task):
     def meter(self, opened: Opened, looks: DetectLooks, pictures: Pictures, device: torch.device) -> Meter:
         from gcvit.tasks.detect.evaluation import DetectMeter
 
-        return DetectMeter(opened, looks, pictures)
+        return DetectMeter(opened, looks, pictures, device)
 
     def answer(
         self,
@@ -209,13 +209,12 @@ class Detect(Task):
         from gcvit.tasks.target import Target
 
         assert isinstance(model, Detector)
-        assert opened.classes is not None
         (picture,) = model.look_at(maps, size)
         proposals = model.rpn.proposals(picture.levels, size, training=False)
         found = model.roi_heads(picture.maps, size, proposals)
         return [
             Target(
-                opened.classes[label],
+                opened.names[label],
                 score,
                 partial(model.roi_heads.logit, picture.maps, found.boxes[number : number + 1], label),
                 tuple(found.boxes[number].tolist()),
@@ -264,7 +263,7 @@ class Detect(Task):
         return replace(preprocessing, short=min(size), long=max(max(size), preprocessing.long), size=size)
 
     def fitted(self, opened: Opened) -> Transform:
-        from gcvit.tasks.detect.data import as_seen
+        from gcvit.tasks.detect.inference import as_seen
         from gcvit.tasks.pyramid import filled
 
         seen, size = as_seen(opened.preprocessing, exported=True), self.size(opened.preprocessing)

@@ -72,10 +72,7 @@ def segment(
     """The labels of each picture, at its own size. Raises UserError for a model that gives no numbers."""
     pixels = segment_pixels(model, images, pictures[0].size, looks.of(opened))
     require_finite(bool(pixels.finite), opened.source)
-    assert opened.classes is not None
     return [
-        Segmentation(
-            picture.source, labels, opened.classes, opened.palette or [], telling.overlay, pixels=opened.pixels
-        )
+        Segmentation(picture.source, labels, opened.names, opened.palette or [], telling.overlay, pixels=opened.pixels)
         for picture, labels in zip(pictures, pixels.predicted.cpu().numpy(), strict=True)
     ]

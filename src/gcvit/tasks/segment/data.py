@@ -27,10 +27,9 @@ def open_scenes(config: SegmentConfig) -> Data:
 
 def open_held_out(config: SegmentConfig, opened: Opened, *, share: bool) -> HeldOut:
     """Open what a segmentation model is measured on; see `Task.open_held_out`."""
-    assert opened.classes is not None
     drawn = partial(ShapeScenes, size=opened.preprocessing.crop)
-    read = partial(open_segmentation_held_out, reading=config.reading, classes=opened.classes)
-    return held_out_data(config, opened, len(opened.classes), drawn, read, share=share)
+    read = partial(open_segmentation_held_out, reading=config.reading, classes=opened.names)
+    return held_out_data(config, opened, len(opened.names), drawn, read, share=share)
 
 
 def crop_flags(sides: Mapping[str, Sequence[int]]) -> list[object]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 from gcvit import distributed
 from gcvit.errors import UserError
 from gcvit.metrics import SegmentationCounts
-from gcvit.tasks.evaluation import CSV, Evaluation, Number, Table, Unreadable, check_finite, six_digits
+from gcvit.tasks import page
+from gcvit.tasks.confusion import LABELLED
+from gcvit.tasks.evaluation import CSV, Evaluation, Meter, Number, Table, Unreadable, check_finite, six_digits
 from gcvit.tasks.opened import Opened
 from gcvit.tasks.segment.charts import draw_confusion, draw_ious, most_confused
 from gcvit.tasks.segment.inference import segment_pixels
 from gcvit.tasks.segment.pictures import draw_sheet
-from gcvit.tasks.segment.report import sections, shown
 from gcvit.tasks.segment.settings import SegmentLooks
 from gcvit.tasks.task import Pictures
 from gcvit.wording import percent, plural, rate
@@ -135,7 +137,7 @@ class SegmentEvaluation(Evaluation):
         return Table(["most confused", "taken for", ">of all pixels", ">of the class"], rows)
 
     def charts(self, title: str) -> dict[str, Figure]:
-        images = [(f"{heading}: {name}", result) for heading, group in shown(self) for name, result in group]
+        images = [(f"{heading}: {name}", result) for heading, group in self.groups for name, result in group]
         return {
             "predictions": draw_sheet(images, self, title=title),
             "classes": draw_ious(self.counts, self.classes, title=title),
@@ -143,7 +145,31 @@ class SegmentEvaluation(Evaluation):
         }
 
     def sections(self) -> list[str]:
-        return sections(self)
+        counts, mistakes = self.counts, self.confused(10)
+        few = int((counts.confusion.sum(0) + counts.confusion.sum(1)).count_nonzero()) <= LABELLED
+        return [
+            *(self._sheet(heading, images) for heading, images in self.groups),
+            page.classes_table(*self.per_class()),
+            page.figure(draw_ious(counts, self.classes, title=""), "IoU of the classes"),
+            "<h2>What is taken for what</h2>",
+            page.figure(draw_confusion(counts, self.classes, title=""), "confusion of classes") if few else "",
+            page.table(*mistakes) if mistakes.rows else "",
+        ]
+
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[str, SceneResult]]]]:
+        """The images to look at, in groups: (heading, (name, result))."""
+        groups = {"the worst": self.worst, "near the median": self.middling, "the best": self.best}
+        return [
+            (heading, [(Path(self.pictures.name(image.position)).name, image) for image in images])
+            for heading, images in groups.items()
+            if images
+        ]
+
+    def _sheet(self, heading: str, images: list[tuple[str, SceneResult]]) -> str:
+        described = f"pictures, truth and prediction: {heading}"
+        sheet = page.figure(draw_sheet(images, self, title=""), described, kind="jpeg")
+        return f"<h2>Images: {heading}</h2>{sheet}"
 
     def tables(self) -> dict[str, CSV]:
         classes = [
@@ -182,14 +208,12 @@ class SegmentEvaluation(Evaluation):
         return list(zip(self.classes, *columns, counts.confusion.sum(1).tolist(), strict=True))
 
 
-class SegmentMeter:
-    """Counts pixels as they are and as a model says; see `gcvit.tasks.evaluation.Meter`."""
+class SegmentMeter(Meter):
+    """Counts pixels as they are and as a model says."""
 
     def __init__(self, opened: Opened, looks: SegmentLooks, pictures: Pictures, device: torch.device) -> None:
-        assert opened.classes is not None
-        self.opened, self.looks, self.pictures = opened, looks.of(opened), pictures
-        self.counts = SegmentationCounts(len(opened.classes), device)
-        self.rows: list[SceneResult] = []
+        super().__init__(opened, looks.of(opened), pictures, device)
+        self.counts = SegmentationCounts(len(opened.names), device)
         self.shown: dict[int, Shown] = {}
         even = range(0, len(pictures), max(1, len(pictures) // SAMPLE))
         self._sample = frozenset(even[:SAMPLE])
@@ -216,7 +240,7 @@ class SegmentMeter:
         counts = self.counts
         counts.confusion = distributed.total(counts.confusion).cpu()
         counts.boundary = distributed.total(counts.boundary).cpu()
-        images = sorted(row for share in distributed.gather(self.rows) for row in share)
+        images = self.all_rows()
         if not counts.pixels:
             raise UserError(
                 f"no pixel of the {plural(len(images), 'image')} is labelled, all are ignored: give the right class "
@@ -224,10 +248,9 @@ class SegmentMeter:
             )
         check_finite([image.loss for image in images])
         together = {position: maps for share in distributed.gather(self.shown) for position, maps in share.items()}
-        assert self.opened.classes is not None
         return SegmentEvaluation(
             pictures=self.pictures,
-            classes=self.opened.classes,
+            classes=self.opened.names,
             palette=self.opened.palette,
             unreadable=unreadable,
             seconds=seconds,

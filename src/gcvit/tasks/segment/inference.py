@@ -83,10 +83,6 @@ class View:
     tiles: list[Tile]
     mirrored: bool
 
-    @property
-    def classes(self) -> int:
-        return self.tiles[0].logits.shape[1]
-
     def logits(self, classes: slice, size: Size) -> Tensor:
         """Of some classes, (batch, classes, *size): averaged over tiles at the size that was shown, then resized."""
         if len(self.tiles) == 1:

@@ -9,8 +9,7 @@ from PIL import Image, ImageDraw
 
 from gcvit.data.label_maps import IGNORED
 from gcvit.data.pixels import RGB, as_rgb
-from gcvit.tasks.pictures import INK, fitting, font, shown_size
-from gcvit.wording import harmless
+from gcvit.tasks.pictures import INK, fitting, font, shortened, shown_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -161,8 +160,7 @@ def _percent(share: float) -> str:
 
 def cut(name: str) -> str:
     """A class's name in a picture."""
-    name = harmless(name, keep="")
-    return name if len(name) <= LETTERS else name[: LETTERS - 1] + "…"
+    return shortened(name, LETTERS)
 
 
 def _ending(name: str) -> str:

@@ -29,9 +29,6 @@ class SegmenterOutput(NamedTuple):
 class SegmentationModel(nn.Module):
     """What the task trains and evaluates: images of any height and width of at least 32 px to logits."""
 
-    def forward(self, images: Images) -> SegmenterOutput:
-        raise AssertionError("a subclass says what is computed")
-
     def fold(self) -> Self:
         """A frozen copy in eval mode, for inference."""
         return deepcopy(self).eval().requires_grad_(False)

@@ -185,11 +185,10 @@ class Segment(Task):
         from gcvit.tasks.target import Target
 
         assert isinstance(model, Segmenter)
-        assert opened.classes is not None
         logits = model.heads(maps)[0]
         predicted = logits.detach().argmax(0)
         found = []
-        for number, name in enumerate(opened.classes):
+        for number, name in enumerate(opened.names):
             where = predicted == number
             share = float(where.double().mean())
             found.append(Target(name, share, partial(_summed, logits[number], where)))
