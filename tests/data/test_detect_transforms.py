@@ -118,7 +118,7 @@ def test_the_cut_is_as_published():
 
 def test_a_flip_is_one():
     image, objects = rectangles(60, 80, 1)
-    size = {"short": (60,), "long": 1333, "crop": 0}
+    size = {"short": (60,), "long": 1333, "cut": 0}
     flipped = TrainDetection(hflip=1, **size, **PLAIN)(image, objects)
     plain = TrainDetection(hflip=0, **size, **PLAIN)(image, objects)
     assert torch.equal(flipped.image.flip(2), plain.image)

@@ -41,13 +41,14 @@ class Found(NamedTuple):
 
 
 def found_in(opened: Opened, model: nn.Module, images: Tensor, size: Pair, looks: DetectLooks) -> list[Found]:
-    """What a folded detector finds in pictures of one size (height, width)."""
+    """What a folded detector finds in pictures of one size (height, width), which it sees as `images`; with tiles they
+    were not resized."""
     model.limit(looks.proposals, looks.max_detections)  # type: ignore[operator]
     if looks.tiles is not None:
         seen = as_seen(opened.preprocessing, exported=opened.exported).seen
         return find_in_tiles(model, images, size, looks.tiles, seen)
-    seen_size = (images.shape[2], images.shape[3])
-    return [at_size(_scaled(found, seen_size, size), size) for found in model(images)]
+    shown = (images.shape[2], images.shape[3])
+    return [at_size(_scaled(found, shown, size), size) for found in model(images)]
 
 
 def as_seen(prepared: DetectPreprocessing, *, exported: bool) -> EvalDetection:
