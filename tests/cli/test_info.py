@@ -8,7 +8,7 @@ import pytest
 
 from gcvit.factory import list_models
 
-from .conftest import SHORT, Command, Example
+from .conftest import SHORT, Command, Example, Fake
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,8 @@ def test_a_run(gcvit: Command, example: Example) -> None:
         ]
 
 
-def test_an_exported_file(gcvit: Command, example: Example) -> None:
+def test_an_exported_file(gcvit: Command, fake: Fake, example: Example) -> None:
+    """Of which the sidecar tells."""
     assert gcvit("export", example.run, "--to", "torch-export", "--out", ".").code == 0
     (file,) = Path().glob("*.pt2")
     result = gcvit("info", file)
