@@ -2,18 +2,23 @@
 
 import gc
 import os
+import sys
+from typing import BinaryIO
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start, too
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # in this process: another would import torch first
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network; the hub client reads it on import
 
 import pytest
+from PIL import Image
 
 from once import Once, once_in
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return  # it hands tests to others and runs none: what follows would keep them waiting
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it reaches for the network, for seconds
     import torch
     from hypothesis import settings
 
@@ -35,6 +40,16 @@ def _nobody_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """Makes what all processes share."""
     return once_in(tmp_path_factory)
+
+
+@pytest.fixture
+def without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts are blank, on pages too: to draw them takes most of a short command's time."""
+
+    def draw(self: object, content: BinaryIO, *, format: str, **_: object) -> None:
+        Image.new("RGB", (8, 8)).save(content, format)
+
+    monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.print_figure", draw)
 
 
 @pytest.fixture
