@@ -223,12 +223,15 @@ class Fake:
 
         return run
 
+    def stand_in(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr("gcvit.export.writing.convert", self.convert)
+        patch.setattr("gcvit.export.writing.quantise", self.quantise)
+        patch.setattr("gcvit.export.writing.load", self.load)
+        patch.setattr("gcvit.export.opening.load", self.load)
+
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake()
-    monkeypatch.setattr("gcvit.export.writing.convert", made.convert)
-    monkeypatch.setattr("gcvit.export.writing.quantise", made.quantise)
-    monkeypatch.setattr("gcvit.export.writing.load", made.load)
-    monkeypatch.setattr("gcvit.export.opening.load", made.load)
+    made.stand_in(monkeypatch)
     return made

@@ -97,6 +97,7 @@ def test_an_exported_file(gcvit: Command, fake: Fake, example: Example) -> None:
     assert gcvit("info", file, "--size", "96").code == 2
 
 
+@pytest.mark.usefixtures("without_report")
 def test_an_ablation_says_in_what_it_differs(gcvit: Command) -> None:
     words = ("--arch.blocks", "local", "global_v", "--arch.stem", "patch", "--out", "run")
     trained = gcvit("train", "classify", "--train-images", "20", "--val-images", "10", *SHORT, *words)
