@@ -18,6 +18,7 @@ from once import Once, once_in
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return  # it hands tests to others and runs none: what follows would keep them waiting
+    os.fsync = os.fstat  # no file here has to outlive a power cut; a wrong descriptor is an error all the same
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it reaches for the network, for seconds
     import torch
     from hypothesis import settings
