@@ -20,9 +20,11 @@ from gcvit.data.shapes import CLASSES, write_class_folders
 from gcvit.export.sidecar import parts
 from gcvit.factory import create_model
 from gcvit.tasks.opened import Opened
+from gcvit.tasks.results import save_outputs
 from gcvit.tasks.segment import SEGMENT
 from gcvit.tasks.segment.segmenter import Segmenter
 from gcvit.tasks.segment.settings import ScenePreprocessing, UPerNetConfig
+from once import Once
 
 # One epoch of a tiny model on few images: what a run leaves behind matters here, not what it learns.
 SHORT = ["--model", "gcvit_pico", "--epochs", "1", "--batch-size", "20", "--warmup", "0 steps", "--device", "cpu"]
@@ -92,12 +94,22 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def short_run(once: Once, task: str, training: str, held_out: str) -> Path:
+    """With its report, also where a test does `without_report`."""
+
+    def train(folder: Path) -> None:
+        words = ["--out", str(folder / "run"), "--train-images", training, "--val-images", held_out]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gcvit.tasks.train.save_outputs", save_outputs)
+            main(["train", task, *words, *SHORT_RUNS[task]])
+
+    return once(f"{task}-run", train) / "run"
+
+
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_folder(once: Once) -> Path:
     """The folder of a short run on the built-in images. Do not change it."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    main(["train", "classify", "--out", str(out), "--train-images", "40", "--val-images", "20", *SHORT])
-    return out
+    return short_run(once, "classify", "40", "20")
 
 
 @pytest.fixture(scope="session")
@@ -106,11 +118,9 @@ def best(run_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def segment_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def segment_run(once: Once) -> Path:
     """The folder of a short segmentation run on the built-in scenes. Do not change it."""
-    out = tmp_path_factory.mktemp("runs") / "segment_run"
-    main(["train", "segment", "--out", str(out), "--train-images", "4", "--val-images", "2", *SHORT_SEGMENT])
-    return out
+    return short_run(once, "segment", "4", "2")
 
 
 @dataclass(frozen=True)
@@ -126,11 +136,9 @@ class Example:
 
 
 @pytest.fixture(scope="session")
-def detect_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def detect_run(once: Once) -> Path:
     """The folder of a short detection run on the built-in scenes. Do not change it."""
-    out = tmp_path_factory.mktemp("runs") / "detect_run"
-    main(["train", "detect", "--out", str(out), "--train-images", "4", "--val-images", "2", *SHORT_DETECT])
-    return out
+    return short_run(once, "detect", "4", "2")
 
 
 @pytest.fixture(scope="session")
@@ -215,12 +223,15 @@ class Fake:
 
         return run
 
+    def stand_in(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr("gcvit.export.writing.convert", self.convert)
+        patch.setattr("gcvit.export.writing.quantise", self.quantise)
+        patch.setattr("gcvit.export.writing.load", self.load)
+        patch.setattr("gcvit.export.opening.load", self.load)
+
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake()
-    monkeypatch.setattr("gcvit.export.writing.convert", made.convert)
-    monkeypatch.setattr("gcvit.export.writing.quantise", made.quantise)
-    monkeypatch.setattr("gcvit.export.writing.load", made.load)
-    monkeypatch.setattr("gcvit.export.opening.load", made.load)
+    made.stand_in(monkeypatch)
     return made

@@ -20,6 +20,7 @@ from tasks.toy_task import TOY, LocateConfig, Located
 from .conftest import Command, Fake
 
 CPU = ["--device", "cpu"]
+pytestmark = pytest.mark.usefixtures("without_charts")
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from PIL import Image
 import gcvit as library
 from gcvit.data.settings import PixelFormat
 
-from .conftest import SHORT_RUNS, Command
+from .conftest import SHORT_RUNS, Command, Fake
 
 RANGE = ["--value-range", "0", "4095"]  # of 12 bits
 
@@ -30,7 +30,8 @@ def write_pictures(root: Path, channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-def test_pictures_of_other_channels(gcvit: Command, channels: int) -> None:
+def test_pictures_of_other_channels(gcvit: Command, fake: Fake, channels: int) -> None:
+    """An exported file is stood for; real ones are in tests/export/test_runtime.py, of other channels too."""
     write_pictures(Path("scans"), channels)
     asked = ["--in-chans", channels, *RANGE]
 

@@ -14,6 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from safetensors.torch import save_file
 
 import gcvit as library
+from gcvit.cli.main import main
 from gcvit.data import masks as run_lengths
 from gcvit.data.drawing import CLASSES as SCENE_CLASSES
 from gcvit.data.label_maps import default_palette
@@ -26,6 +27,8 @@ from gcvit.tasks.opened import Opened
 from tasks.detect.building import to_mmdet
 
 from .conftest import SHORT_DETECT, Command, Fake
+
+pytestmark = pytest.mark.usefixtures("without_charts")  # those of a run are looked at in tests/tasks/test_results.py
 
 
 def test_from_the_doctor_to_predictions(gcvit: Command, detect_scenes: Path) -> None:
@@ -119,12 +122,23 @@ def test_mistakes(gcvit: Command, words: list[str], said: str) -> None:
     assert said in result.message
 
 
+@pytest.fixture(scope="module")
+def stand_in(detect_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fake, Path]:
+    """What stands for the short run's best model as an OpenVINO file, and its folder, which is not to be changed; real
+    ones are in tests/tasks/detect/test_exported.py."""
+    fake, folder = Fake(), tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        fake.stand_in(patch)
+        main(["export", str(detect_run), "--to", "openvino", "--out", str(folder)])
+    return fake, folder
+
+
 @pytest.fixture
-def exported(gcvit: Command, fake: Fake, detect_run: Path) -> Path:
-    """What stands for the short run's best model as an OpenVINO file; real ones are in
-    tests/tasks/detect/test_exported.py."""
-    result = gcvit("export", detect_run, "--to", "openvino")
-    assert result.code == 0, result.err
+def exported(gcvit: Command, stand_in: tuple[Fake, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it."""
+    fake, folder = stand_in
+    fake.stand_in(monkeypatch)
+    shutil.copytree(folder, "exported")
     return Path("exported/gcvit_pico-detect-64x64.xml")
 
 

@@ -163,6 +163,7 @@ def test_several_models_and_sizes_in_one_table(gcvit: Command, run_folder: Path)
     assert rows[0]["loss"] != rows[1]["loss"]
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_several_models_in_one_table_and_a_folder_for_each(gcvit: Command, segment_model: Path) -> None:
     shutil.copytree(segment_model, "run/best")
     command = ["eval", "run", segment_model, "--images", "3", *CPU]
@@ -252,6 +253,7 @@ def test_files_do_not_go_among_a_runs(gcvit: Command, example: Example) -> None:
     assert sorted(example.run.iterdir()) == before
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_bad_images_can_be_left_out(gcvit: Command, run_folder: Path, folders: Path) -> None:
     shutil.copytree(folders / "val", "data")
     Path("data/ring/0001.png").write_bytes(b"")

@@ -4,6 +4,7 @@ model was trained on are never scored without a word."""
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,40 @@ def train(gcvit: Command, task: str, data: Path, *flags: object, out: str = "min
     return json.loads(Path(out, "log.jsonl").read_text().splitlines()[-1])
 
 
+Runs = Callable[[str, Path], tuple[Path, dict]]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what is trained once."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def trained(gcvit: Command, kept: Path) -> Runs:
+    """Data of a task, divided in training, and what was trained on them, `data` and `mine` in the current folder:
+    copies of what is trained once; with the last event of the log."""
+
+    def copied(task: str, data: Path) -> tuple[Path, dict]:
+        if not (kept / task).exists():
+            train(gcvit, task, divided(data, task, "data"), *SHARE)
+            for name in ("data", "mine"):
+                shutil.copytree(name, kept / task / name)
+        else:
+            for name in ("data", "mine"):
+                shutil.copytree(kept / task / name, name)
+        return Path("data"), json.loads(Path("mine/log.jsonl").read_text().splitlines()[-1])
+
+    return copied
+
+
 def figures(result: Outcome) -> dict:
     assert result.code == 0, result.err
     return json.loads(result.out)
 
 
-def test_of_divided_data_what_was_held_out_wherever_they_are(gcvit: Command, example: Example) -> None:
-    data = divided(example.data, example.task, "data")
-    end = train(gcvit, example.task, data, *SHARE)
+def test_of_divided_data_what_was_held_out_wherever_they_are(gcvit: Command, trained: Runs, example: Example) -> None:
+    data, end = trained(example.task, example.data)
     count = 10 if example.task == "classify" else 2
     for model in ("mine/best", "mine"):
         found = figures(gcvit("eval", model, "--json", *CPU))
@@ -61,9 +88,8 @@ def test_of_divided_data_what_was_held_out_wherever_they_are(gcvit: Command, exa
     assert figures(moved) == found | there | {"images_per_second": figures(moved)["images_per_second"]}
 
 
-def test_flags_win_and_learned_images_are_counted(gcvit: Command, example: Example) -> None:
-    data = divided(example.data, example.task, "data")
-    train(gcvit, example.task, data, *SHARE)
+def test_flags_win_and_learned_images_are_counted(gcvit: Command, trained: Runs, example: Example) -> None:
+    trained(example.task, example.data)
     total, held_out = (40, 10) if example.task == "classify" else (5, 2)
     every = gcvit("eval", "mine", "--val-fraction", "none", "--json", *CPU)
     said = f"{total - held_out} of these {total} {SEEN} mine/best was trained on"
@@ -117,9 +143,8 @@ def test_of_several_runs_the_first_says_what_is_measured_and_each_what_it_learne
     assert f"{SEEN} other/best was trained on" in result.message
 
 
-def test_data_that_changed_since(gcvit: Command, folders: Path) -> None:
-    data = divided(folders, "classify", "data")
-    train(gcvit, "classify", data, *SHARE)
+def test_data_that_changed_since(gcvit: Command, trained: Runs, folders: Path) -> None:
+    data, _ = trained("classify", folders)
     shutil.copy(data / "ring/0001.png", data / "ring/0009.png")
     result = gcvit("eval", "mine", *CPU)
     assert result.code == 0, result.err
@@ -128,9 +153,8 @@ def test_data_that_changed_since(gcvit: Command, folders: Path) -> None:
     assert "41 images of data: all in it, also those that the model was trained on" in result.out
 
 
-def test_without_its_checkpoints_a_run_still_knows_its_data(gcvit: Command, folders: Path) -> None:
-    data = divided(folders, "classify", "data")
-    end = train(gcvit, "classify", data, *SHARE)
+def test_without_its_checkpoints_a_run_still_knows_its_data(gcvit: Command, trained: Runs, folders: Path) -> None:
+    _, end = trained("classify", folders)
     shutil.rmtree("mine/checkpoints")
     assert figures(gcvit("eval", "mine", "--json", *CPU))["top1"] == end["top1"]
 

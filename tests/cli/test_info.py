@@ -8,7 +8,7 @@ import pytest
 
 from gcvit.factory import list_models
 
-from .conftest import SHORT, Command, Example
+from .conftest import SHORT, Command, Example, Fake
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,8 @@ def test_a_run(gcvit: Command, example: Example) -> None:
         ]
 
 
-def test_an_exported_file(gcvit: Command, example: Example) -> None:
+def test_an_exported_file(gcvit: Command, fake: Fake, example: Example) -> None:
+    """Of which the sidecar tells."""
     assert gcvit("export", example.run, "--to", "torch-export", "--out", ".").code == 0
     (file,) = Path().glob("*.pt2")
     result = gcvit("info", file)
@@ -96,6 +97,7 @@ def test_an_exported_file(gcvit: Command, example: Example) -> None:
     assert gcvit("info", file, "--size", "96").code == 2
 
 
+@pytest.mark.usefixtures("without_report")
 def test_an_ablation_says_in_what_it_differs(gcvit: Command) -> None:
     words = ("--arch.blocks", "local", "global_v", "--arch.stem", "patch", "--out", "run")
     trained = gcvit("train", "classify", "--train-images", "20", "--val-images", "10", *SHORT, *words)

@@ -16,6 +16,7 @@ from .conftest import SHORT_RUNS, Command, Example, Fake
 BRIEF = ["--size", "32", "--batch-sizes", "1", "--rounds", "2", "--turn-seconds", "0", "--device", "cpu"]
 BUDGET = ["--size", "32", "--batch-size", "1", "--steps", "1", "--scale", "64", "--device", "cpu"]
 FEW = ["--train", "20", "--val", "10"]
+pytestmark = pytest.mark.usefixtures("without_charts")
 PUBLISHED = ("gcvit_tiny",)  # needs a network, which tests have not
 
 

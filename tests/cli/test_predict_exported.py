@@ -1,38 +1,61 @@
 """`gcvit predict` on exported files: what the checkpoint says, whatever the picture, and what such a file cannot do."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from functools import cache
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from export.classifier import classifier, exported_classifier
 from gcvit.cli.main import main
-from gcvit.export.formats import SUFFIXES, Format
+from gcvit.export.formats import Format
+from gcvit.export.runtime import Program, load
+from once import Once
 
 from .conftest import Command, Outcome
 
 QUICK: tuple[Format, ...] = ("torch-export", "onnx")  # all are run in tests/export
+READ: dict[str, Program] = {}
+
+
+@pytest.fixture(autouse=True)
+def _programs_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of torch, which takes seconds, by what is in their files; that files are read is tested in tests/export."""
+
+    def read(path: Path, to: Format) -> Program:
+        if to != "torch-export":
+            return load(path, to)
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        if content not in READ:
+            READ[content] = load(path, to)
+        return READ[content]
+
+    monkeypatch.setattr("gcvit.export.opening.load", read)
 
 
 @pytest.fixture(scope="session")
-def exported(best: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Path]:
-    """The short run's model as a file of a format. Do not change it."""
-    return cache(lambda to: export(best, to, tmp_path_factory.mktemp("exported")))
+def model_folder(once: Once) -> Path:
+    """The folder of a classifier. Do not change it."""
+    return classifier(once)
+
+
+@pytest.fixture(scope="session")
+def exported(once: Once) -> Callable[[Format], Path]:
+    """Its model as a file of a format. Do not change it."""
+    return partial(exported_classifier, once)
 
 
 @pytest.fixture(scope="session")
 def segmenter_file(segment_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small segmentation model for 64×64 px. Do not change it."""
-    return export(segment_model, "torch-export", tmp_path_factory.mktemp("exported"))
-
-
-def export(model: Path, to: Format, folder: Path) -> Path:
-    main(["export", str(model), "--to", to, "--out", str(folder)])
-    (path,) = folder.glob(f"*{SUFFIXES[to]}")
+    """The small segmentation model for 64×64 px, as the command exports it. Do not change it."""
+    folder = tmp_path_factory.mktemp("exported")
+    main(["export", str(segment_model), "--to", "torch-export", "--out", str(folder)])
+    (path,) = folder.glob("*.pt2")
     return path
 
 
@@ -78,10 +101,10 @@ def assert_the_same(one: Outcome, other: Outcome) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["--tta", "flip", "--batch-size", "7"], ["--batch-size", "1"]])
 def test_a_file_says_what_its_checkpoint_says(
-    gcvit: Command, best: Path, exported: Callable[[Format], Path], pictures: Path, flags: list[str]
+    gcvit: Command, model_folder: Path, exported: Callable[[Format], Path], pictures: Path, flags: list[str]
 ) -> None:
     flags = ["--json", "--top-k", "99", *flags]  # all: those that are equally likely may change places
-    expected = gcvit("predict", best, pictures, *flags, "--device", "cpu")
+    expected = gcvit("predict", model_folder, pictures, *flags, "--device", "cpu")
     assert expected.code == 1
     assert sum("error" not in row for row in expected.rows) == 24
     assert "2 of 26 images could not be read" in expected.err
@@ -90,10 +113,10 @@ def test_a_file_says_what_its_checkpoint_says(
 
 
 def test_a_file_is_measured_as_its_checkpoint_is(
-    gcvit: Command, best: Path, exported: Callable[[Format], Path], copy: Path, folders: Path
+    gcvit: Command, model_folder: Path, exported: Callable[[Format], Path], copy: Path, folders: Path
 ) -> None:
     words = ["--data", folders, "--json", "--device", "cpu"]
-    expected = json.loads(gcvit("eval", best, *words).out)
+    expected = json.loads(gcvit("eval", model_folder, *words).out)
     result = gcvit("eval", exported("onnx"), *words)
     assert result.code == 0, result.err
     found = json.loads(result.out)
@@ -101,7 +124,7 @@ def test_a_file_is_measured_as_its_checkpoint_is(
     assert found["per_class"] == expected["per_class"]
     edit(copy, classes=None)
     assert json.loads(gcvit("eval", copy, *words).out)["images"] == 20  # which output is which class, nobody knows
-    table = gcvit("eval", best, exported("onnx"), "--data", folders, "--device", "cpu").out
+    table = gcvit("eval", model_folder, exported("onnx"), "--data", folders, "--device", "cpu").out
     (row,) = (line.split() for line in table.splitlines() if line.startswith(str(exported("onnx"))))
     assert row[1] == "–"  # the file does not say how many parameters it has
     assert "takes one size" in gcvit("eval", exported("onnx"), "--size", "96").message
@@ -124,7 +147,7 @@ def test_a_file_of_code_is_not_opened_unasked(
         raise AssertionError("the file was opened")
 
     file = exported("torch-export")
-    monkeypatch.setattr("torch.export.load", load)
+    monkeypatch.setattr("gcvit.export.opening.load", load)
     assert "--trust-code" in refusal(gcvit, file)
 
 

@@ -105,6 +105,7 @@ def test_a_config_that_is_wrong_for_its_own_task_is_not_called_another_ones(gcvi
         assert "fits" not in result.err
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_config_of_a_run_repeats_it_in_a_folder_of_its_own(gcvit: Command, example: Example) -> None:
     result = gcvit("train", example.task, "--config", example.run / "train.json")
     assert result.code == 0, result.err
@@ -147,6 +148,7 @@ def test_help_is_for_those_who_type(gcvit: Command, task: Task) -> None:
     assert "UserError" not in said
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_few_classes_have_no_top_5(gcvit: Command, folders: Path) -> None:
     for split in ("train", "val"):
         for name in sorted((folders / split).iterdir())[:3]:
@@ -158,6 +160,7 @@ def test_few_classes_have_no_top_5(gcvit: Command, folders: Path) -> None:
     assert "top-5" not in result.out
 
 
+@pytest.mark.usefixtures("without_report")
 def test_fine_tuning_takes_model_size_and_classes_from_a_run(gcvit: Command, folders: Path, run_folder: Path) -> None:
     words = ["--data", folders, "--weights", run_folder, "--batch-size", "20", "--epochs", "1", "--workers", "0"]
     result = gcvit("train", "classify", "finetune", *words, "--device", "cpu", "--out", "mine")

@@ -1,7 +1,9 @@
 """What is written computes what the folded model computes, in every format, for any batch."""
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,20 @@ from torch import Tensor, nn
 from torch._inductor.cpp_builder import get_cpp_compiler
 
 from gcvit.errors import UserError
+from gcvit.export import convert as convert_module
 from gcvit.export.channels_first import channels_first
 from gcvit.export.check import compare
 from gcvit.export.convert import convert
 from gcvit.export.formats import SUFFIXES, Format, openvino_core
 from gcvit.export.runtime import load
-from gcvit.factory import create_model
-from gcvit.model.gcvit import GCViT
+from gcvit.export.sidecar import parts
+from gcvit.model.config import Pair
 from gcvit.tasks.segment.exported import Logits
 from laws.models import SMALL, assert_equal, random_images, small_model
 from laws.test_ablations import designs
-from laws.weights import meaningful_weights
 from tasks.segmenters import CLASSES, segmenter
+
+from .everything import SIZE, Everything, Files, images, model
 
 AOT = """
 import sys
@@ -44,13 +48,6 @@ batches = [random_images(count, *SMALL.img_size, dtype=torch.float32) for count 
 torch.save([program(images)[0] for images in batches], folder / "found.pt")
 """
 TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def pico() -> GCViT:
-    """Folded, with windows for 64×64 px."""
-    model = create_model("gcvit_pico", img_size=64, num_classes=10)
-    return meaningful_weights(model, 0).eval().fold()
 
 
 def pictures(count: int, size: tuple[int, int], seed: int = 1) -> Tensor:
@@ -80,29 +77,45 @@ def int8_weights(path: Path, to: Format) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
-def test_int8_is_close(pico: GCViT, tmp_path: Path, to: Format, capsys: pytest.CaptureFixture[str]) -> None:
-    path, size = tmp_path / f"model{SUFFIXES[to]}", (64, 64)
-    convert(pico, path, to, size, calibration=pictures(16, size).split(4))
+def test_int8_is_close(
+    everything: Files,
+    tmp_path: Path,
+    to: Format,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From the file in fp32 that test_runtime.py looks into: `convert` makes that first."""
+
+    def fp32(model: nn.Module, path: Path, to: Format, size: Pair, outputs: Sequence[str]) -> None:
+        assert (model, size, outputs) == (all_of_it, SIZE, ())
+        for made, asked in zip(parts(everything(to), to), parts(path, to), strict=True):
+            shutil.copy(made, asked)
+
+    path, folded = tmp_path / f"model{SUFFIXES[to]}", model().fold()
+    all_of_it = Everything(folded)
+    with monkeypatch.context() as patch:
+        patch.setattr(convert_module, "convert", fp32)
+        convert(all_of_it, path, to, SIZE, calibration=images(16).split(4))
     assert capsys.readouterr().out == ""
-    found = compare(pico, load(path, to), "others", pictures(16, size, seed=3).split(5))
+    found = compare(all_of_it, load(path, to), "others", images(16, seed=3).split(5))
     assert 1e-4 < found.relative < 0.2  # of noise, by random weights
-    whole = 4 * sum(parameter.numel() for parameter in pico.parameters())
+    whole = 4 * sum(parameter.numel() for parameter in folded.parameters())
     weights = path.with_suffix(".bin") if to == "openvino" else path
     assert weights.stat().st_size < whole  # of matrices a quarter; the graph of a small model is as large again
     matrices = int8_weights(path, to)
-    assert len(matrices) >= 4 * sum(pico.config.depths)
+    assert len(matrices) >= 4 * sum(folded.config.depths)
     # Two products with activations of 0 … 255 then fit into the 16 bits that processors without VNNI have for them.
     assert max(int(np.abs(matrix.astype(int)).max()) for matrix in matrices) <= 64
     if to == "onnx":
         graph = onnx.load(path, load_external_data=False).graph
         axes = [axis for port in (*graph.input, *graph.output) for axis in port.type.tensor_type.shape.dim]
-        assert [axis.dim_param for axis in axes if not axis.dim_value] == ["batch", "batch"]
+        assert [axis.dim_param for axis in axes if not axis.dim_value] == ["batch"] * 6
 
 
 @pytest.mark.parametrize("to", ["torch-export", "aot"])
-def test_formats_without_int8_say_so(pico: GCViT, tmp_path: Path, to: Format) -> None:
+def test_formats_without_int8_say_so(tmp_path: Path, to: Format) -> None:
     with pytest.raises(ValueError, match=f"no int8 for {to}; there is for onnx and openvino"):
-        convert(pico, tmp_path / "model", to, (64, 64), calibration=[pictures(1, (64, 64))])
+        convert(model().fold(), tmp_path / "model", to, SIZE, calibration=[images(1)])
     assert not list(tmp_path.iterdir())
 
 
@@ -130,6 +143,15 @@ def test_aot(tmp_path: Path) -> None:
         with torch.no_grad():
             expected = model.pyramid(pictures(len(found), SMALL.img_size))[0].permute(0, 2, 3, 1)
         assert_equal(found, expected, f"{len(found)} images", tolerance=1e-5)
+
+
+@torch.no_grad()
+def test_grey_images_are_seen_channels_first() -> None:
+    model, images = (
+        small_model(dtype=torch.float32, in_chans=1).fold(),
+        random_images(2, 96, 70, 1, dtype=torch.float32),
+    )
+    assert_equal(channels_first(model)(images), model(images), "logits, channels first", 1e-5)
 
 
 @designs

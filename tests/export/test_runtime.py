@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gcvit.export.convert import convert
 from gcvit.export.formats import SUFFIXES, Format
 from gcvit.export.runtime import Program, load
-from gcvit.model.gcvit import GCViT
-from laws.models import assert_equal, random_images, small_model
+from laws.models import assert_equal
+
+from .everything import Everything, Files, images, model
 
 SIGNALS = """
 import signal, sys
+sys.modules["openvino_telemetry"] = None  # see tests/conftest.py
 from pathlib import Path
 import torch
 from gcvit.export.int8 import quantise_openvino
@@ -38,40 +40,18 @@ signal.raise_signal(signal.SIGUSR1)
 """
 QUICK: tuple[Format, ...] = ("torch-export", "onnx", "openvino")  # aot takes a minute to compile
 
-CHANNELS, SIZE = 5, (72, 100)  # of its images: not RGB, and windows stick out of the maps of all stages
-
-
-class Everything(nn.Module):
-    """Four maps and logits."""
-
-    def __init__(self, model: GCViT) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        maps = self.model.pyramid(images)
-        return [*maps, self.model.classify(maps[-1])]
-
-
 Made = tuple[Path, Program, Everything]
 """A file, the program that was loaded from it, and the model that it holds, not folded."""
 
 
-def images(count: int, seed: int = 1) -> Tensor:
-    """As the model takes them."""
-    return random_images(count, *SIZE, channels=CHANNELS, seed=seed, dtype=torch.float32)
-
-
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Format], Made]:
+def exported(everything: Files) -> Callable[[Format], Made]:
     """The file of a format."""
 
     @cache
     def make(to: Format) -> Made:
-        model = small_model(dtype=torch.float32, in_chans=CHANNELS)
-        path = tmp_path_factory.mktemp(to) / f"model{SUFFIXES[to]}"
-        convert(Everything(model.fold()), path, to, SIZE)
-        return path, load(path, to), Everything(model)
+        path = everything(to)
+        return path, load(path, to), Everything(model())
 
     return make
 
@@ -85,10 +65,10 @@ def test_batch_mates_do_not_matter(exported: Callable[[Format], Made], to: Forma
 
 @pytest.mark.parametrize("to", QUICK)
 def test_any_batch_gives_what_the_model_gives(exported: Callable[[Format], Made], to: Format) -> None:
-    _, program, model = exported(to)
+    _, program, whole = exported(to)
     for count in (1, 5, 2):
         with torch.no_grad():
-            expected = model(images(count))
+            expected = whole(images(count))
         found = program(images(count))
         assert {(x.dtype, x.device.type) for x in found} == {(torch.float32, "cpu")}
         for number, (one, other) in enumerate(zip(found, expected, strict=True)):

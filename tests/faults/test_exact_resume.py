@@ -62,7 +62,7 @@ def evaluations(out: Path, unit: str) -> list[int]:
 @pytest.mark.parametrize(
     ("run", "workers", "losses"),
     [
-        *(("classify", *fault) for fault in ((0, 1), (0, 4), (0, 6), (1, 10), (2, 3))),  # even: a step's second pass
+        *(("classify", *fault) for fault in ((0, 1), (0, 4), (1, 10), (2, 3))),  # even: a step's second pass
         *(("segment", *fault) for fault in ((0, 1), (0, 4), (1, 5), (0, 9))),
         *(("detect", *fault) for fault in ((0, 3), (1, 6))),
         ("classify, in steps", 0, 6),

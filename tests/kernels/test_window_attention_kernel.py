@@ -119,7 +119,7 @@ def test_equals_the_plain_module(kind, window, size):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("window", "size"), [((7, 7), (8, 12)), ((8, 8), (8, 8)), ((10, 8), (10, 9))], ids=str)
 def test_narrow_types(kind, dtype, window, size):
-    x, query = inputs(window, size)
+    x, query = inputs(window, size, batch=1)
     attention = module(kind, window)
     expected = in_windows(attention, x, query, window)
     assert_close(on_map(attention, x, query, dtype), expected, TOLERANCES[dtype])

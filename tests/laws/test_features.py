@@ -75,10 +75,9 @@ def test_compiled_to_machine_code_equals_eager():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("folded", [False, True], ids=["model", "folded"])
-def test_exported_with_a_dynamic_batch_equals_eager(folded):
+def test_exported_with_a_dynamic_batch_equals_eager():
+    """As folded models are in tests/export/test_runtime.py."""
     model = single(windows=PADDED)
-    model = model.fold() if folded else model
     program = torch.export.export(
         model, (images32(2, 64, 70),), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, strict=False
     )
